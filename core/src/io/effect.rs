@@ -1,0 +1,132 @@
+//! Effects: what a machine asks of the world. Completions: what the world answers.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::{LinkId, PipeId, QueryId, SocketId};
+
+/// What a machine asks its driver to do. It arrives as an event; where the table names one, a [`Completion`]
+/// answers it.
+///
+/// | effect | completion |
+/// | --- | --- |
+/// | `Bind` | `Bound` |
+/// | `Resolve` | `Resolved` |
+/// | `Dial` | `Dialled` |
+/// | `Unbind`, `Wake` | none |
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Bind a UDP socket to `addr` (port 0: any) and deliver what arrives on it under `socket`.
+    Bind {
+        /// The identifier to deliver its datagrams under.
+        socket: SocketId,
+        /// The address to bind; IPv6 sockets are v6-only.
+        addr: SocketAddr,
+        /// What the socket is for.
+        kind: SocketKind,
+    },
+    /// Close the socket. Completions and datagrams that are still on their way are dropped.
+    Unbind {
+        /// The socket.
+        socket: SocketId,
+    },
+    /// Look `host` up.
+    Resolve {
+        /// The identifier to answer under.
+        query: QueryId,
+        /// A host name, or an address in text form.
+        host: String,
+    },
+    /// Open a TCP connection and move bytes between it and the pipe until both ends have finished.
+    Dial {
+        /// The pipe that the connection serves.
+        pipe: PipeId,
+        /// The target's address.
+        to: SocketAddr,
+        /// When to give up.
+        timeout: Duration,
+    },
+    /// Wake whoever waits to read from the pipe or to write to it.
+    Wake {
+        /// The pipe.
+        pipe: PipeId,
+        /// Which of the two.
+        direction: Direction,
+    },
+}
+
+/// What a UDP socket is for; it decides about its options and buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketKind {
+    /// A relay listens on it for clients, or a connector sends from it.
+    Listening,
+    /// The relayed address of one allocation: DF is clear, and ICMP errors are reported.
+    Relayed,
+    /// A client's own end towards a relay or a gateway: path MTU probing stays on.
+    Client,
+}
+
+/// The two directions of a pipe, seen from the side of the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// There is something to read, or reading has come to an end.
+    Read,
+    /// There is room to write, or writing has come to an end.
+    Write,
+}
+
+/// The world's answer to an [`Effect`], or news of a socket. One that names a past life of its identifier is
+/// ignored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Completion {
+    /// A `Bind` has ended: with the address that was bound, or with what prevented it.
+    Bound {
+        /// The socket.
+        socket: SocketId,
+        /// The local address, or the kind of error.
+        result: Result<SocketAddr, ErrorKind>,
+    },
+    /// A `Resolve` has ended. An empty list is answered as `NotFound`.
+    Resolved {
+        /// The query.
+        query: QueryId,
+        /// The addresses in the resolver's order, or the kind of error.
+        result: Result<Vec<IpAddr>, ErrorKind>,
+    },
+    /// A `Dial` has ended: with the address that was reached, or with what prevented it.
+    Dialled {
+        /// The pipe.
+        pipe: PipeId,
+        /// The target's address, or the kind of error.
+        result: Result<SocketAddr, ErrorKind>,
+    },
+    /// A TCP or TLS link stands.
+    LinkOpened {
+        /// The link.
+        link: LinkId,
+        /// The other end.
+        remote: SocketAddr,
+    },
+    /// A TCP or TLS link has ended.
+    LinkClosed {
+        /// The link.
+        link: LinkId,
+    },
+    /// ICMP said that a datagram did not arrive (RFC 8656 §11.5).
+    TransportError {
+        /// The socket that it was sent from.
+        socket: SocketId,
+        /// Whom it was sent to.
+        peer: SocketAddr,
+        /// The kind of error, as the kernel tells it.
+        kind: ErrorKind,
+        /// The largest packet that the path would have taken, in bytes, where ICMP told.
+        mtu: Option<u16>,
+    },
+    /// A link whose queue was full has room again.
+    Writable {
+        /// The link.
+        link: LinkId,
+    },
+}

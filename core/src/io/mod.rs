@@ -1,0 +1,35 @@
+//! The words that all machines share: batches that come in, datagrams that go out, effects and their answers.
+
+mod arena;
+mod batch;
+mod effect;
+mod pipe;
+
+pub use arena::{Arena, Id, LinkId, PipeId, QueryId, SocketId};
+pub use batch::{Datagrams, Forwards, Onward, Run, To, Transmit};
+pub use effect::{Completion, Direction, Effect, SocketKind};
+pub use pipe::{Read, Write};
+
+/// The ECN codepoint of an IP packet that takes part in ECN (RFC 3168 §5). "Not-ECT" is `None` where this is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Ecn {
+    /// ECT(1), `0b01`.
+    Ect1 = 0b01,
+    /// ECT(0), `0b10`.
+    Ect0 = 0b10,
+    /// Congestion experienced, `0b11`.
+    Ce = 0b11,
+}
+
+impl Ecn {
+    /// The codepoint in the low two bits of `bits`; `None` for Not-ECT.
+    pub fn from_bits(bits: u8) -> Option<Self> {
+        match bits & 0b11 {
+            0b01 => Some(Self::Ect1),
+            0b10 => Some(Self::Ect0),
+            0b11 => Some(Self::Ce),
+            _ => None,
+        }
+    }
+}
