@@ -1,2 +1,74 @@
-//! Placeholder
-fn main() {}
+//! `cargo xtask`: the commands of the workspace. Each installs the system packages that it needs, or says which.
+
+mod checks;
+mod packages;
+mod step;
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+/// The commands of the workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, arg_required_else_help = true)]
+enum Task {
+    /// Build Adit and show it at work on this machine: `cargo xtask demo [-- --once]`.
+    ///
+    /// Starts a relay, a gateway, a connector and a throw-away PostgreSQL, and stays up until Ctrl-C.
+    /// Installs PostgreSQL first where it is missing (apt, as root or through sudo without a password).
+    Demo {
+        /// Build with optimisations: a longer build, and figures that mean something.
+        #[arg(long)]
+        release: bool,
+        /// Arguments of `adit demo`, after `--`.
+        #[arg(last = true, value_name = "ARGS")]
+        arguments: Vec<String>,
+    },
+    /// Everything that a change must pass: format, lints, documents, licences, and all tests.
+    ///
+    /// Installs PostgreSQL and coturn first where they are missing (apt, as root or through sudo without a
+    /// password). Stops at the first failure.
+    Test(checks::Options),
+}
+
+fn main() -> ExitCode {
+    match run(Task::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    std::env::set_current_dir(root()).context("cannot enter the workspace's directory")?;
+    match task {
+        Task::Demo { release, arguments } => demo(release, &arguments),
+        Task::Test(options) => checks::run(&options),
+    }
+}
+
+/// Builds the binary, then becomes `adit demo`, so that Ctrl-C and exit statuses are the demo's own.
+fn demo(release: bool, arguments: &[String]) -> Result<()> {
+    packages::ensure(&[packages::POSTGRESQL])?;
+    let mut cargo = cargo();
+    cargo.args(["run", "--quiet", "--package", "adit"]).args(release.then_some("--release"));
+    cargo.args(["--", "demo"]).args(arguments);
+    eprintln!("building adit …");
+    Err(cargo.exec()).context("cannot run cargo")
+}
+
+/// The cargo that runs this program.
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn root() -> PathBuf {
+    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    path.pop();
+    path
+}

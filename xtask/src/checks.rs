@@ -1,0 +1,89 @@
+//! `cargo xtask test`: what a change must pass, in the order in which a mistake is cheapest to find.
+
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use crate::step::Steps;
+use crate::{cargo, packages};
+
+/// Options of `cargo xtask test`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Also run the tests that are marked as long, and install cargo-deny when it is missing.
+    #[arg(long)]
+    long: bool,
+    /// Check licences, bans and advisories; installs cargo-deny when it is missing (some minutes).
+    #[arg(long)]
+    deny: bool,
+    /// Run only the tests whose name contains this, and skip the checks before them.
+    #[arg(value_name = "FILTER")]
+    filter: Option<String>,
+}
+
+/// Runs the steps and shows a summary, also after a failure.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    packages::ensure(&[packages::POSTGRESQL, packages::COTURN])?;
+    let mut steps = Steps::default();
+    let result = run_all(&mut steps, options);
+    steps.summarise();
+    result
+}
+
+fn run_all(steps: &mut Steps, options: &Options) -> Result<()> {
+    if options.filter.is_none() {
+        check(steps, options)?;
+    }
+    // The end-to-end tests start the binary; built first, none of them waits for the compiler.
+    steps.run("build of adit", cargo().args(["build", "--package", "adit"]))?;
+    test(steps, options)
+}
+
+fn check(steps: &mut Steps, options: &Options) -> Result<()> {
+    steps.run("format", cargo().args(["fmt", "--all", "--check"]))?;
+    steps
+        .run("lints", cargo().args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    steps.run(
+        "documents",
+        cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"),
+    )?;
+    deny(steps, options)
+}
+
+fn deny(steps: &mut Steps, options: &Options) -> Result<()> {
+    let name = "licences, bans, advisories";
+    if !has_subcommand("deny") {
+        if !(options.deny || options.long) {
+            steps.skip(name, "cargo-deny is not installed (--deny installs it)");
+            return Ok(());
+        }
+        steps.run("install of cargo-deny", cargo().args(["install", "--locked", "cargo-deny"]))?;
+    }
+    steps.run(name, cargo().args(["deny", "--all-features", "check"]))
+}
+
+fn test(steps: &mut Steps, options: &Options) -> Result<()> {
+    let filter = options.filter.as_deref();
+    if !has_subcommand("nextest") {
+        let mut all = cargo();
+        all.args(["test", "--workspace"])
+            .args(filter)
+            .args(options.long.then_some(["--", "--include-ignored"]).into_iter().flatten());
+        return steps.run("tests", &mut all);
+    }
+    let mut tests = cargo();
+    tests.args(["nextest", "run", "--workspace", "--no-fail-fast"]).args(filter);
+    tests.args(options.long.then_some("--run-ignored=all"));
+    steps.run("tests", &mut tests)?;
+    match filter {
+        Some(_) => Ok(()),
+        // nextest leaves the examples in documents out.
+        None => steps.run("examples in documents", cargo().args(["test", "--workspace", "--doc"])),
+    }
+}
+
+fn has_subcommand(name: &str) -> bool {
+    let mut probe = Command::new(format!("cargo-{name}"));
+    probe.args([name, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    probe.status().is_ok_and(|status| status.success())
+}
