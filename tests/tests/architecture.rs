@@ -1,0 +1,237 @@
+//! The shape of the house: who may import whom, what the core must never reach, and the lints that hold it.
+
+#![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Node, PackageId};
+
+/// Our crates from the ground up, each with all that it may import of the others.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("adit-core", &[]),
+    ("adit-driver", &["adit-core"]),
+    ("adit-tokio", &["adit-driver", "adit-core"]),
+    ("adit-mio", &["adit-driver", "adit-core"]),
+    ("adit", &["adit-tokio", "adit-mio", "adit-driver", "adit-core"]),
+    ("adit-sim", &["adit-core"]),
+    ("adit-tests", &["adit-core", "adit-driver", "adit-tokio", "adit-mio", "adit-sim"]),
+    ("xtask", &[]),
+];
+
+/// Rooms of the core from the ground up; each imports only those above it in this list.
+const ROOMS: &[&str] = &[
+    "io",
+    "time",
+    "rand",
+    "stun",
+    "turn",
+    "pki",
+    "relay",
+    "client",
+    "quic",
+    "tunnel",
+    "gateway",
+    "connector",
+];
+
+/// What does I/O, sleeps or schedules. `libc` and `getrandom` are not among them: aws-lc-rs and rand bring
+/// them along for the seeds that people's key generation needs, and the machines call neither.
+const IMPURE: &[&str] = &[
+    "async-io",
+    "async-std",
+    "crossbeam-channel",
+    "futures-executor",
+    "hickory-resolver",
+    "hyper",
+    "io-uring",
+    "mio",
+    "polling",
+    "quinn",
+    "quinn-udp",
+    "rayon",
+    "reqwest",
+    "rustix",
+    "signal-hook",
+    "smol",
+    "socket2",
+    "tokio",
+    "tracing-subscriber",
+    "ureq",
+];
+
+#[test]
+fn no_crate_imports_upwards() {
+    let metadata = metadata();
+    let ours: BTreeSet<_> = IMPORTS.iter().map(|(name, _)| *name).collect();
+    for package in metadata.workspace_packages() {
+        let name = package.name.as_str();
+        let allowed = IMPORTS.iter().find(|(of, _)| *of == name);
+        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{name} has no place in the list of this test"));
+        for dependency in &package.dependencies {
+            let import = dependency.name.as_str();
+            let counts = dependency.kind == DependencyKind::Normal && ours.contains(import);
+            assert!(!counts || allowed.contains(&import), "{name} must not import {import}");
+        }
+    }
+}
+
+#[test]
+fn the_core_reaches_nothing_that_does_io_or_async() {
+    let metadata = metadata();
+    let core = package(&metadata, "adit-core");
+    for reached in closure(&metadata, core) {
+        let name = metadata[&reached].name.as_str();
+        let impure = IMPURE.contains(&name) || name.starts_with("async-") || name.starts_with("tokio-");
+        assert!(!impure, "adit-core depends on {name}, directly or not: {}", path_to(&metadata, core, name));
+    }
+}
+
+#[test]
+fn the_core_has_no_runtime_among_its_dev_dependencies() {
+    let metadata = metadata();
+    for dependency in &metadata[package(&metadata, "adit-core")].dependencies {
+        assert!(!IMPURE.contains(&dependency.name.as_str()), "adit-core must not use {}", dependency.name);
+    }
+}
+
+#[test]
+fn rooms_of_the_core_import_only_those_above_them() {
+    let source = workspace().join("core/src");
+    for (place, room) in ROOMS.iter().enumerate() {
+        for file in files_of_room(&source, room) {
+            let text = fs::read_to_string(&file).unwrap();
+            for below in &ROOMS[place + 1..] {
+                assert!(!imports(&text, below), "{}: {room} must not import {below}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_room_of_the_core_is_in_the_list() {
+    let text = fs::read_to_string(workspace().join("core/src/lib.rs")).unwrap();
+    for room in text.lines().filter_map(|line| line.strip_prefix("pub mod ")) {
+        let room = room.trim_end_matches(';');
+        assert!(ROOMS.contains(&room), "{room} has no place in the list of this test");
+    }
+}
+
+#[test]
+fn every_crate_takes_the_lints_of_the_workspace_which_forbid_unsafe() {
+    let manifest = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
+    assert!(manifest.contains("unsafe_code = \"forbid\""));
+    for package in metadata().workspace_packages() {
+        let manifest = fs::read_to_string(&package.manifest_path).unwrap();
+        assert!(manifest.contains("[lints]\nworkspace = true"), "{} lacks the lints", package.name);
+    }
+}
+
+#[test]
+fn no_file_of_ours_grows_past_the_size_that_a_reader_holds() {
+    const LIMIT: usize = 600;
+    for package in metadata().workspace_packages() {
+        for file in rust_files(package.manifest_path.parent().unwrap().as_std_path()) {
+            let text = fs::read_to_string(&file).unwrap();
+            let lines = without_tests(&text).lines().count();
+            assert!(lines <= LIMIT, "{} has {lines} lines: which two things is it?", file.display());
+        }
+    }
+}
+
+/// What cargo knows of the workspace, for this machine's platform: others would be downloaded for nothing.
+fn metadata() -> Metadata {
+    let version = Command::new("rustc").arg("-vV").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned();
+    MetadataCommand::new()
+        .current_dir(workspace())
+        .other_options(["--filter-platform".to_owned(), host])
+        .exec()
+        .unwrap()
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn package<'a>(metadata: &'a Metadata, name: &str) -> &'a PackageId {
+    &metadata.packages.iter().find(|package| package.name.as_str() == name).unwrap().id
+}
+
+/// Everything that normal dependencies lead to.
+fn closure(metadata: &Metadata, from: &PackageId) -> BTreeSet<PackageId> {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![from.clone()];
+    while let Some(id) = open.pop() {
+        open.extend(
+            normal_dependencies(node(metadata, &id)).filter(|next| seen.insert((*next).clone())).cloned(),
+        );
+    }
+    seen
+}
+
+/// One way from `from` to the package called `name`, for the message.
+fn path_to(metadata: &Metadata, from: &PackageId, name: &str) -> String {
+    let next = normal_dependencies(node(metadata, from)).find(|next| {
+        metadata[*next].name.as_str() == name
+            || closure(metadata, next).iter().any(|id| metadata[id].name.as_str() == name)
+    });
+    match next {
+        Some(next) if metadata[next].name.as_str() != name => {
+            format!("{} → {}", metadata[from].name, path_to(metadata, next, name))
+        }
+        _ => format!("{} → {name}", metadata[from].name),
+    }
+}
+
+fn node<'a>(metadata: &'a Metadata, id: &PackageId) -> &'a Node {
+    metadata.resolve.as_ref().unwrap().nodes.iter().find(|node| node.id == *id).unwrap()
+}
+
+fn normal_dependencies(node: &Node) -> impl Iterator<Item = &PackageId> {
+    let normal = |dependency: &&cargo_metadata::NodeDep| {
+        dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal)
+    };
+    node.deps.iter().filter(normal).map(|dependency| &dependency.pkg)
+}
+
+fn files_of_room(source: &Path, room: &str) -> Vec<PathBuf> {
+    let single = source.join(room).with_extension("rs");
+    let mut files = rust_files(&source.join(room));
+    files.extend(single.is_file().then_some(single));
+    assert!(!files.is_empty(), "the room {room} does not exist");
+    files
+}
+
+/// Source files below `directory`, without test files, which may look anywhere.
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = directory.read_dir() else { return Vec::new() };
+    let mut files = Vec::new();
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        match path.is_dir() {
+            true if name != "target" && name != "tests" => files.extend(rust_files(&path)),
+            false if name.ends_with(".rs") && !name.contains("test") => files.push(path),
+            _ => {}
+        }
+    }
+    files
+}
+
+fn imports(text: &str, room: &str) -> bool {
+    let code = without_tests(text).lines().filter(|line| !line.trim_start().starts_with("//"));
+    let path = format!("crate::{room}");
+    let names_it = |line: &str| line.split(&path).skip(1).any(|rest| !rest.starts_with(continues_a_name));
+    code.into_iter().any(names_it)
+}
+
+fn continues_a_name(next: char) -> bool {
+    next.is_alphanumeric() || next == '_'
+}
+
+fn without_tests(text: &str) -> &str {
+    text.find("#[cfg(test)]\nmod ").map_or(text, |at| &text[..at])
+}
