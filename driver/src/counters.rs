@@ -1,0 +1,30 @@
+//! What a hub has moved, and what it has dropped and why.
+
+/// Counters of one hub since it was made. Datagrams are counted after segmentation.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams that arrived.
+    pub received: u64,
+    /// Calls to the kernel that brought them.
+    pub receive_calls: u64,
+    /// Datagrams that the kernel took.
+    pub sent: u64,
+    /// Calls to the kernel that took them.
+    pub send_calls: u64,
+    /// Datagrams dropped because their socket's queue was full.
+    pub dropped_full: u64,
+    /// Datagrams dropped because they named a socket that is closed, or a link.
+    pub dropped_unbound: u64,
+    /// Datagrams dropped because they were larger than the path takes.
+    pub dropped_large: u64,
+    /// Datagrams from or to port 0, or between address families, neither of which the kernel sends.
+    pub dropped_unsendable: u64,
+    /// Datagrams dropped because the kernel refused them for another reason.
+    pub dropped_error: u64,
+    /// Receive calls that failed for another reason than that there was nothing.
+    pub receive_errors: u64,
+    /// Times that the wall clock was found to have been set, or the machine to have slept.
+    pub clock_steps: u64,
+    /// Events that the application was too slow to fetch.
+    pub events_lost: u64,
+}

@@ -1,0 +1,79 @@
+//! What the machine asks of the world.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use adit_core::io::{Completion, Direction, Effect, PipeId, SocketId, SocketKind};
+
+use super::table::Entry;
+use super::{Budget, Hub, Request};
+use crate::machine::Machine;
+use crate::reactor::Reactor;
+use crate::socket::{self, Socket};
+
+impl<M: Machine, R: Reactor> Hub<M, R> {
+    /// Carries effects out and keeps events for the application. Whether there was any.
+    pub(super) fn carry_out_events(&mut self, now: Instant, budget: &mut Budget) -> bool {
+        let mut any = false;
+        while budget.events > 0 {
+            let Some(event) = self.machine.poll_event() else { break };
+            budget.events -= 1;
+            any = true;
+            match M::effect(event) {
+                Ok(effect) => self.carry_out(now, effect),
+                Err(event) => self.tell(event),
+            }
+        }
+        any
+    }
+
+    fn tell(&mut self, event: M::Event) {
+        let (lost, waker) = self.events.push(event);
+        self.counters.events_lost += u64::from(lost);
+        self.wakers.extend(waker);
+    }
+
+    fn carry_out(&mut self, now: Instant, effect: Effect) {
+        match effect {
+            Effect::Bind { socket, addr, kind } => {
+                let result = self.bind(socket, addr, kind).map_err(|error| error.kind());
+                self.machine.handle_completion(now, Completion::Bound { socket, result });
+            }
+            Effect::Unbind { socket } => self.unbind(socket),
+            Effect::Resolve { query, host } => self.requests.push(Request::Resolve { query, host }),
+            Effect::Dial { pipe, to, timeout } => self.requests.push(Request::Dial { pipe, to, timeout }),
+            Effect::Wake { pipe, direction } => self.wake(pipe, direction),
+        }
+    }
+
+    fn bind(&mut self, id: SocketId, addr: SocketAddr, kind: SocketKind) -> io::Result<SocketAddr> {
+        let (socket, state) = socket::bind(addr, kind)?;
+        let local = socket.local_addr()?;
+        let io = self.reactor.register(id, socket)?;
+        let socket = Socket::new(io, state, local);
+        let entry = Entry { socket, readable: false, errors: 0, halts: kind != SocketKind::Relayed };
+        if let Some((old, entry)) = self.sockets.insert(id, entry) {
+            self.release(old, entry);
+        }
+        // What arrived before the registration shows no edge.
+        self.mark_readable(id);
+        Ok(local)
+    }
+
+    fn unbind(&mut self, id: SocketId) {
+        if let Some(entry) = self.sockets.remove(id) {
+            self.release(id, entry);
+        }
+    }
+
+    fn release(&mut self, id: SocketId, entry: Entry<R::Socket>) {
+        self.blocked -= usize::from(entry.halts && entry.socket.is_blocked());
+        self.reactor.deregister(id, entry.socket.io);
+    }
+
+    fn wake(&mut self, pipe: PipeId, direction: Direction) {
+        let waiting = self.waiting.get_mut(&pipe);
+        self.wakers.extend(waiting.and_then(|waiting| waiting.of(direction).take()));
+    }
+}

@@ -1,0 +1,53 @@
+//! What all machines have in common, for the code that drives any of them. The machines have inherent methods of
+//! the same names; nobody else should need these traits.
+
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use adit_core::io::{Completion, Datagrams, Effect, Forwards, LinkId, PipeId, Read, Transmit, Write};
+use adit_core::time::{Deadline, UnixTime};
+
+/// A protocol machine: see the documentation of `adit_core` for what each method promises.
+pub trait Machine {
+    /// What the machine tells: effects to carry out, and news of its life.
+    type Event;
+
+    /// A batch of datagrams from one source.
+    fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards);
+    /// Bytes of a TCP or TLS link.
+    fn handle_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]);
+    /// The world's answer to an effect.
+    fn handle_completion(&mut self, now: Instant, done: Completion);
+    /// The wall clock was set, or the machine slept.
+    fn handle_clock(&mut self, now: Instant, unix: UnixTime);
+    /// Time passed.
+    fn handle_timeout(&mut self, now: Instant);
+    /// The next datagrams to send.
+    fn poll_transmit(
+        &mut self,
+        now: Instant,
+        max_segments: NonZeroUsize,
+        out: &mut Vec<u8>,
+    ) -> Option<Transmit>;
+    /// The next event.
+    fn poll_event(&mut self) -> Option<Self::Event>;
+    /// When to call `handle_timeout` next.
+    fn poll_timeout(&self) -> Option<Deadline>;
+    /// The effect inside of an event.
+    ///
+    /// # Errors
+    /// The event itself, when it is not for the driver but for the application.
+    fn effect(event: Self::Event) -> Result<Effect, Self::Event>;
+}
+
+/// A machine with byte streams in it: a gateway or a connector.
+pub trait Pipes: Machine {
+    /// Moves bytes out of the pipe.
+    fn pipe_read(&mut self, now: Instant, pipe: PipeId, buffer: &mut [u8]) -> Read;
+    /// Moves bytes into the pipe.
+    fn pipe_write(&mut self, now: Instant, pipe: PipeId, bytes: &[u8]) -> Write;
+    /// No more bytes will be written.
+    fn pipe_finish(&mut self, now: Instant, pipe: PipeId);
+    /// Forgets the pipe.
+    fn pipe_close(&mut self, now: Instant, pipe: PipeId);
+}

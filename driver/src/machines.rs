@@ -1,0 +1,1 @@
+//! The machines of `adit_core` as [`Machine`](crate::Machine)s.

@@ -1,0 +1,230 @@
+//! One UDP socket of a hub: how it is made, and how batches go through it.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use adit_core::io::{Ecn, SocketKind};
+use quinn_udp::{BATCH_SIZE, EcnCodepoint, UdpSockRef, UdpSocketState};
+use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery};
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+
+use crate::buffer::ReceiveBuffer;
+use crate::counters::Counters;
+use crate::reactor::UdpIo;
+
+/// Room in the kernel for bursts, in bytes; the kernel's own limit may give less.
+const BIG_BUFFER: usize = 4 * 1024 * 1024;
+/// The same for the socket of one allocation among many.
+const SMALL_BUFFER: usize = 1024 * 1024;
+/// How much waits for a socket that takes nothing at the moment, in bytes.
+const QUEUE_BYTES: usize = 512 * 1024;
+/// The largest UDP payload, and so the largest call with segmentation offload.
+const MAX_CALL: usize = 65_507;
+
+/// Makes and binds a non-blocking socket with the options of its kind.
+///
+/// # Errors
+/// `AddrInUse`, `PermissionDenied`, `AddrNotAvailable` and whatever else the system says to the bind.
+pub(crate) fn bind(addr: SocketAddr, kind: SocketKind) -> io::Result<(UdpSocket, UdpSocketState)> {
+    let socket = RawSocket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    enlarge(&socket, kind);
+    socket.bind(&addr.into())?;
+    let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+    if kind == SocketKind::Relayed {
+        allow_fragments(&socket, addr)?;
+    }
+    Ok((socket.into(), state))
+}
+
+/// Best effort: with less room more is dropped under load, and nothing else changes.
+fn enlarge(socket: &RawSocket, kind: SocketKind) {
+    let size = match kind {
+        SocketKind::Listening | SocketKind::Client => BIG_BUFFER,
+        SocketKind::Relayed => SMALL_BUFFER,
+    };
+    if sockopt::set_socket_recv_buffer_size_force(socket, size).is_err() {
+        let _ = socket.set_recv_buffer_size(size);
+    }
+    let _ = socket.set_send_buffer_size(size);
+}
+
+/// Clears DF: the alternate behaviour of RFC 8656 §15, since a program can't read DF of what it received.
+/// `UdpSocketState` has set it.
+fn allow_fragments(socket: &RawSocket, addr: SocketAddr) -> io::Result<()> {
+    if addr.is_ipv4() {
+        sockopt::set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DONT)?;
+    }
+    Ok(())
+}
+
+/// A registered socket with what waits to be sent from it.
+pub(crate) struct Socket<S> {
+    pub(crate) io: S,
+    state: UdpSocketState,
+    local: SocketAddr,
+    queue: VecDeque<Waiting>,
+    queued: usize,
+}
+
+/// Datagrams that found the socket full.
+struct Waiting {
+    head: Head,
+    bytes: Vec<u8>,
+}
+
+/// Where datagrams go and how they are cut.
+#[derive(Clone, Copy)]
+pub(crate) struct Head {
+    pub(crate) to: SocketAddr,
+    pub(crate) from: Option<IpAddr>,
+    pub(crate) ecn: Option<Ecn>,
+    /// In bytes; not 0 unless there are no bytes.
+    pub(crate) stride: usize,
+}
+
+impl<S: UdpIo> Socket<S> {
+    pub(crate) fn new(io: S, state: UdpSocketState, local: SocketAddr) -> Self {
+        Self { io, state, local, queue: VecDeque::new(), queued: 0 }
+    }
+
+    /// Receives up to `BATCH_SIZE` batches; fewer mean that there were no more.
+    pub(crate) fn receive(&self, buffer: &mut ReceiveBuffer) -> io::Result<usize> {
+        self.io.try_read(|| {
+            buffer.fill(|slices, meta| self.state.recv(UdpSockRef::from(&self.io), slices, meta))
+        })
+    }
+
+    /// Whether more can be received at once than `count`, which a call has just brought.
+    pub(crate) fn may_hold_more(count: usize) -> bool {
+        count >= BATCH_SIZE
+    }
+
+    /// Whether something waits for the socket.
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Sends datagrams, or lets them wait behind others, or drops them where too many wait.
+    pub(crate) fn send(&mut self, head: Head, bytes: &[u8], counters: &mut Counters) {
+        if head.to.port() == 0 || head.to.is_ipv4() != self.local.is_ipv4() {
+            // For the kernel that is an invalid argument, which quinn-udp takes for a lack of offload.
+            counters.dropped_unsendable += datagrams(head, bytes);
+            return;
+        }
+        let rest = if self.is_blocked() { bytes } else { self.push(head, bytes, counters) };
+        if !rest.is_empty() {
+            self.wait(head, rest, counters);
+        }
+    }
+
+    /// Sends what waits. Whether the socket has taken all of it.
+    pub(crate) fn flush(&mut self, counters: &mut Counters) -> bool {
+        while let Some(mut waiting) = self.queue.pop_front() {
+            self.queued -= waiting.bytes.len();
+            let sent = waiting.bytes.len() - self.push(waiting.head, &waiting.bytes, counters).len();
+            if sent < waiting.bytes.len() {
+                waiting.bytes.drain(..sent);
+                self.queued += waiting.bytes.len();
+                self.queue.push_front(waiting);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn wait(&mut self, head: Head, bytes: &[u8], counters: &mut Counters) {
+        if self.queued + bytes.len() > QUEUE_BYTES {
+            counters.dropped_full += datagrams(head, bytes);
+            return;
+        }
+        self.queued += bytes.len();
+        self.queue.push_back(Waiting { head, bytes: bytes.to_vec() });
+    }
+
+    /// Gives datagrams to the kernel until it takes no more, and returns those that it did not take.
+    fn push<'b>(&self, head: Head, mut bytes: &'b [u8], counters: &mut Counters) -> &'b [u8] {
+        let mut offload = self.state.max_gso_segments();
+        loop {
+            let (call, rest) = bytes.split_at(call_length(head.stride, offload, bytes.len()));
+            counters.send_calls += 1;
+            match self.try_send(head, call) {
+                Ok(()) => counters.sent += datagrams(head, call),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return bytes,
+                Err(_) if call.len() > head.stride => {
+                    // No segmentation on this way, or segments too large for it: one by one then.
+                    offload = 1;
+                    continue;
+                }
+                Err(error) if quinn_udp::is_msg_size_err(&error) => counters.dropped_large += 1,
+                Err(_) => counters.dropped_error += 1,
+            }
+            bytes = rest;
+            if bytes.is_empty() {
+                return bytes;
+            }
+        }
+    }
+
+    fn try_send(&self, head: Head, contents: &[u8]) -> io::Result<()> {
+        let transmit = quinn_udp::Transmit {
+            destination: head.to,
+            ecn: head.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
+            contents,
+            segment_size: (contents.len() > head.stride).then_some(head.stride),
+            src_ip: head.from,
+        };
+        self.io.try_write(|| self.state.try_send(UdpSockRef::from(&self.io), &transmit))
+    }
+}
+
+/// How many of `len` bytes go into one call.
+fn call_length(stride: usize, segments: usize, len: usize) -> usize {
+    let fit = (MAX_CALL / stride.max(1)).clamp(1, segments.max(1));
+    stride.saturating_mul(fit).min(len)
+}
+
+/// The number of datagrams in `bytes`; an empty one counts.
+fn datagrams(head: Head, bytes: &[u8]) -> u64 {
+    bytes.len().div_ceil(head.stride.max(1)).max(1) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_holds_whole_segments_and_never_too_many() {
+        assert_eq!(call_length(1200, 64, 1200 * 64), 1200 * 54);
+        assert_eq!(call_length(1200, 10, 1200 * 64), 1200 * 10);
+        assert_eq!(call_length(1200, 1, 3000), 1200);
+        assert_eq!(call_length(100, 64, 250), 250);
+        assert_eq!(call_length(0, 64, 0), 0);
+    }
+
+    #[test]
+    fn only_a_relayed_socket_lets_its_datagrams_be_fragmented() {
+        let addr = "127.0.0.1:0".parse().unwrap();
+        let (relayed, _) = bind(addr, SocketKind::Relayed).unwrap();
+        let (client, _) = bind(addr, SocketKind::Client).unwrap();
+        assert_eq!(sockopt::ip_mtu_discover(&relayed).unwrap(), Ipv4PathMtuDiscovery::DONT);
+        assert_eq!(sockopt::ip_mtu_discover(&client).unwrap(), Ipv4PathMtuDiscovery::PROBE);
+    }
+
+    #[test]
+    fn a_taken_port_is_told() {
+        let (first, _) = bind("127.0.0.1:0".parse().unwrap(), SocketKind::Listening).unwrap();
+        let taken = bind(first.local_addr().unwrap(), SocketKind::Listening);
+        assert_eq!(taken.map(|_| ()).unwrap_err().kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn both_families_share_a_port_number() {
+        let (v6, _) = bind("[::]:0".parse().unwrap(), SocketKind::Listening).unwrap();
+        let port = v6.local_addr().unwrap().port();
+        assert!(bind(SocketAddr::from(([0, 0, 0, 0], port)), SocketKind::Listening).is_ok());
+    }
+}
