@@ -1,0 +1,137 @@
+//! A throw-away PostgreSQL: its own data, port and socket, TCP on both loopback addresses, gone with the test.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, geteuid};
+
+use crate::place::Place;
+use crate::ports::Ports;
+use crate::process::{PATIENCE, Running, finish};
+use crate::programs;
+
+/// The role that tests work as. It may make databases and roles, and is no superuser.
+pub const USER: &str = "app";
+/// The password of [`USER`].
+pub const PASSWORD: &str = "app-password";
+/// The database of [`USER`].
+pub const DATABASE: &str = "app";
+
+/// PostgreSQL refuses to run as root; this is `nobody` on every system that the tests know.
+const NOBODY: u32 = 65_534;
+
+/// A running server.
+#[derive(Debug)]
+pub struct Postgres {
+    _server: Running,
+    place: Place,
+    port: u16,
+}
+
+impl Postgres {
+    /// Makes a cluster and starts it, with [`USER`] and [`DATABASE`].
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    #[must_use]
+    pub fn start(ports: &Ports) -> Self {
+        let place = Place::new();
+        for name in ["data", "socket"] {
+            make_directory(&place.path(name));
+        }
+        initialise(&place.path("data"));
+        let port = ports.one();
+        let server = Running::start("postgres", serve(&place, port)).ended_by(Signal::QUIT);
+        let postgres = Self { _server: server, place, port };
+        postgres.wait_until_ready();
+        postgres.superuser(&format!("CREATE ROLE {USER} LOGIN CREATEDB CREATEROLE PASSWORD '{PASSWORD}'"));
+        postgres.superuser(&format!("CREATE DATABASE {DATABASE} OWNER {USER}"));
+        postgres
+    }
+
+    /// The port that it listens on, on 127.0.0.1 and `::1`.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Runs one statement as superuser over the local socket.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn superuser(&self, sql: &str) -> String {
+        finish("psql as superuser", self.superuser_psql(sql), PATIENCE).success()
+    }
+
+    fn superuser_psql(&self, sql: &str) -> Command {
+        let mut psql = Command::new(programs::find("psql"));
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres"]);
+        psql.arg("-h").arg(self.place.path("socket")).args(["-p", &self.port.to_string(), "-c", sql]);
+        psql
+    }
+
+    fn wait_until_ready(&self) {
+        let until = Instant::now() + PATIENCE;
+        while !finish("psql", self.superuser_psql("SELECT 1"), PATIENCE).status.success() {
+            assert!(Instant::now() < until, "PostgreSQL does not answer");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// A client program of PostgreSQL, set to reach [`DATABASE`] as [`USER`] at `host` and `port`.
+#[must_use]
+pub fn client(program: &str, host: &str, port: u16) -> Command {
+    let mut command = Command::new(programs::find(program));
+    command.env("PGHOST", host).env("PGPORT", port.to_string()).env("PGUSER", USER);
+    command.env("PGPASSWORD", PASSWORD).env("PGDATABASE", DATABASE).env("PGCONNECT_TIMEOUT", "20");
+    command
+}
+
+/// Runs statements with psql and returns the rows, one a line, columns parted by `|`.
+///
+/// # Panics
+/// When psql fails.
+#[must_use]
+pub fn query(host: &str, port: u16, sql: &str) -> String {
+    let mut psql = client("psql", host, port);
+    psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql]);
+    finish("psql", psql, PATIENCE * 4).success()
+}
+
+fn make_directory(path: &Path) {
+    fs::create_dir(path).expect("a new directory");
+    if geteuid().is_root() {
+        chown(path, Some(NOBODY), Some(NOBODY)).expect("root may give directories away");
+    }
+}
+
+fn initialise(data: &Path) {
+    let mut initdb = unprivileged(&programs::find("initdb"));
+    initdb.arg("-D").arg(data).args(["-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]);
+    initdb.args(["--auth-local=trust", "--auth-host=scram-sha-256"]);
+    let _ = finish("initdb", initdb, PATIENCE * 2).success();
+}
+
+fn serve(place: &Place, port: u16) -> Command {
+    let mut server = unprivileged(&programs::find("postgres"));
+    server.arg("-D").arg(place.path("data")).arg("-k").arg(place.path("socket"));
+    server.args(["-p", &port.to_string(), "-h", "127.0.0.1,::1"]);
+    for setting in ["fsync=off", "full_page_writes=off", "max_connections=200", "synchronous_commit=off"] {
+        server.args(["-c", setting]);
+    }
+    server
+}
+
+fn unprivileged(program: &PathBuf) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir("/").env("LC_ALL", "C");
+    if geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
