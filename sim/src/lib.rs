@@ -1,1 +1,35 @@
-//! Placeholder
+//! Simulated worlds: relays, gateways and connectors under one virtual clock, in one thread, on a network that
+//! delays, loses, reorders and duplicates, behind the NATs of RFC 4787.
+//!
+//! The machines are the real ones of `adit-core`; only the world around them is made up. A world draws all its
+//! chances from one seed: the same seed gives the same run, packet by packet, and [`Trace::hash`] proves it.
+//!
+//! From the ground up: [`Link`] is what a packet suffers, [`Nat`] what its addresses suffer, [`Party`] is one end
+//! of a byte stream, and [`Engine`] moves time and packets between hosts.
+
+mod clock;
+mod engine;
+mod host;
+mod link;
+mod machine;
+mod nat;
+mod network;
+mod party;
+mod queue;
+mod target;
+mod trace;
+
+pub use clock::{UNIX_START, secs};
+pub use engine::{Engine, Handle};
+pub use link::{Link, Odds, Percent};
+pub use machine::Machine;
+pub use nat::{Dependence, Nat};
+pub use network::{Drop, Packet};
+pub use party::{End, Party, Stream};
+pub use target::Target;
+pub use trace::Trace;
+
+/// 2¹⁰ bytes.
+pub const KIB: usize = 1 << 10;
+/// 2²⁰ bytes.
+pub const MIB: usize = 1 << 20;

@@ -1,0 +1,119 @@
+//! The world around the machines: links, NATs, clocks, names and targets, and what went wrong there.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use adit_core::io::PipeId;
+
+use super::{Engine, Handle, Happening};
+use crate::link::Link;
+use crate::network::{Drop, HostIndex, Packet};
+use crate::party::{Party, Stream};
+use crate::target::Target;
+use crate::trace::Trace;
+
+impl Engine {
+    /// Sets the links between hosts that have none of their own.
+    pub fn set_usual_link(&mut self, link: Link) {
+        self.network.set_usual_link(link);
+    }
+
+    /// Sets the link between two hosts.
+    pub fn set_link<A, B>(&mut self, a: Handle<A>, b: Handle<B>, link: Link) {
+        self.network.set_link(a.host, b.host, link);
+    }
+
+    /// Cuts a host off from the network, or connects it again.
+    pub fn set_cut<M>(&mut self, on: Handle<M>, cut: bool) {
+        self.network.set_cut(on.host, cut);
+    }
+
+    /// Makes the NAT of a host forget its mappings, as after a restart.
+    ///
+    /// # Panics
+    /// When the host has none.
+    pub fn rebind<M>(&mut self, on: Handle<M>) {
+        self.network.nat(on.host).expect("the host is behind a NAT").rebind();
+    }
+
+    /// Sets the wall clock of a host forward, and tells its machine.
+    pub fn jump<M>(&mut self, on: Handle<M>, forward: Duration) {
+        let skew = &mut self.hosts[on.host].skew;
+        skew.forward += forward;
+        self.tell_clock(on.host);
+    }
+
+    /// Sets the wall clock of a host back, and tells its machine.
+    pub fn jump_back<M>(&mut self, on: Handle<M>, backward: Duration) {
+        self.hosts[on.host].skew.backward += backward;
+        self.tell_clock(on.host);
+    }
+
+    /// Puts a host to sleep: what arrives is lost, and its timers come late. Afterwards it is told the time.
+    pub fn sleep<M>(&mut self, on: Handle<M>, time: Duration) {
+        let until = self.now() + time;
+        self.hosts[on.host].asleep = Some(until);
+        self.queue.plan(until, Happening::Wakes { host: on.host });
+    }
+
+    pub(super) fn wake_up(&mut self, host: HostIndex) {
+        self.hosts[host].asleep = None;
+        self.tell_clock(host);
+    }
+
+    fn tell_clock(&mut self, host: HostIndex) {
+        let clock = self.present.wall(self.hosts[host].skew);
+        self.input(host, |machine, now| machine.handle_clock(now, clock.unix(now)));
+    }
+
+    /// Gives a name to addresses, for `Effect::Resolve`.
+    pub fn name(&mut self, name: &str, addresses: &[IpAddr]) {
+        self.directory.name(name, addresses);
+    }
+
+    /// Puts a target where gateways can dial it.
+    pub fn place(&mut self, at: SocketAddr, target: Target) {
+        self.directory.place(at, target);
+    }
+
+    /// Lets another program of a host have an address that its machine may want to bind.
+    pub fn take<M>(&mut self, on: Handle<M>, addr: SocketAddr) {
+        self.hosts[on.host].taken.push(addr);
+    }
+
+    /// Every address that was dialled, in order.
+    pub fn dialled(&self) -> impl Iterator<Item = SocketAddr> {
+        self.dials.iter().map(|&(_, to)| to)
+    }
+
+    /// The targets' ends of the connections that a gateway dialled, in the order of their pipes.
+    pub fn connections<M>(&self, on: Handle<M>) -> impl Iterator<Item = &Party> {
+        let here = move |&(&(host, ..), _): &(&(HostIndex, PipeId, u32), &Stream)| host == on.host;
+        self.connections.iter().filter(here).map(|(_, stream)| &self.parties[stream.0])
+    }
+
+    /// The number of sockets that a host has bound.
+    pub fn sockets<M>(&self, on: Handle<M>) -> usize {
+        self.hosts[on.host].sockets.len()
+    }
+
+    /// Keeps every packet that leaves or reaches a host from now on.
+    pub fn capture<M>(&mut self, on: Handle<M>) {
+        self.network.capture(on.host);
+    }
+
+    /// What was captured at a host.
+    pub fn captured<M>(&self, on: Handle<M>) -> &[Packet] {
+        self.network.captured(on.host)
+    }
+
+    /// How many packets were dropped for that reason.
+    pub fn dropped(&self, reason: Drop) -> u64 {
+        self.network.dropped(reason)
+    }
+
+    /// The trace so far.
+    pub fn trace(&self) -> &Trace {
+        &self.network.trace
+    }
+}

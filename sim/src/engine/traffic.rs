@@ -1,0 +1,117 @@
+//! Packets: from a machine's transmits and forwards through the network into another machine's batch.
+
+use std::net::{IpAddr, SocketAddr};
+
+use adit_core::io::{Datagrams, Ecn, Onward, Run, SocketId, To, Transmit};
+
+use super::{Engine, Happening};
+use crate::network::{Drop, HostIndex, Packet};
+
+impl Engine {
+    pub(super) fn arrive(&mut self, host: HostIndex, packet: Packet) {
+        let Some(inner) = self.network.receive(self.now(), host, &packet) else { return };
+        let Some(socket) = self.hosts[host].sockets.at(inner) else {
+            self.network.drop(Drop::NoSocket);
+            return;
+        };
+        if self.hosts[host].asleep.is_some() {
+            self.network.drop(Drop::Cut);
+            return;
+        }
+        let (remote, ecn, stride) = (packet.from, packet.ecn, packet.payload.len());
+        let mut payload = self.coalesce(host, packet);
+        let (now, mut forwards) = (self.now(), std::mem::take(&mut self.forwards));
+        let machine = self.hosts[host].machine.as_mut().expect("it has a socket");
+        let local = Some(inner.ip());
+        let mut batch =
+            Datagrams { socket, remote, local, ecn, stride: stride.max(1), payload: &mut payload };
+        machine.handle_datagrams(now, borrow(&mut batch), &mut forwards);
+        for run in forwards.drain() {
+            self.forward(host, &run, &batch);
+        }
+        self.forwards = forwards;
+        self.settle(host);
+    }
+
+    /// Appends what arrives at the same instant and looks the same, as GRO would.
+    fn coalesce(&mut self, host: HostIndex, first: Packet) -> Vec<u8> {
+        let (from, to, ecn, stride) = (first.from, first.to, first.ecn, first.payload.len());
+        let mut payload = first.payload;
+        let mut last = stride;
+        while last == stride && stride > 0 && payload.len() < 60_000 {
+            let joins = |next: &Happening| {
+                matches!(next, Happening::Arrives { host: at, packet } if *at == host
+                    && (packet.from, packet.to, packet.ecn) == (from, to, ecn)
+                    && (1..=stride).contains(&packet.payload.len()))
+            };
+            if !self.queue.peek(self.present.now()).is_some_and(joins) {
+                break;
+            }
+            let Some(Happening::Arrives { packet, .. }) = self.queue.pop() else { break };
+            if self.network.receive(self.present.now(), host, &packet).is_some() {
+                last = packet.payload.len();
+                payload.extend_from_slice(&packet.payload);
+            }
+        }
+        payload
+    }
+
+    fn forward(&mut self, host: HostIndex, run: &Run, batch: &Datagrams<'_>) {
+        let Onward::Send { socket, to } = run.onward else {
+            panic!("{} left a run to its driver that is its owner's", self.hosts[host].name);
+        };
+        for index in run.segments.clone() {
+            let mut payload = run.prefix.map_or_else(Vec::new, |prefix| prefix.to_vec());
+            payload.extend_from_slice(run.body(batch, index));
+            self.send(host, (socket, None, to), run.ecn, payload);
+        }
+    }
+
+    pub(super) fn transmit(&mut self, host: HostIndex, transmit: Transmit, bytes: &[u8]) {
+        let To::Udp { socket, to } = transmit.to else {
+            panic!("{} sends to a link that nobody opened", self.hosts[host].name);
+        };
+        let name = &self.hosts[host].name;
+        assert!(!bytes.is_empty() && transmit.stride > 0, "{name} has an empty transmit");
+        let segments = bytes.len().div_ceil(transmit.stride);
+        assert!(segments <= Self::SEGMENTS.get(), "{name} sends {segments} segments at once");
+        for segment in bytes.chunks(transmit.stride) {
+            self.send(host, (socket, transmit.from, to), transmit.ecn, segment.to_vec());
+        }
+    }
+
+    fn send(
+        &mut self,
+        host: HostIndex,
+        (socket, from, to): (SocketId, Option<IpAddr>, SocketAddr),
+        ecn: Option<Ecn>,
+        payload: Vec<u8>,
+    ) {
+        let Some(from) = self.hosts[host].source(socket, from, to) else {
+            self.network.drop(Drop::NotBound);
+            return;
+        };
+        let (now, elapsed) = (self.now(), self.elapsed());
+        let packet = Packet { from, to, ecn, payload };
+        let Some((packet, receiver, copies)) = self.network.send(now, elapsed, host, packet) else { return };
+        let [first, second] = copies;
+        if let Some(at) = second {
+            self.queue.plan(at, Happening::Arrives { host: receiver, packet: packet.clone() });
+        }
+        if let Some(at) = first {
+            self.queue.plan(at, Happening::Arrives { host: receiver, packet });
+        }
+    }
+}
+
+/// The same batch for a shorter time.
+fn borrow<'a>(batch: &'a mut Datagrams<'_>) -> Datagrams<'a> {
+    Datagrams {
+        socket: batch.socket,
+        remote: batch.remote,
+        local: batch.local,
+        ecn: batch.ecn,
+        stride: batch.stride,
+        payload: batch.payload,
+    }
+}

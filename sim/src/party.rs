@@ -1,0 +1,219 @@
+//! One end of a byte stream outside the tunnel: an application at a connector, or a target at a gateway.
+//!
+//! A party moves bytes between itself and a pipe exactly as a driver would move them for a TCP connection: it reads
+//! until it is blocked or has no room, writes until it is blocked or has nothing, finishes when it has said
+//! everything, and closes the pipe when both directions have ended.
+
+use std::time::{Duration, Instant};
+
+use adit_core::io::{PipeId, Read, Write};
+
+use crate::machine::Driven;
+
+/// Names one end of a byte stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stream(pub(crate) usize);
+
+/// How a direction of a stream has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// In order: everything arrived.
+    Finished,
+    /// It was cut off.
+    Reset,
+}
+
+/// One end of a byte stream, with everything that it said and heard.
+#[derive(Debug)]
+pub struct Party {
+    heard: Vec<u8>,
+    script: Vec<u8>,
+    said: usize,
+    manners: Manners,
+    heard_end: Option<End>,
+    said_end: Option<End>,
+    closed: bool,
+    last: Instant,
+    stall: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manners {
+    /// Says its script and finishes; or goes on when the script grows, if it is not to finish yet.
+    Says { finish: bool },
+    /// Says what it heard.
+    Echoes,
+    /// Says nothing, and finishes when the other end has.
+    Listens,
+    /// Hangs up after it heard that many bytes.
+    Breaks(usize),
+}
+
+impl Party {
+    /// The most that an echo holds before it reads no more.
+    const ECHO: usize = 64 * 1024;
+
+    pub(crate) fn sender(now: Instant, script: Vec<u8>) -> Self {
+        Self::new(now, script, Manners::Says { finish: true })
+    }
+
+    pub(crate) fn talker(now: Instant) -> Self {
+        Self::new(now, Vec::new(), Manners::Says { finish: false })
+    }
+
+    pub(crate) fn echo(now: Instant) -> Self {
+        Self::new(now, Vec::new(), Manners::Echoes)
+    }
+
+    pub(crate) fn sink(now: Instant) -> Self {
+        Self::new(now, Vec::new(), Manners::Listens)
+    }
+
+    pub(crate) fn breaking(now: Instant, limit: usize) -> Self {
+        Self::new(now, Vec::new(), Manners::Breaks(limit))
+    }
+
+    fn new(now: Instant, script: Vec<u8>, manners: Manners) -> Self {
+        Self {
+            heard: Vec::new(),
+            script,
+            said: 0,
+            manners,
+            heard_end: None,
+            said_end: None,
+            closed: false,
+            last: now,
+            stall: Duration::ZERO,
+        }
+    }
+
+    /// What it was to say; a prefix of it was said.
+    pub fn sent(&self) -> &[u8] {
+        if self.manners == Manners::Echoes { &self.heard } else { &self.script }
+    }
+
+    /// What it heard so far.
+    pub fn received(&self) -> &[u8] {
+        &self.heard
+    }
+
+    /// How the other end's bytes have ended.
+    pub fn heard_end(&self) -> Option<End> {
+        self.heard_end
+    }
+
+    /// How its own bytes have ended. `Finished` means that it said everything, not that it was heard.
+    pub fn said_end(&self) -> Option<End> {
+        self.said_end
+    }
+
+    /// Whether it is over, one way or the other.
+    pub fn is_over(&self) -> bool {
+        self.closed
+    }
+
+    /// The longest time without a byte in either direction, while there was something to wait for.
+    pub fn longest_stall(&self) -> Duration {
+        self.stall
+    }
+
+    /// Says `bytes` as well.
+    pub(crate) fn say(&mut self, bytes: &[u8]) {
+        self.script.extend_from_slice(bytes);
+    }
+
+    /// Finishes when everything was said.
+    pub(crate) fn finish(&mut self) {
+        if let Manners::Says { finish } = &mut self.manners {
+            *finish = true;
+        }
+    }
+
+    /// Its machine is no more.
+    pub(crate) fn cut(&mut self) {
+        self.heard_end.get_or_insert(End::Reset);
+        self.said_end.get_or_insert(End::Reset);
+        self.closed = true;
+    }
+
+    /// Moves bytes both ways until nothing moves.
+    pub(crate) fn pump(&mut self, now: Instant, machine: &mut dyn Driven, pipe: PipeId) {
+        while !self.closed {
+            let moved = self.hear(now, machine, pipe) | self.speak(now, machine, pipe);
+            if moved {
+                self.stall = self.stall.max(now.duration_since(self.last));
+                self.last = now;
+            }
+            let broken = matches!(self.manners, Manners::Breaks(limit) if self.heard.len() >= limit);
+            let reset = self.heard_end == Some(End::Reset);
+            if broken || reset || (self.heard_end.is_some() && self.said_end.is_some()) {
+                machine.pipe_close(now, pipe);
+                self.heard_end.get_or_insert(End::Reset);
+                self.said_end.get_or_insert(End::Reset);
+                self.closed = true;
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn hear(&mut self, now: Instant, machine: &mut dyn Driven, pipe: PipeId) -> bool {
+        let room = match self.manners {
+            Manners::Echoes if self.said_end.is_none() => Self::ECHO - (self.heard.len() - self.said),
+            Manners::Breaks(limit) => limit.saturating_sub(self.heard.len()),
+            _ => Self::ECHO,
+        };
+        if self.heard_end.is_some() || room == 0 {
+            return false;
+        }
+        let before = self.heard.len();
+        self.heard.resize(before + room, 0);
+        let read = machine.pipe_read(now, pipe, &mut self.heard[before..]);
+        let got = if let Read::Bytes(got) = read { got } else { 0 };
+        assert!(
+            got <= room && (got > 0 || !matches!(read, Read::Bytes(_))),
+            "a read of {got} into {room} bytes"
+        );
+        self.heard.truncate(before + got);
+        match read {
+            Read::Bytes(_) => {}
+            Read::Blocked => return false,
+            Read::Finished => self.heard_end = Some(End::Finished),
+            Read::Reset => self.heard_end = Some(End::Reset),
+        }
+        true
+    }
+
+    fn speak(&mut self, now: Instant, machine: &mut dyn Driven, pipe: PipeId) -> bool {
+        if self.said_end.is_some() {
+            return false;
+        }
+        let bytes = &self.sent()[self.said..];
+        if bytes.is_empty() {
+            return self.hold_or_finish(now, machine, pipe);
+        }
+        match machine.pipe_write(now, pipe, bytes) {
+            Write::Accepted(len) => {
+                assert!(len > 0 && len <= bytes.len(), "a write of {len} out of {} bytes", bytes.len());
+                self.said += len;
+            }
+            Write::Blocked => return false,
+            Write::Closed => self.said_end = Some(End::Reset),
+        }
+        true
+    }
+
+    fn hold_or_finish(&mut self, now: Instant, machine: &mut dyn Driven, pipe: PipeId) -> bool {
+        let finishes = match self.manners {
+            Manners::Says { finish } => finish,
+            Manners::Echoes | Manners::Listens => self.heard_end.is_some(),
+            Manners::Breaks(_) => false,
+        };
+        if finishes {
+            machine.pipe_finish(now, pipe);
+            self.said_end = Some(End::Finished);
+        }
+        finishes
+    }
+}
