@@ -1,0 +1,333 @@
+//! Long-term credentials (RFC 8489 §9.2), and time-limited ones: the username says until when, the password is an
+//! HMAC of the username under a secret that the relay shares with whoever hands credentials out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use md5::{Digest as _, Md5};
+
+use crate::stun::{BadAttribute, Message};
+use crate::time::UnixTime;
+
+/// The longest username in bytes (RFC 8489 §14.3 says "fewer than 509").
+pub const MAX_USERNAME: usize = 508;
+
+/// The key of MESSAGE-INTEGRITY for a user (RFC 8489 §9.2.2): MD5 of `username:realm:password`.
+pub type Key = [u8; 16];
+
+/// Computes the [`Key`]. The texts count as they are: they are not put through OpaqueString first, which leaves
+/// ASCII as it is anyway.
+pub fn long_term_key(username: &str, realm: &str, password: &str) -> Key {
+    let mut md5 = Md5::new();
+    for part in [username, ":", realm, ":", password] {
+        md5.update(part);
+    }
+    md5.finalize().into()
+}
+
+/// The username that is good until `expiry` for `id`. The id has no colon in it.
+pub fn time_limited_username(expiry: UnixTime, id: &str) -> String {
+    format!("{}:{id}", expiry.0)
+}
+
+/// The password of a time-limited username: base64 of HMAC-SHA1 under `secret`.
+pub fn time_limited_password(secret: &[u8], username: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret);
+    BASE64.encode(hmac::sign(&key, username.as_bytes()))
+}
+
+/// What a client shows. `Debug` hides the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// At most [`MAX_USERNAME`] bytes.
+    pub username: String,
+    /// The password.
+    pub password: String,
+}
+
+impl Credentials {
+    /// Time-limited credentials for `id`, made from the relay's secret.
+    pub fn time_limited(secret: &[u8], expiry: UnixTime, id: &str) -> Self {
+        let username = time_limited_username(expiry, id);
+        let password = time_limited_password(secret, &username);
+        Self { username, password }
+    }
+
+    /// The key under `realm`.
+    pub fn key(&self, realm: &str) -> Key {
+        long_term_key(&self.username, realm, &self.password)
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// A time-limited username, taken apart: `<unix expiry>[:id[:version.policy]]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeLimited<'a> {
+    /// Until when it is good.
+    pub expiry: UnixTime,
+    /// Whose it is; empty where the username is an expiry only.
+    pub id: &'a str,
+    /// The policy that the password vouches for, with its version. None is known yet.
+    pub policy: Option<&'a str>,
+}
+
+impl<'a> TimeLimited<'a> {
+    /// `None` when `username` does not begin with an expiry.
+    pub fn parse(username: &'a str) -> Option<Self> {
+        let mut fields = username.splitn(3, ':');
+        let expiry = fields.next().filter(|field| field.bytes().all(|byte| byte.is_ascii_digit()))?;
+        let expiry = UnixTime(expiry.parse().ok()?);
+        Some(Self { expiry, id: fields.next().unwrap_or(""), policy: fields.next() })
+    }
+}
+
+/// Who may use a relay: users with fixed passwords, and holders of time-limited credentials under any of several
+/// live secrets. `Debug` shows neither.
+#[derive(Clone)]
+pub struct Authenticator {
+    realm: String,
+    users: BTreeMap<String, Key>,
+    secrets: Vec<hmac::Key>,
+}
+
+/// The user of an authenticated request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The username as it was shown.
+    pub username: String,
+    /// Whose allocation it is: the second field of a time-limited username, otherwise the whole username. Renewed
+    /// credentials of the same id go on with the same allocation.
+    pub id: String,
+    /// The key, for the MESSAGE-INTEGRITY of the response.
+    pub key: Key,
+    /// When time-limited credentials run out.
+    pub expiry: Option<UnixTime>,
+}
+
+/// Why a request is not authenticated. On the wire it is 400 for `Incomplete` and 401 for everything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It has no MESSAGE-INTEGRITY (RFC 8489 §9.2.4: 401 with realm and nonce).
+    #[error("the request is not signed")]
+    Unsigned,
+    /// It is signed, but username, realm or nonce is missing or unreadable (400).
+    #[error("the request lacks username, realm or nonce")]
+    Incomplete,
+    /// The username is longer than [`MAX_USERNAME`] (400).
+    #[error("the username is too long")]
+    TooLong,
+    /// There is no such user here.
+    #[error("the user is not known")]
+    UnknownUser,
+    /// Time-limited credentials have run out.
+    #[error("the credentials have expired")]
+    Expired,
+    /// The username carries a policy of a version that this relay does not know.
+    #[error("the policy in the username has an unknown version")]
+    UnknownPolicy,
+    /// The MESSAGE-INTEGRITY was made with another password.
+    #[error("the password is wrong")]
+    WrongPassword,
+}
+
+impl Refused {
+    /// The error code on the wire (RFC 8489 §9.2.4).
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Incomplete | Self::TooLong => 400,
+            _ => 401,
+        }
+    }
+}
+
+impl From<BadAttribute> for Refused {
+    fn from(_: BadAttribute) -> Self {
+        Self::Incomplete
+    }
+}
+
+impl Authenticator {
+    /// Nobody yet. The realm is shown to strangers: keep it short.
+    pub fn new(realm: impl Into<String>) -> Self {
+        Self { realm: realm.into(), users: BTreeMap::new(), secrets: Vec::new() }
+    }
+
+    /// With a user who has a fixed password.
+    pub fn with_user(mut self, username: &str, password: &str) -> Self {
+        let key = long_term_key(username, &self.realm, password);
+        self.users.insert(username.to_owned(), key);
+        self
+    }
+
+    /// With a secret for time-limited credentials. Several are live at once, so that one can be replaced.
+    pub fn with_secret(mut self, secret: &[u8]) -> Self {
+        self.secrets.push(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret));
+        self
+    }
+
+    /// The realm.
+    pub fn realm(&self) -> &str {
+        &self.realm
+    }
+
+    /// Who signed `request`. The nonce must be there; whether it is fresh is not judged here.
+    ///
+    /// Passwords are compared through the integrity only, in constant time.
+    ///
+    /// # Errors
+    /// [`Refused`], with the code that goes back.
+    pub fn authenticate(&self, request: &Message<'_>, unix: UnixTime) -> Result<Account, Refused> {
+        if !request.has_integrity() {
+            return Err(Refused::Unsigned);
+        }
+        let username = request.username()?.ok_or(Refused::Incomplete)?;
+        let realm = request.realm()?.ok_or(Refused::Incomplete)?;
+        request.nonce()?.ok_or(Refused::Incomplete)?;
+        if username.len() > MAX_USERNAME {
+            return Err(Refused::TooLong);
+        }
+        if realm != self.realm {
+            return Err(Refused::WrongPassword);
+        }
+        match self.users.get(username) {
+            Some(key) => self.fixed(request, username, *key),
+            None => self.limited(request, username, unix),
+        }
+    }
+
+    fn fixed(&self, request: &Message<'_>, username: &str, key: Key) -> Result<Account, Refused> {
+        request.verify(&key).map_err(|_| Refused::WrongPassword)?;
+        Ok(Account { username: username.to_owned(), id: username.to_owned(), key, expiry: None })
+    }
+
+    fn limited(&self, request: &Message<'_>, username: &str, unix: UnixTime) -> Result<Account, Refused> {
+        let parts = TimeLimited::parse(username).filter(|_| !self.secrets.is_empty());
+        let parts = parts.ok_or(Refused::UnknownUser)?;
+        let key = self.limited_key(request, username).ok_or(Refused::WrongPassword)?;
+        if parts.policy.is_some() {
+            return Err(Refused::UnknownPolicy);
+        }
+        if parts.expiry <= unix {
+            return Err(Refused::Expired);
+        }
+        let id = if parts.id.is_empty() { username } else { parts.id };
+        let expiry = Some(parts.expiry);
+        Ok(Account { username: username.to_owned(), id: id.to_owned(), key, expiry })
+    }
+
+    /// The key under the first secret that the request was signed with.
+    fn limited_key(&self, request: &Message<'_>, username: &str) -> Option<Key> {
+        let keys = self.secrets.iter().map(|secret| {
+            let password = BASE64.encode(hmac::sign(secret, username.as_bytes()));
+            long_term_key(username, &self.realm, &password)
+        });
+        keys.into_iter().find(|key| request.verify(key).is_ok())
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator")
+            .field("realm", &self.realm)
+            .field("users", &self.users.len())
+            .field("secrets", &self.secrets.len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stun::{Builder, Class, Method};
+
+    const NOW: UnixTime = UnixTime(1_700_000_000);
+    const LATER: UnixTime = UnixTime(1_700_086_400);
+
+    fn request(credentials: &Credentials, realm: &str) -> Vec<u8> {
+        Builder::new(Class::Request, Method::ALLOCATE, [1; 12])
+            .username(&credentials.username)
+            .realm(realm)
+            .nonce("nonce")
+            .finish_with_integrity(&credentials.key(realm))
+    }
+
+    fn judge(authenticator: &Authenticator, bytes: &[u8]) -> Result<Account, Refused> {
+        authenticator.authenticate(&Message::parse(bytes).unwrap(), NOW)
+    }
+
+    fn relay() -> Authenticator {
+        Authenticator::new("adit").with_user("alice", "wonder").with_secret(b"old").with_secret(b"new")
+    }
+
+    #[test]
+    fn the_password_of_a_username_is_that_of_other_implementations() {
+        // `printf 1700000000:gw-1 | openssl dgst -sha1 -hmac secret -binary | base64`
+        assert_eq!(time_limited_password(b"secret", "1700000000:gw-1"), "29Zz45HFKvhy5Gx3pxOCd7TkSek=");
+        // The long-term key of RFC 8489's predecessor, RFC 5389 §15.4.
+        let key = u128::from_be_bytes(long_term_key("user", "realm", "pass"));
+        assert_eq!(key, 0x8493_fbc5_3ba5_82fb_4c04_4c45_6bdc_40eb);
+    }
+
+    #[test]
+    fn a_fixed_password_is_checked() {
+        let alice = Credentials { username: "alice".into(), password: "wonder".into() };
+        let account = judge(&relay(), &request(&alice, "adit")).unwrap();
+        assert_eq!((account.id.as_str(), account.expiry), ("alice", None));
+        let wrong = Credentials { password: "land".into(), ..alice.clone() };
+        assert_eq!(judge(&relay(), &request(&wrong, "adit")), Err(Refused::WrongPassword));
+        assert_eq!(judge(&relay(), &request(&alice, "elsewhere")), Err(Refused::WrongPassword));
+        let bob = Credentials { username: "bob".into(), ..alice };
+        assert_eq!(judge(&relay(), &request(&bob, "adit")), Err(Refused::UnknownUser));
+    }
+
+    #[test]
+    fn several_secrets_are_live_at_once() {
+        for secret in [&b"old"[..], b"new"] {
+            let credentials = Credentials::time_limited(secret, LATER, "gw-1");
+            let account = judge(&relay(), &request(&credentials, "adit")).unwrap();
+            assert_eq!((account.id.as_str(), account.expiry), ("gw-1", Some(LATER)));
+        }
+        let credentials = Credentials::time_limited(b"other", LATER, "gw-1");
+        assert_eq!(judge(&relay(), &request(&credentials, "adit")), Err(Refused::WrongPassword));
+    }
+
+    #[test]
+    fn expired_credentials_and_unknown_policies_are_refused() {
+        let expired = Credentials::time_limited(b"new", NOW, "gw-1");
+        assert_eq!(judge(&relay(), &request(&expired, "adit")), Err(Refused::Expired));
+        let policy = Credentials::time_limited(b"new", LATER, "gw-1:9.xyz");
+        assert_eq!(judge(&relay(), &request(&policy, "adit")), Err(Refused::UnknownPolicy));
+    }
+
+    #[test]
+    fn what_is_missing_decides_about_the_code() {
+        let code = |builder: Builder, key: Option<&[u8]>| {
+            let bytes = match key {
+                Some(key) => builder.finish_with_integrity(key),
+                None => builder.finish(),
+            };
+            judge(&relay(), &bytes).unwrap_err().code()
+        };
+        let empty = || Builder::new(Class::Request, Method::ALLOCATE, [1; 12]);
+        assert_eq!(code(empty(), None), 401);
+        assert_eq!(code(empty(), Some(b"key")), 400);
+        assert_eq!(code(empty().username("alice").realm("adit"), Some(b"key")), 400);
+        let long = "x".repeat(509);
+        assert_eq!(code(empty().username(&long).realm("adit").nonce("n"), Some(b"key")), 400);
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let credentials = Credentials { username: "alice".into(), password: "wonder".into() };
+        let shown = format!("{credentials:?} {:?}", relay());
+        assert!(shown.contains("alice") && !shown.contains("wonder") && !shown.contains("old"));
+    }
+}
