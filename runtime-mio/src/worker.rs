@@ -1,0 +1,196 @@
+//! The thread that turns a hub.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll as Polled, Wake, Waker};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use adit_core::io::Completion;
+use adit_driver::{Hub, Machine, Notice, Request, Shared, Turn};
+use mio::event::Event;
+use mio::{Events, Poll};
+
+use crate::reactor::{self, MioReactor, WAKE};
+
+/// How many readiness events one poll fetches.
+const EVENTS: usize = 1024;
+
+/// A machine on its own thread. Dropping it stops the thread and waits for its end.
+pub struct Worker<M: Machine> {
+    shared: Arc<Shared<M, MioReactor>>,
+    signal: Arc<Signal>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A hub that has taken its first turn and waits for its thread.
+pub(crate) struct Prepared<M: Machine> {
+    pub(crate) hub: Hub<M, MioReactor>,
+    poll: Poll,
+    first: Turn,
+}
+
+/// How other threads reach the loop.
+struct Signal {
+    waker: mio::Waker,
+    stop: AtomicBool,
+}
+
+impl<M: Machine> Prepared<M> {
+    /// Makes the hub of `machine` and takes the first turn, in which the sockets are bound.
+    ///
+    /// # Errors
+    /// When the system has no descriptor for the poll.
+    pub(crate) fn new(machine: M, now: Instant) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut hub = Hub::new(machine, MioReactor::new(poll.registry().try_clone()?), now);
+        let first = hub.turn(now);
+        Ok(Self { hub, poll, first })
+    }
+}
+
+impl<M: Machine<Event: Send> + Send + 'static> Prepared<M> {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system has no thread or no descriptor left.
+    pub(crate) fn start(mut self, name: &str) -> io::Result<Worker<M>> {
+        let waker = mio::Waker::new(self.poll.registry(), WAKE)?;
+        let signal = Arc::new(Signal { waker, stop: AtomicBool::new(false) });
+        let requests = self.hub.take_requests();
+        let shared = Shared::new(self.hub);
+        shared.set_driver(&Waker::from(Arc::clone(&signal)));
+        refuse(&shared, requests);
+        let (loop_shared, loop_signal) = (Arc::clone(&shared), Arc::clone(&signal));
+        let thread = thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(self.poll, &loop_shared, &loop_signal, self.first))?;
+        Ok(Worker { shared, signal, thread: Some(thread) })
+    }
+}
+
+impl<M: Machine<Event: Send> + Send + 'static> Worker<M> {
+    /// Starts `machine`, which was made with the clock of `now`, on a thread of that name.
+    ///
+    /// # Errors
+    /// When the system has no thread or no descriptor left.
+    pub fn spawn(name: &str, machine: M, now: Instant) -> io::Result<Self> {
+        Prepared::new(machine, now)?.start(name)
+    }
+}
+
+impl<M: Machine> Worker<M> {
+    /// The hub, shared with the thread.
+    pub fn shared(&self) -> &Arc<Shared<M, MioReactor>> {
+        &self.shared
+    }
+
+    /// Waits for the next event; `None` when `timeout` has passed or the thread has ended.
+    pub fn wait_event(&self, timeout: Duration) -> Option<Notice<M::Event>> {
+        let end = Instant::now() + timeout;
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let cx = Context::from_waker(&waker);
+        loop {
+            if let Polled::Ready(event) = self.shared.poll_event(&cx) {
+                return event;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
+    /// Whether the thread has ended, which without [`stop`](Self::stop) means that it has panicked.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Stops the thread, closes the sockets, and waits for the end.
+    pub fn stop(&mut self) {
+        self.signal.stop.store(true, Ordering::Release);
+        self.signal.ring();
+        if let Some(thread) = self.thread.take() {
+            // A panic has told its story on the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<M: Machine> Drop for Worker<M> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Signal {
+    fn ring(&self) {
+        // The only failure is a full eventfd, which wakes just as well.
+        let _ = self.waker.wake();
+    }
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn run<M: Machine>(mut poll: Poll, shared: &Shared<M, MioReactor>, signal: &Signal, first: Turn) {
+    let mut events = Events::with_capacity(EVENTS);
+    let mut turn = first;
+    while !signal.stop.load(Ordering::Acquire) {
+        if let Err(error) = poll.poll(&mut events, wait(turn))
+            && error.kind() != ErrorKind::Interrupted
+        {
+            tracing::error!(%error, "the poll failed; the thread ends");
+            break;
+        }
+        let (next, requests) = shared.turn(Instant::now(), |hub| mark(hub, &events));
+        refuse(shared, requests);
+        turn = next;
+    }
+    shared.close();
+}
+
+/// How long the poll may wait; `None` is for ever.
+fn wait(turn: Turn) -> Option<Duration> {
+    if turn.more {
+        return Some(Duration::ZERO);
+    }
+    turn.deadline.map(|at| at.saturating_duration_since(Instant::now()))
+}
+
+fn mark<M: Machine>(hub: &mut Hub<M, MioReactor>, events: &Events) {
+    for event in events.iter().filter(|event| event.token() != WAKE) {
+        let socket = reactor::socket(event.token());
+        if event.is_readable() || event.is_error() {
+            hub.mark_readable(socket);
+        }
+        if Event::is_writable(event) {
+            hub.mark_writable(socket);
+        }
+    }
+}
+
+/// A machine that needs names or TCP does not belong on this thread: the answer is `Unsupported`.
+fn refuse<M: Machine>(shared: &Shared<M, MioReactor>, requests: Vec<Request>) {
+    for request in requests {
+        shared.complete(match request {
+            Request::Resolve { query, .. } => {
+                Completion::Resolved { query, result: Err(ErrorKind::Unsupported) }
+            }
+            Request::Dial { pipe, .. } => Completion::Dialled { pipe, result: Err(ErrorKind::Unsupported) },
+        });
+    }
+}
