@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use adit_core::io::{Direction, PipeId, Read, Write};
 
@@ -109,10 +110,12 @@ impl<M: Pipes, R: Reactor> Drop for Stream<M, R> {
 }
 
 impl<M: Pipes, R: Reactor> Watch<M, R> {
-    /// Ready when the other end takes no more bytes, or the hub was closed. It shares the waker for writing, so
-    /// that only the task that writes may wait here.
+    /// Ready when the other end takes no more bytes, or the hub was closed; also after
+    /// [`Stream::poll_shutdown`]. It shares the waker for writing, so that only the task that writes may wait
+    /// here.
     pub fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
-        self.shared.call(|hub, now| {
+        let now = Instant::now();
+        self.shared.with(|hub| {
             if hub.is_closed() || hub.machine_mut().pipe_write(now, self.pipe, &[]) == Write::Closed {
                 return Poll::Ready(());
             }

@@ -193,6 +193,11 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
         &self.machine
     }
 
+    /// The reactor.
+    pub fn reactor_mut(&mut self) -> &mut R {
+        &mut self.reactor
+    }
+
     /// What was moved and what was dropped.
     pub fn counters(&self) -> Counters {
         self.counters
