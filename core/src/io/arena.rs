@@ -52,6 +52,10 @@ id! {
     /// A question to the resolver.
     QueryId
 }
+id! {
+    /// One QUIC connection of one machine.
+    ConnId
+}
 
 /// Values under generational identifiers. Insertion, look-up and removal are O(1); iteration is in slot order,
 /// so it is the same in every run.
@@ -80,14 +84,33 @@ impl<I: Id, T> Arena<I, T> {
     /// # Panics
     /// When 2³² slots are taken; every user of an arena bounds it far below.
     pub fn insert_with(&mut self, make: impl FnOnce(I) -> T) -> I {
+        let made: Result<I, std::convert::Infallible> = self.try_insert_with(|id| Ok(make(id)));
+        let Ok(id) = made;
+        id
+    }
+
+    /// Stores what `make` returns for the identifier that it will have, unless it fails.
+    ///
+    /// # Errors
+    /// What `make` fails with; the arena is then as it was before.
+    ///
+    /// # Panics
+    /// When 2³² slots are taken; every user of an arena bounds it far below.
+    pub fn try_insert_with<E>(&mut self, make: impl FnOnce(I) -> Result<T, E>) -> Result<I, E> {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, value: None });
             u32::try_from(self.slots.len() - 1).expect("an arena is bounded by its owner")
         });
         let slot = &mut self.slots[index as usize];
         let id = I::new(index, slot.generation);
-        slot.value = Some(make(id));
-        id
+        match make(id) {
+            Ok(value) => slot.value = Some(value),
+            Err(error) => {
+                self.free.push(index);
+                return Err(error);
+            }
+        }
+        Ok(id)
     }
 
     /// Stores `value`.
@@ -105,6 +128,12 @@ impl<I: Id, T> Arena<I, T> {
     pub fn get_mut(&mut self, id: I) -> Option<&mut T> {
         let slot = self.slots.get_mut(id.index() as usize)?;
         slot.value.as_mut().filter(|_| slot.generation == id.generation())
+    }
+
+    /// The identifier of the value in slot `index`, whichever life it is in.
+    pub fn at(&self, index: u32) -> Option<I> {
+        let slot = self.slots.get(index as usize)?;
+        slot.value.as_ref().map(|_| I::new(index, slot.generation))
     }
 
     /// Ends the life of `id` and returns its value.

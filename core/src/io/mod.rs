@@ -5,7 +5,7 @@ mod batch;
 mod effect;
 mod pipe;
 
-pub use arena::{Arena, Id, LinkId, PipeId, QueryId, SocketId};
+pub use arena::{Arena, ConnId, Id, LinkId, PipeId, QueryId, SocketId};
 pub use batch::{Datagrams, Forwards, Onward, Run, To, Transmit};
 pub use effect::{Completion, Direction, Effect, SocketKind};
 pub use pipe::{Read, Write};
