@@ -4,6 +4,8 @@ use std::fmt;
 
 use quinn_proto::{ConnectionError, TransportErrorCode};
 
+use crate::pki::{explain_alert, refuses_certificate};
+
 /// TLS alerts travel as QUIC errors 0x0100 to 0x01ff (RFC 9001 §4.8).
 const CRYPTO_ERRORS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
 /// How much of a peer's own words is kept, in bytes.
@@ -31,7 +33,7 @@ pub enum CloseReason {
     },
     /// The other end takes no more connections for now (CONNECTION_REFUSED).
     Refused,
-    /// The other end did not accept this one's certificate or TLS parameters. [`sentence`] explains the alert.
+    /// The other end did not accept this one's certificate or TLS parameters; [`explain_alert`] says why.
     TlsRefusedByPeer {
         /// The TLS alert (RFC 8446 §6.2).
         alert: u8,
@@ -106,7 +108,10 @@ impl fmt::Display for CloseReason {
                 write!(f, "closed by the other end: {reason:?} (code {code})")
             }
             Self::Refused => f.write_str("the other end takes no more connections for now"),
-            Self::TlsRefusedByPeer { alert } => write!(f, "refused by the other end: {}", sentence(*alert)),
+            Self::TlsRefusedByPeer { alert } => {
+                let what = if refuses_certificate(*alert) { "our certificate" } else { "the handshake" };
+                write!(f, "the other end refused {what}: {}", explain_alert(*alert))
+            }
             Self::TlsRefusedByUs { alert, detail } => {
                 write!(f, "the other end was refused: {detail} (alert {alert})")
             }
@@ -117,27 +122,6 @@ impl fmt::Display for CloseReason {
                 write!(f, "the other end broke the rules of QUIC: {reason} (code {code:#x})")
             }
         }
-    }
-}
-
-/// What a TLS alert (RFC 8446 §6.2) means to somebody whose certificate or parameters were refused.
-pub fn sentence(alert: u8) -> &'static str {
-    match alert {
-        40 => "no common TLS parameters (handshake_failure)",
-        42 => "the certificate is broken (bad_certificate)",
-        43 => "the certificate has a wrong kind or purpose (unsupported_certificate)",
-        44 => "the certificate was revoked (certificate_revoked)",
-        45 => "the certificate has expired or is not valid yet (certificate_expired)",
-        46 => "the certificate was not acceptable (certificate_unknown)",
-        48 => "the certificate comes from an unknown authority (unknown_ca)",
-        49 => "the certificate is valid but has no access (access_denied)",
-        51 => "a signature is wrong (decrypt_error)",
-        70 => "no common TLS version (protocol_version)",
-        80 => "an internal error (internal_error)",
-        112 => "the server name is unknown (unrecognized_name)",
-        116 => "a certificate is required (certificate_required)",
-        120 => "no common application protocol (no_application_protocol)",
-        _ => "another TLS error",
     }
 }
 

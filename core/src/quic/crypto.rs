@@ -16,7 +16,7 @@ use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectError, ConnectionId, Side, TransportError};
 
 /// What a peer is told about a handshake that failed, besides TLS's own alert.
-const REASON: &str = "handshake failed";
+pub(super) const REASON: &str = "handshake failed";
 
 /// What `handshake_data` returns. It is there once a handshake has got somewhere, or has failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

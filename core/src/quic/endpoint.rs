@@ -332,7 +332,7 @@ impl Endpoint {
 
     /// Reads from a stream. After `Blocked`, [`Event::Readable`] or [`Event::Closed`] follows. `Finished` and
     /// `Reset` are told once; what is read behind them is `Reset`.
-    pub fn read(&mut self, conn: ConnId, stream: StreamId, buf: &mut [u8]) -> Read {
+    pub fn read(&mut self, _now: Instant, conn: ConnId, stream: StreamId, buf: &mut [u8]) -> Read {
         let Some(connection) = self.connections.get_mut(conn) else { return Read::Reset };
         let (read, credit) = connection.read(stream, buf);
         if credit {
@@ -342,7 +342,7 @@ impl Endpoint {
     }
 
     /// Writes to a stream. After `Blocked`, [`Event::Writable`], [`Event::Stopped`] or [`Event::Closed`] follows.
-    pub fn write(&mut self, conn: ConnId, stream: StreamId, bytes: &[u8]) -> Write {
+    pub fn write(&mut self, _now: Instant, conn: ConnId, stream: StreamId, bytes: &[u8]) -> Write {
         let Some(connection) = self.connections.get_mut(conn) else { return Write::Closed };
         let write = connection.write(stream, bytes);
         self.touch(conn);
@@ -350,17 +350,17 @@ impl Endpoint {
     }
 
     /// No more bytes will be written to the stream. [`Event::Finished`] follows once all have arrived.
-    pub fn finish(&mut self, conn: ConnId, stream: StreamId) {
+    pub fn finish(&mut self, _now: Instant, conn: ConnId, stream: StreamId) {
         self.on_stream(conn, |connection| connection.finish(stream));
     }
 
     /// Gives up sending: what was not acknowledged yet may be lost (RESET_STREAM).
-    pub fn reset(&mut self, conn: ConnId, stream: StreamId, code: u32) {
+    pub fn reset(&mut self, _now: Instant, conn: ConnId, stream: StreamId, code: u32) {
         self.on_stream(conn, |connection| connection.reset(stream, code));
     }
 
     /// Gives up receiving: what was not read is lost (STOP_SENDING).
-    pub fn stop(&mut self, conn: ConnId, stream: StreamId, code: u32) {
+    pub fn stop(&mut self, _now: Instant, conn: ConnId, stream: StreamId, code: u32) {
         self.on_stream(conn, |connection| connection.stop(stream, code));
     }
 
@@ -433,9 +433,9 @@ impl Endpoint {
         let handshake_ends = now + self.config.handshake_timeout;
         let (quinn, slot, scratch) = (&mut self.quinn, &self.slot, &mut self.scratch);
         let accepted = self.connections.try_insert_with(|id: ConnId| {
-            let (handle, quinn) = slot
-                .during(id.index(), || quinn.accept(incoming, now, scratch, None))
-                .map_err(|error| error.response.is_some())?;
+            let (handle, quinn) = slot.during(id.index(), || {
+                quinn.accept(incoming, now, scratch, None).map_err(|error| error.response.is_some())
+            })?;
             let start = Start { handle, quinn, address, way, first: Some(first), handshake_ends };
             Ok::<_, bool>(Box::new(Connection::new(id, start)))
         });

@@ -29,7 +29,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use close::{CloseReason, sentence};
+pub use close::CloseReason;
 pub use config::{Config, UnusableTls};
 pub use endpoint::{ConnectError, Counters, Endpoint};
 pub use quinn_proto::StreamId;
