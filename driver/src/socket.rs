@@ -5,8 +5,10 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use adit_core::io::{Ecn, SocketKind};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::Ipv6DontFrag;
 use quinn_udp::{BATCH_SIZE, EcnCodepoint, UdpSockRef, UdpSocketState};
-use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery};
+use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use crate::buffer::ReceiveBuffer;
@@ -57,6 +59,9 @@ fn enlarge(socket: &RawSocket, kind: SocketKind) {
 fn allow_fragments(socket: &RawSocket, addr: SocketAddr) -> io::Result<()> {
     if addr.is_ipv4() {
         sockopt::set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DONT)?;
+    } else {
+        sockopt::set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::DONT)?;
+        setsockopt(socket, Ipv6DontFrag, &false)?;
     }
     Ok(())
 }
@@ -195,6 +200,7 @@ fn datagrams(head: Head, bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::socket::getsockopt;
 
     #[test]
     fn a_call_holds_whole_segments_and_never_too_many() {
@@ -212,6 +218,12 @@ mod tests {
         let (client, _) = bind(addr, SocketKind::Client).unwrap();
         assert_eq!(sockopt::ip_mtu_discover(&relayed).unwrap(), Ipv4PathMtuDiscovery::DONT);
         assert_eq!(sockopt::ip_mtu_discover(&client).unwrap(), Ipv4PathMtuDiscovery::PROBE);
+
+        let addr = "[::1]:0".parse().unwrap();
+        let (relayed, _) = bind(addr, SocketKind::Relayed).unwrap();
+        let (client, _) = bind(addr, SocketKind::Client).unwrap();
+        assert!(!getsockopt(&relayed, Ipv6DontFrag).unwrap());
+        assert!(getsockopt(&client, Ipv6DontFrag).unwrap());
     }
 
     #[test]
