@@ -4,7 +4,7 @@ use std::fmt;
 
 use quinn_proto::{ConnectionError, TransportErrorCode};
 
-use crate::pki::{explain_alert, refuses_certificate};
+use crate::pki::{explain, explain_alert, refuses_certificate};
 
 /// TLS alerts travel as QUIC errors 0x0100 to 0x01ff (RFC 9001 §4.8).
 const CRYPTO_ERRORS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
@@ -42,7 +42,7 @@ pub enum CloseReason {
     TlsRefusedByUs {
         /// The TLS alert that the other end was told (RFC 8446 §6.2).
         alert: u8,
-        /// The TLS library's sentence, which the other end was not told.
+        /// [`explain`]'s sentence, which the other end was not told.
         detail: String,
     },
     /// The other end says that this one broke QUIC's rules.
@@ -62,8 +62,8 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// The reason that stands behind `error`; `failure` is what the TLS library said, if it did.
-    pub(super) fn new(error: ConnectionError, failure: Option<String>) -> Self {
+    /// The reason that stands behind `error`; `failure` is TLS's own, if that was it.
+    pub(super) fn new(error: ConnectionError, failure: Option<rustls::Error>) -> Self {
         match error {
             ConnectionError::TimedOut => Self::TimedOut,
             // Connection IDs of twelve bytes don't run out.
@@ -87,9 +87,11 @@ impl CloseReason {
         }
     }
 
-    fn by_us(code: u64, reason: String, failure: Option<String>) -> Self {
+    fn by_us(code: u64, reason: String, failure: Option<rustls::Error>) -> Self {
         match (alert(code), failure) {
-            (alert, Some(detail)) => Self::TlsRefusedByUs { alert: alert.unwrap_or(INTERNAL_ERROR), detail },
+            (alert, Some(error)) => {
+                Self::TlsRefusedByUs { alert: alert.unwrap_or(INTERNAL_ERROR), detail: explain(&error) }
+            }
             // quinn-proto's own complaints, such as missing transport parameters.
             (Some(alert), None) => Self::TlsRefusedByUs { alert, detail: reason },
             (None, None) => Self::PeerBroke { code, reason },
@@ -109,11 +111,12 @@ impl fmt::Display for CloseReason {
             }
             Self::Refused => f.write_str("the other end takes no more connections for now"),
             Self::TlsRefusedByPeer { alert } => {
-                let what = if refuses_certificate(*alert) { "our certificate" } else { "the handshake" };
-                write!(f, "the other end refused {what}: {}", explain_alert(*alert))
+                let what = if refuses_certificate(*alert) { "certificate here" } else { "handshake" };
+                write!(f, "the other end refused the {what}: {}", explain_alert(*alert))
             }
             Self::TlsRefusedByUs { alert, detail } => {
-                write!(f, "the other end was refused: {detail} (alert {alert})")
+                let what = if refuses_certificate(*alert) { "certificate" } else { "handshake" };
+                write!(f, "the other end's {what} was refused: {detail}")
             }
             Self::BlamedByPeer { code, reason } => {
                 write!(f, "the other end reports an error of this one: {reason:?} (code {code:#x})")

@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::{hkdf, hmac};
 use quinn_proto::congestion::CubicConfig;
-use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
     ClientConfig, ConnectionId, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, NoneTokenLog,
     NoneTokenStore, ServerConfig, TimeSource, TransportConfig, ValidationTokenConfig, VarInt,
@@ -68,9 +67,10 @@ impl Default for Config {
     }
 }
 
-/// A TLS configuration lacks TLS13_AES_128_GCM_SHA256, which QUIC's first packets need (RFC 9001 §5.2).
+/// A TLS configuration does not serve QUIC: it lacks TLS 1.3 or TLS13_AES_128_GCM_SHA256, which the first packets
+/// need (RFC 9001 §5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the TLS configuration has no TLS13_AES_128_GCM_SHA256, which QUIC needs")]
+#[error("the TLS configuration lacks TLS 1.3 with TLS13_AES_128_GCM_SHA256, which QUIC needs")]
 pub struct UnusableTls;
 
 /// Makes quinn-proto's configurations.
@@ -96,12 +96,12 @@ impl Factory {
         let mut tls = tls.clone();
         tls.send_tls13_tickets = 0;
         tls.max_early_data_size = 0;
-        let tls = QuicServerConfig::try_from(tls).map_err(|_| UnusableTls)?;
+        let tls = crypto::Server::new(Arc::new(tls))?;
 
         let mut tokens = ValidationTokenConfig::default();
         tokens.sent(0).log(Arc::new(NoneTokenLog));
 
-        let mut server = ServerConfig::new(Arc::new(crypto::Server(Arc::new(tls))), self.token_key.clone());
+        let mut server = ServerConfig::new(Arc::new(tls), self.token_key.clone());
         server
             .transport_config(self.transport.clone())
             .validation_token_config(tokens)
@@ -116,8 +116,7 @@ impl Factory {
         tls: Arc<rustls::ClientConfig>,
         first: ConnectionId,
     ) -> Result<ClientConfig, UnusableTls> {
-        let tls = QuicClientConfig::try_from(tls).map_err(|_| UnusableTls)?;
-        let mut client = ClientConfig::new(Arc::new(crypto::Client(Arc::new(tls))));
+        let mut client = ClientConfig::new(Arc::new(crypto::Client::new(tls)?));
         client
             .transport_config(self.transport.clone())
             .token_store(Arc::new(NoneTokenStore))
