@@ -1,1 +1,219 @@
-//! relay
+//! The TURN server (RFC 8656 over UDP) as a pure machine.
+//!
+//! How a client's data comes to flow, and where to read about it:
+//!
+//! 1. A datagram arrives on a listening socket. `forward` tells ChannelData from STUN by its first two bits.
+//! 2. A Binding request is answered at once (`binding`). Any other request is authenticated (`request`); without
+//!    valid credentials it is answered 401, 438 or 400 within the budget of its source (`budget`) and leaves no
+//!    trace: nonces are stateless.
+//! 3. An Allocate (`allocate`) takes an unpredictable port (`ports`), asks the driver to bind it, and is answered
+//!    when that is done. From then on the `table` holds the allocation under its five-tuple and its sockets.
+//! 4. Peers are permitted (`create_permission`) and bound to channels (`channel_bind`), as far as the policy and
+//!    the relay's own ports allow it (`reach`).
+//! 5. Data is forwarded both ways without a copy (`forward`).
+//! 6. A Refresh (`refresh`) prolongs or ends the allocation; time ends it otherwise.
+//!
+//! Requests that arrive twice are answered alike: an Allocate with the very reply that it got, a Refresh that ended
+//! its allocation from a short memory (`departed`), and everything else is the same when done twice.
+
+mod allocate;
+mod allocation;
+mod binding;
+mod budget;
+mod channel;
+mod channel_bind;
+mod config;
+mod counters;
+mod create_permission;
+mod departed;
+mod event;
+mod forward;
+mod permission;
+mod ports;
+mod quota;
+mod reach;
+mod refresh;
+mod reply;
+mod request;
+mod table;
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use crate::io::{Completion, Datagrams, Effect, Forwards, LinkId, SocketId, SocketKind, Transmit};
+use crate::rand::{Rng, Seed};
+use crate::time::{Clock, Deadline, UnixTime};
+use crate::turn::nonce::Nonces;
+
+pub use budget::ReplyBudget;
+pub use config::{Config, RelayAddress};
+pub use counters::{Counters, Drop, Flow};
+pub use event::{Event, Released};
+
+use allocation::AllocationId;
+use budget::Budget;
+use departed::Departed;
+use reach::Reach;
+use reply::Outbox;
+use table::{Expired, Socket, Table};
+
+/// A TURN server.
+#[derive(Debug)]
+pub struct Relay {
+    config: Config,
+    clock: Clock,
+    rng: Rng,
+    nonces: Nonces,
+    budget: Budget,
+    reach: Reach,
+    /// The channel numbers that may be bound.
+    channels: RangeInclusive<u16>,
+    table: Table,
+    departed: Departed,
+    outbox: Outbox,
+    events: VecDeque<Event>,
+    counters: Counters,
+}
+
+impl Relay {
+    /// A relay that asks its driver for its listening sockets.
+    pub fn new(config: Config, clock: Clock, _now: Instant, seed: Seed) -> Self {
+        let mut rng = Rng::new(seed);
+        let mut relay = Self {
+            nonces: Nonces::new(rng.bytes(), config.nonce_lifetime),
+            budget: Budget::new(config.reply_budget),
+            reach: Reach::new(&config),
+            channels: config.channels(),
+            table: Table::new(&config),
+            departed: Departed::default(),
+            outbox: Outbox::default(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            config,
+            clock,
+            rng,
+        };
+        for addr in relay.config.listen.clone() {
+            let socket = relay.table.listen(addr);
+            relay.effect(Effect::Bind { socket, addr, kind: SocketKind::Listening });
+        }
+        relay
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The number of allocations, those included whose sockets are being bound.
+    pub fn allocations(&self) -> usize {
+        self.table.len()
+    }
+}
+
+/// The contract of all machines.
+impl Relay {
+    /// Datagrams of a client on a listening socket, or of a peer on a relayed one.
+    pub fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards) {
+        match self.table.socket(batch.socket) {
+            Some(Socket::Listening(_)) => self.receive_from_client(now, &batch, out),
+            Some(Socket::Relayed(id)) => self.receive_from_peer(now, id, &batch, out),
+            Some(Socket::Reserved) | None => self.counters.drop(Drop::UnknownSocket),
+        }
+    }
+
+    /// Bytes of a TCP or TLS link. There are none yet.
+    pub fn handle_bytes(&mut self, _now: Instant, _link: LinkId, _bytes: &[u8]) {
+        self.counters.drop(Drop::UnknownLink);
+    }
+
+    /// The driver's answer to an effect.
+    pub fn handle_completion(&mut self, now: Instant, done: Completion) {
+        match done {
+            Completion::Bound { socket, result } => self.bound(now, socket, result),
+            Completion::TransportError { .. } => self.counters.transport_errors += 1,
+            _ => {}
+        }
+    }
+
+    /// The wall clock was set, or the machine slept. Allocations live by instants; only credentials and nonces are
+    /// judged by unix time.
+    pub fn handle_clock(&mut self, now: Instant, unix: UnixTime) {
+        self.clock = Clock::new(now, Duration::from_secs(unix.0));
+    }
+
+    /// Clears away what has run out.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(expired) = self.table.expire(now) {
+            match expired {
+                Expired::Allocation(id) => self.expire(id),
+                Expired::Reservation(socket) => self.effect(Effect::Unbind { socket }),
+            }
+        }
+    }
+
+    /// The next reply or Data indication.
+    pub fn poll_transmit(
+        &mut self,
+        _now: Instant,
+        _max_segments: NonZeroUsize,
+        out: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        self.outbox.poll(out)
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When something runs out next.
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        self.table.next_deadline()
+    }
+}
+
+impl Relay {
+    fn bound(&mut self, now: Instant, socket: SocketId, result: Result<SocketAddr, ErrorKind>) {
+        match (self.table.socket(socket), result) {
+            (Some(Socket::Listening(_)), Ok(local)) => {
+                self.reach.listens(local);
+                self.events.push_back(Event::Listening { socket, local });
+            }
+            (Some(Socket::Listening(addr)), Err(kind)) => {
+                self.events.push_back(Event::ListenFailed { addr, kind });
+            }
+            (Some(Socket::Relayed(id)), result) => self.relayed_bound(now, socket, id, result),
+            (Some(Socket::Reserved) | None, _) => {}
+        }
+    }
+
+    fn expire(&mut self, id: AllocationId) {
+        match self.table.get(id) {
+            // The driver never said whether the sockets are bound.
+            Some(allocation) if !allocation.is_live() => self.abandon(id),
+            _ => self.release(id, Released::Expired),
+        }
+    }
+
+    /// Ends a live allocation.
+    fn release(&mut self, id: AllocationId, reason: Released) {
+        let Some(allocation) = self.table.remove(id) else { return };
+        for leg in allocation.sockets() {
+            self.effect(Effect::Unbind { socket: leg.socket });
+        }
+        let client = allocation.five_tuple.client;
+        self.events.push_back(Event::Released { client, username: allocation.owner.username, reason });
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        self.events.push_back(Event::Effect(effect));
+    }
+}
+
+#[cfg(test)]
+mod tests;

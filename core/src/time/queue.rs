@@ -39,6 +39,11 @@ impl<K: Copy + Ord + Hash> DeadlineQueue<K> {
         self.at.get(&key).copied()
     }
 
+    /// The earliest deadline and its key.
+    pub fn first(&self) -> Option<(Instant, K)> {
+        self.order.first().copied()
+    }
+
     /// The earliest deadline.
     pub fn next(&self) -> Option<Instant> {
         self.order.first().map(|&(at, _)| at)

@@ -1,0 +1,141 @@
+//! One allocation: whose it is, its relayed sockets, and what its client has permitted.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::channel::Channels;
+use super::config::IpVersion;
+use super::permission::Permissions;
+use super::ports::Parity;
+use super::reply::Addressee;
+use crate::io::{Id, SocketId};
+use crate::stun::TransactionId;
+
+/// Names an allocation; generational, like a socket's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct AllocationId {
+    index: u32,
+    generation: u32,
+}
+
+impl Id for AllocationId {
+    fn new(index: u32, generation: u32) -> Self {
+        Self { index, generation }
+    }
+    fn index(self) -> u32 {
+        self.index
+    }
+    fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
+/// What names an allocation on the wire (RFC 8656 §3): the client's address and transport, and the server's. The
+/// listening socket stands for the last two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct FiveTuple {
+    pub(super) client: SocketAddr,
+    pub(super) socket: SocketId,
+}
+
+/// Whose an allocation is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owner {
+    /// What stays the same when time-limited credentials are renewed; quotas count by it.
+    pub(super) id: Arc<str>,
+    /// The username as it was sent.
+    pub(super) username: Arc<str>,
+}
+
+/// One relayed socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Leg {
+    pub(super) version: IpVersion,
+    pub(super) socket: SocketId,
+    pub(super) port: u16,
+    /// Whether the driver has bound it.
+    pub(super) bound: bool,
+}
+
+/// One allocation.
+#[derive(Debug)]
+pub(super) struct Allocation {
+    pub(super) five_tuple: FiveTuple,
+    /// The local address that the client sends to, where the listening socket is bound to all.
+    pub(super) local: Option<IpAddr>,
+    pub(super) owner: Owner,
+    /// One or two, of different versions.
+    pub(super) legs: Vec<Leg>,
+    pub(super) permissions: Permissions,
+    pub(super) channels: Channels,
+    pub(super) phase: Phase,
+}
+
+/// How far an allocation is.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Its sockets are being bound; the client waits for its reply.
+    Pending(Box<Pending>),
+    /// It relays.
+    Live {
+        /// The Allocate that made it.
+        transaction: TransactionId,
+        /// What it was answered; the same again when it is retransmitted (RFC 8489 §6.3.1).
+        reply: Box<[u8]>,
+    },
+}
+
+/// What is known of an allocation until its sockets are bound.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// Who waits for the reply.
+    pub(super) addressee: Addressee,
+    pub(super) lifetime: Duration,
+    pub(super) parity: Parity,
+    /// How often another port was tried.
+    pub(super) retries: u32,
+    /// The second version that was asked for, and the code why it cannot be had (RFC 8656 §7.2).
+    pub(super) missing: Option<(IpVersion, u16)>,
+    /// The socket of the next higher port, to be reserved for another allocation.
+    pub(super) companion: Option<Leg>,
+}
+
+impl Allocation {
+    /// The relayed socket through which peers of `version` are reached.
+    pub(super) fn leg(&self, version: IpVersion) -> Option<Leg> {
+        self.legs.iter().find(|leg| leg.version == version).copied()
+    }
+
+    /// All its sockets, the one that is to be reserved too.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = Leg> {
+        let companion = self.pending().and_then(|pending| pending.companion);
+        self.legs.iter().copied().chain(companion)
+    }
+
+    pub(super) fn pending(&self) -> Option<&Pending> {
+        match &self.phase {
+            Phase::Pending(pending) => Some(pending),
+            Phase::Live { .. } => None,
+        }
+    }
+
+    pub(super) fn pending_mut(&mut self) -> Option<&mut Pending> {
+        match &mut self.phase {
+            Phase::Pending(pending) => Some(pending),
+            Phase::Live { .. } => None,
+        }
+    }
+
+    /// The transaction of the Allocate that made it live.
+    pub(super) fn made_by(&self) -> Option<TransactionId> {
+        match &self.phase {
+            Phase::Pending(_) => None,
+            Phase::Live { transaction, .. } => Some(*transaction),
+        }
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.pending().is_none()
+    }
+}

@@ -1,0 +1,37 @@
+//! ChannelBind: a number that stands for a peer (RFC 8656 §12.2).
+
+use std::time::Instant;
+
+use super::Relay;
+use super::channel;
+use super::reply::{Answer, Refusal};
+use super::request::{Request, same_family};
+use crate::stun::{Message, attribute};
+
+impl Relay {
+    /// Binds or refreshes a channel, and the permission of its peer with it.
+    pub(super) fn channel_bind(&mut self, now: Instant, request: &Request<'_>) -> Result<Answer, Refusal> {
+        let (id, allocation) = self.allocation_of(request)?;
+        let number = channel_number(&request.message).ok_or(Refusal::BadRequest)?;
+        let peer = request.message.peer_address()?.ok_or(Refusal::BadRequest)?;
+        if !self.channels.contains(&number) || peer.port() == 0 {
+            return Err(Refusal::BadRequest);
+        }
+        same_family(allocation, peer)?;
+        self.reach.address(peer.ip()).map_err(|_| Refusal::Forbidden)?;
+        self.reach.port(peer).map_err(|_| Refusal::Forbidden)?;
+        self.table.bind_channel(now, id, number, peer).map_err(|refusal| match refusal {
+            channel::Refusal::Conflict => Refusal::BadRequest,
+            channel::Refusal::Full => Refusal::InsufficientCapacity,
+        })?;
+        Ok(Answer::Success(request.addressee.success()))
+    }
+}
+
+/// CHANNEL-NUMBER with whatever number it holds; which ones are allowed is configured (RFC 8656 §18.1).
+fn channel_number(message: &Message<'_>) -> Option<u16> {
+    match message.attribute(attribute::CHANNEL_NUMBER)? {
+        &[high, low, _, _] => Some(u16::from_be_bytes([high, low])),
+        _ => None,
+    }
+}

@@ -1,0 +1,120 @@
+//! What a relay is told when it starts.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::budget::ReplyBudget;
+use crate::turn::address_policy::Policy;
+use crate::turn::channel_data;
+use crate::turn::credentials::Authenticator;
+
+/// The configuration of a [`Relay`](super::Relay). `Config { listen, ..Config::new(authenticator) }` is the usual way
+/// to make one.
+#[derive(Debug)]
+pub struct Config {
+    /// The addresses on which clients are served. Prefer concrete ones: a socket that is bound to all addresses
+    /// sends relayed data from whichever the system chooses, and which addresses are the relay's own must then be
+    /// told by [`own_addresses`](Self::own_addresses).
+    pub listen: Vec<SocketAddr>,
+    /// Where relayed addresses of IPv4 come from; `None` answers 440 to those who ask for one.
+    pub ipv4: Option<RelayAddress>,
+    /// The same for IPv6.
+    pub ipv6: Option<RelayAddress>,
+    /// The ports of relayed addresses (RFC 8656 §7.2 recommends 49152 to 65535).
+    pub ports: RangeInclusive<u16>,
+    /// Who may allocate, and under which realm: better a short one, since it is in every reply to strangers.
+    pub authenticator: Authenticator,
+    /// Which peers may be reached.
+    pub policy: Policy,
+    /// Whether relayed addresses of this relay may be peers: two clients of one relay then reach each other.
+    pub allow_relayed_peers: bool,
+    /// Addresses of this machine besides those in `listen`, `ipv4` and `ipv6`: the listening ports are not reachable
+    /// there either.
+    pub own_addresses: Vec<IpAddr>,
+    /// Allocations per user; `None` is no limit. More answer 486.
+    pub user_quota: Option<u32>,
+    /// Allocations in all; `None` is no limit. More answer 508.
+    pub total_quota: Option<u32>,
+    /// Permissions per allocation. More answer 508.
+    pub max_permissions: usize,
+    /// Channels per allocation. More answer 508.
+    pub max_channels: usize,
+    /// The lifetime of an allocation that asks for none, or for less (RFC 8656 §7.2).
+    pub default_lifetime: Duration,
+    /// The longest lifetime that is granted.
+    pub max_lifetime: Duration,
+    /// How long a nonce is good.
+    pub nonce_lifetime: Duration,
+    /// How many replies a source gets before it has authenticated itself.
+    pub reply_budget: ReplyBudget,
+    /// Accept channel numbers up to 0x7FFF, as RFC 5766 §11 had it: for clients older than RFC 8656, coturn's
+    /// `turnutils_uclient` before 4.17 among them.
+    pub rfc5766_channels: bool,
+}
+
+/// The address of relayed addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelayAddress {
+    /// What sockets are bound to.
+    pub bind: IpAddr,
+    /// What clients are told: another one where a NAT maps it one to one, ports included.
+    pub advertised: IpAddr,
+}
+
+impl RelayAddress {
+    /// An address that needs no translation.
+    pub fn direct(address: IpAddr) -> Self {
+        Self { bind: address, advertised: address }
+    }
+}
+
+impl Config {
+    /// The defaults: no listening address and no relayed address yet, special peers denied.
+    pub fn new(authenticator: Authenticator) -> Self {
+        Self {
+            listen: Vec::new(),
+            ipv4: None,
+            ipv6: None,
+            ports: 49152..=65535,
+            authenticator,
+            policy: Policy::default_deny(),
+            allow_relayed_peers: false,
+            own_addresses: Vec::new(),
+            user_quota: None,
+            total_quota: None,
+            max_permissions: 128,
+            max_channels: 128,
+            default_lifetime: Duration::from_secs(600),
+            max_lifetime: Duration::from_secs(3600),
+            nonce_lifetime: Duration::from_secs(600),
+            reply_budget: ReplyBudget::default(),
+            rfc5766_channels: false,
+        }
+    }
+
+    pub(super) fn relay_address(&self, version: IpVersion) -> Option<RelayAddress> {
+        match version {
+            IpVersion::V4 => self.ipv4,
+            IpVersion::V6 => self.ipv6,
+        }
+    }
+
+    /// The channel numbers that may be bound.
+    pub(super) fn channels(&self) -> RangeInclusive<u16> {
+        if self.rfc5766_channels { channel_data::RFC5766_NUMBERS } else { channel_data::NUMBERS }
+    }
+}
+
+/// The two versions of IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum IpVersion {
+    V4,
+    V6,
+}
+
+impl IpVersion {
+    pub(super) fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}

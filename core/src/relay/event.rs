@@ -1,0 +1,55 @@
+//! What a relay tells its application.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::io::{Effect, SocketId};
+
+/// News of a relay. Names of users and addresses are in it: do not log them above DEBUG.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The driver is to do something.
+    Effect(Effect),
+    /// Clients are served.
+    Listening {
+        /// The socket.
+        socket: SocketId,
+        /// The address that it is bound to.
+        local: SocketAddr,
+    },
+    /// A listening address could not be bound.
+    ListenFailed {
+        /// The address.
+        addr: SocketAddr,
+        /// What prevented it.
+        kind: ErrorKind,
+    },
+    /// An allocation was made.
+    Allocated {
+        /// The client, as the relay sees it.
+        client: SocketAddr,
+        /// The username that it came with.
+        username: Arc<str>,
+        /// Its relayed addresses, as the client was told them.
+        relayed: Vec<SocketAddr>,
+    },
+    /// An allocation has ended.
+    Released {
+        /// The client.
+        client: SocketAddr,
+        /// The username that it came with.
+        username: Arc<str>,
+        /// Why it has ended.
+        reason: Released,
+    },
+}
+
+/// Why an allocation has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Released {
+    /// Its client asked for it: a Refresh with lifetime 0 (RFC 8656 §8.2).
+    Closed,
+    /// It was not refreshed in time.
+    Expired,
+}

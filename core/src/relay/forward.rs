@@ -1,0 +1,251 @@
+//! The data path: ChannelData and Send indications from clients to peers, and back (RFC 8656 §11, §12).
+//!
+//! What can be forwarded as it is becomes a run; nothing is allocated or copied. What all datagrams of a batch have in
+//! common is looked up once. Data of a peer that has a permission but no channel is wrapped into a Data indication and
+//! queued: that happens before a client has bound its channel.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::Relay;
+use super::allocation::{Allocation, AllocationId};
+use super::config::IpVersion;
+use super::counters::Drop;
+use super::reply::Path;
+use crate::io::{Datagrams, Forwards, Onward, Run};
+use crate::stun::{self, Class, Message, Method, attribute};
+use crate::turn::channel_data;
+
+/// The largest payload of a UDP datagram over IPv4, in bytes; over IPv6 it is a little more.
+const MAX_DATAGRAM: usize = 65_507;
+
+/// What is known about a batch of a client: nothing that a request in the same batch may change.
+#[derive(Debug, Default)]
+struct Known {
+    /// The client's live allocation, once it was looked for.
+    allocation: Option<Option<AllocationId>>,
+    /// Where the last channel led.
+    channel: Option<(u16, Result<Onward, Drop>)>,
+}
+
+/// Where the datagrams of a peer go.
+#[derive(Debug, Clone, Copy)]
+enum Inward {
+    Channel(u16),
+    Indication,
+}
+
+/// From clients.
+impl Relay {
+    pub(super) fn receive_from_client(&mut self, now: Instant, batch: &Datagrams<'_>, out: &mut Forwards) {
+        let path = Path { socket: batch.socket, client: batch.remote, local: batch.local };
+        let mut known = Known::default();
+        for index in 0..batch.len() {
+            // The two first bits tell STUN from ChannelData (RFC 8656 §12.4; RFC 7983).
+            match batch.segment(index).first().map(|byte| byte >> 6) {
+                Some(0b01) => self.channel_data(now, path, batch, index, &mut known, out),
+                Some(0b00) => self.stun(now, path, batch, index, &mut known, out),
+                _ => self.counters.drop(Drop::Malformed),
+            }
+        }
+    }
+
+    fn channel_data(
+        &mut self,
+        now: Instant,
+        path: Path,
+        batch: &Datagrams<'_>,
+        index: usize,
+        known: &mut Known,
+        out: &mut Forwards,
+    ) {
+        let Some((number, len)) = channel_data::parse_within(batch.segment(index), &self.channels) else {
+            return self.counters.drop(Drop::Malformed);
+        };
+        let onward = match known.channel {
+            Some((last, onward)) if last == number => onward,
+            _ => {
+                let onward = self.channel_onward(now, path, number, known);
+                known.channel = Some((number, onward));
+                onward
+            }
+        };
+        self.send_to_peer(batch, index, onward, channel_data::HEADER_LEN, len, out);
+    }
+
+    /// Where data on channel `number` goes. A binding is enough: its client need not renew the permission of the
+    /// peer in order to send (RFC 8656 §12.6).
+    fn channel_onward(
+        &self,
+        now: Instant,
+        path: Path,
+        number: u16,
+        known: &mut Known,
+    ) -> Result<Onward, Drop> {
+        let allocation = self.client_allocation(path, known)?;
+        let peer = allocation.channels.peer(now, number).ok_or(Drop::NoChannel)?;
+        self.onward(allocation, peer)
+    }
+
+    fn stun(
+        &mut self,
+        now: Instant,
+        path: Path,
+        batch: &Datagrams<'_>,
+        index: usize,
+        known: &mut Known,
+        out: &mut Forwards,
+    ) {
+        let Ok(message) = Message::parse(batch.segment(index)) else {
+            return self.counters.drop(Drop::Malformed);
+        };
+        match (message.class(), message.method()) {
+            (Class::Indication, Method::SEND) => {
+                let onward = self.send_onward(now, path, &message, known);
+                let data = message.data_range().unwrap_or_default();
+                self.send_to_peer(batch, index, onward, data.start, data.len(), out);
+            }
+            (Class::Request, Method::BINDING) => self.binding(now, path, &message),
+            (
+                Class::Request,
+                Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND,
+            ) => {
+                *known = Known::default();
+                self.request(now, path, message);
+            }
+            // Binding indications keep NATs open and want nothing (RFC 8489 §12); the rest is not for a server.
+            _ => self.counters.drop(Drop::Unexpected),
+        }
+    }
+
+    /// Where the data of a Send indication goes (RFC 8656 §11.2). DONT-FRAGMENT counts as unknown.
+    fn send_onward(
+        &self,
+        now: Instant,
+        path: Path,
+        message: &Message<'_>,
+        known: &mut Known,
+    ) -> Result<Onward, Drop> {
+        let understood =
+            |kind| matches!(kind, attribute::XOR_PEER_ADDRESS | attribute::DATA) || kind >= 0x8000;
+        if !message.attributes().all(|(kind, _)| understood(kind)) {
+            return Err(Drop::UnknownAttribute);
+        }
+        let (Ok(Some(peer)), Some(_)) = (message.peer_address(), message.data()) else {
+            return Err(Drop::Malformed);
+        };
+        let allocation = self.client_allocation(path, known)?;
+        if !allocation.permissions.allow(now, peer.ip()) {
+            return Err(Drop::NoPermission);
+        }
+        self.onward(allocation, peer)
+    }
+
+    fn client_allocation(&self, path: Path, known: &mut Known) -> Result<&Allocation, Drop> {
+        let find = || self.table.live(path.five_tuple()).map(|(id, _)| id);
+        let id = known.allocation.get_or_insert_with(find).ok_or(Drop::NoAllocation)?;
+        self.table.get(id).ok_or(Drop::NoAllocation)
+    }
+
+    fn onward(&self, allocation: &Allocation, peer: SocketAddr) -> Result<Onward, Drop> {
+        let leg = allocation.leg(IpVersion::of(peer.ip())).ok_or(Drop::NoFamily)?;
+        // Nothing can be sent to port 0.
+        if peer.port() == 0 || self.reach.port(peer).is_err() {
+            return Err(Drop::OwnPort);
+        }
+        Ok(Onward::Send { socket: leg.socket, to: peer })
+    }
+
+    fn send_to_peer(
+        &mut self,
+        batch: &Datagrams<'_>,
+        index: usize,
+        onward: Result<Onward, Drop>,
+        strip: usize,
+        len: usize,
+        out: &mut Forwards,
+    ) {
+        match onward {
+            Ok(onward) => {
+                self.counters.to_peers.add(len);
+                out.push(
+                    index,
+                    Run { onward, ecn: batch.ecn, strip, len, prefix: None, segments: index..index + 1 },
+                );
+            }
+            Err(reason) => self.counters.drop(reason),
+        }
+    }
+}
+
+/// From peers.
+impl Relay {
+    pub(super) fn receive_from_peer(
+        &mut self,
+        now: Instant,
+        id: AllocationId,
+        batch: &Datagrams<'_>,
+        out: &mut Forwards,
+    ) {
+        let Some(allocation) = self.table.get(id).filter(|allocation| allocation.is_live()) else {
+            return (0..batch.len()).for_each(|_| self.counters.drop(Drop::NoAllocation));
+        };
+        let client = allocation.five_tuple.client;
+        let path = Path { socket: allocation.five_tuple.socket, client, local: allocation.local };
+        let Some(inward) = inward(now, allocation, batch.remote) else {
+            return (0..batch.len()).for_each(|_| self.counters.drop(Drop::NoPermission));
+        };
+        for index in 0..batch.len() {
+            match inward {
+                Inward::Channel(number) => self.send_to_channel(path, number, batch, index, out),
+                Inward::Indication => self.indicate(path, batch, index),
+            }
+        }
+    }
+
+    fn send_to_channel(
+        &mut self,
+        path: Path,
+        number: u16,
+        batch: &Datagrams<'_>,
+        index: usize,
+        out: &mut Forwards,
+    ) {
+        let len = batch.range(index).len();
+        if len + channel_data::HEADER_LEN > MAX_DATAGRAM {
+            return self.counters.drop(Drop::TooLong);
+        }
+        self.counters.to_clients.add(len);
+        let run = Run {
+            onward: Onward::Send { socket: path.socket, to: path.client },
+            ecn: batch.ecn,
+            strip: 0,
+            len,
+            prefix: Some(channel_data::header(number, len)),
+            segments: index..index + 1,
+        };
+        out.push(index, run);
+    }
+
+    fn indicate(&mut self, path: Path, batch: &Datagrams<'_>, index: usize) {
+        let payload = batch.segment(index);
+        let mut bytes = Vec::with_capacity(payload.len() + 64);
+        let transaction = self.rng.bytes();
+        let len = stun::write_indication(&mut bytes, Method::DATA, &transaction, batch.remote, payload);
+        if len == 0 || len > MAX_DATAGRAM {
+            return self.counters.drop(Drop::TooLong);
+        }
+        match self.outbox.data(path, batch.ecn, bytes.into_boxed_slice()) {
+            Ok(()) => self.counters.to_clients.add(payload.len()),
+            Err(_) => self.counters.drop(Drop::QueueFull),
+        }
+    }
+}
+
+/// How data of `peer` reaches the client; `None` when it has no permission (RFC 8656 §11.3, §12.7).
+fn inward(now: Instant, allocation: &Allocation, peer: SocketAddr) -> Option<Inward> {
+    if !allocation.permissions.allow(now, peer.ip()) {
+        return None;
+    }
+    Some(allocation.channels.number(now, peer).map_or(Inward::Indication, Inward::Channel))
+}

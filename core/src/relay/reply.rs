@@ -1,0 +1,149 @@
+//! What the relay answers, and the queue of what it has to send itself.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use super::allocation::FiveTuple;
+use crate::io::{Ecn, SocketId, To, Transmit};
+use crate::stun::{BadAttribute, Builder, Class, Method, TransactionId};
+use crate::turn::credentials::Key;
+
+/// Replies that may wait. The driver drains the queue after each batch, so this is never reached by one that does.
+const MOST_REPLIES: usize = 4096;
+
+/// Data indications that may wait; fewer, so that data never displaces a reply.
+const MOST_DATA: usize = 1024;
+
+/// The way that a request came, and that its reply goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Path {
+    pub(super) socket: SocketId,
+    pub(super) client: SocketAddr,
+    pub(super) local: Option<IpAddr>,
+}
+
+impl Path {
+    pub(super) fn five_tuple(&self) -> FiveTuple {
+        FiveTuple { client: self.client, socket: self.socket }
+    }
+}
+
+/// Who waits for the reply to an authenticated request, and what ties it to that.
+#[derive(Debug, Clone)]
+pub(super) struct Addressee {
+    pub(super) path: Path,
+    pub(super) method: Method,
+    pub(super) transaction: TransactionId,
+    /// The key of the request's MESSAGE-INTEGRITY; the reply is signed with it (RFC 8489 §9.2.4).
+    pub(super) key: Key,
+}
+
+impl Addressee {
+    pub(super) fn success(&self) -> Builder {
+        Builder::new(Class::Success, self.method, self.transaction)
+    }
+
+    /// The signed error reply.
+    pub(super) fn refuse(&self, refusal: &Refusal) -> Vec<u8> {
+        refusal
+            .write(Builder::new(Class::Error, self.method, self.transaction))
+            .finish_with_integrity(&self.key)
+    }
+}
+
+/// What a request that was carried out is answered.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// This, signed.
+    Success(Builder),
+    /// What the same request was answered before.
+    Again(Box<[u8]>),
+    /// The answer follows when the sockets are bound; or it was given long ago.
+    Silence,
+}
+
+/// Why an authenticated request is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    BadRequest,
+    Forbidden,
+    UnknownAttributes(Vec<u16>),
+    AllocationMismatch,
+    FamilyNotSupported,
+    WrongCredentials,
+    UnsupportedTransport,
+    PeerFamilyMismatch,
+    QuotaReached,
+    InsufficientCapacity,
+}
+
+impl Refusal {
+    /// The number and the phrase (RFC 8489 §14.8, RFC 8656 §19).
+    pub(super) fn code(&self) -> (u16, &'static str) {
+        match self {
+            Self::BadRequest => (400, "Bad Request"),
+            Self::Forbidden => (403, "Forbidden"),
+            Self::UnknownAttributes(_) => (420, "Unknown Attribute"),
+            Self::AllocationMismatch => (437, "Allocation Mismatch"),
+            Self::FamilyNotSupported => (440, "Address Family not Supported"),
+            Self::WrongCredentials => (441, "Wrong Credentials"),
+            Self::UnsupportedTransport => (442, "Unsupported Transport Protocol"),
+            Self::PeerFamilyMismatch => (443, "Peer Address Family Mismatch"),
+            Self::QuotaReached => (486, "Allocation Quota Reached"),
+            Self::InsufficientCapacity => (508, "Insufficient Capacity"),
+        }
+    }
+
+    fn write(&self, builder: Builder) -> Builder {
+        let (code, reason) = self.code();
+        let builder = builder.error_code(&crate::stun::ErrorCode { code, reason: reason.to_owned() });
+        match self {
+            Self::UnknownAttributes(kinds) => builder.unknown_attributes(kinds),
+            _ => builder,
+        }
+    }
+}
+
+impl From<BadAttribute> for Refusal {
+    fn from(_: BadAttribute) -> Self {
+        Self::BadRequest
+    }
+}
+
+/// The queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct QueueFull;
+
+/// Replies and Data indications that wait for `poll_transmit`.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    queue: VecDeque<(Transmit, Box<[u8]>)>,
+}
+
+impl Outbox {
+    /// Queues a reply.
+    pub(super) fn reply(&mut self, path: Path, bytes: Box<[u8]>) -> Result<(), QueueFull> {
+        self.push(MOST_REPLIES, path, None, bytes)
+    }
+
+    /// Queues data for a client.
+    pub(super) fn data(&mut self, path: Path, ecn: Option<Ecn>, bytes: Box<[u8]>) -> Result<(), QueueFull> {
+        self.push(MOST_DATA, path, ecn, bytes)
+    }
+
+    fn push(&mut self, most: usize, path: Path, ecn: Option<Ecn>, bytes: Box<[u8]>) -> Result<(), QueueFull> {
+        if self.queue.len() >= most {
+            return Err(QueueFull);
+        }
+        let to = To::Udp { socket: path.socket, to: path.client };
+        self.queue.push_back((Transmit { to, from: path.local, ecn, stride: bytes.len() }, bytes));
+        Ok(())
+    }
+
+    /// The next one; its bytes are appended to `out`.
+    pub(super) fn poll(&mut self, out: &mut Vec<u8>) -> Option<Transmit> {
+        let (transmit, bytes) = self.queue.pop_front()?;
+        out.extend_from_slice(&bytes);
+        Some(transmit)
+    }
+}

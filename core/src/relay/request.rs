@@ -1,0 +1,172 @@
+//! Requests: who sent them, what they may hold, and how they are answered.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::Relay;
+use super::allocation::{Allocation, AllocationId, Owner};
+use super::counters::Drop;
+use super::reply::{Addressee, Answer, Path, Refusal};
+use crate::stun::{Builder, Message, Method, attribute};
+
+/// A reply before authentication is at most three times as large as its request.
+const LIMIT: (usize, usize) = (3, 1);
+
+/// What a request may hold without being refused with 420. DONT-FRAGMENT is not among them: a server that does not
+/// support it treats it as unknown (RFC 8656 §7.2).
+const UNDERSTOOD: &[u16] = &[
+    attribute::USERNAME,
+    attribute::REALM,
+    attribute::NONCE,
+    attribute::CHANNEL_NUMBER,
+    attribute::LIFETIME,
+    attribute::XOR_PEER_ADDRESS,
+    attribute::DATA,
+    attribute::REQUESTED_ADDRESS_FAMILY,
+    attribute::EVEN_PORT,
+    attribute::REQUESTED_TRANSPORT,
+    attribute::RESERVATION_TOKEN,
+];
+
+/// A request whose sender is known.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) message: Message<'a>,
+    pub(super) owner: Owner,
+    pub(super) addressee: Addressee,
+}
+
+/// Why a sender is not known (RFC 8489 §9.2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Challenge {
+    /// 400: it is signed, but says not with what.
+    BadRequest,
+    /// 401: not signed, or not by a user.
+    Unauthenticated,
+    /// 438: signed by a user, with a nonce that is no longer good.
+    StaleNonce,
+}
+
+impl Relay {
+    /// Handles a request of one of TURN's methods.
+    pub(super) fn request(&mut self, now: Instant, path: Path, message: Message<'_>) {
+        match self.authenticate(now, path, message) {
+            Ok(request) => self.carry_out(now, &request),
+            Err(challenge) => self.challenge(now, path, &message, challenge),
+        }
+    }
+
+    /// The checks of RFC 8489 §9.2.4. The nonce comes last: only who knows the password learns that it is stale.
+    fn authenticate<'a>(
+        &self,
+        now: Instant,
+        path: Path,
+        message: Message<'a>,
+    ) -> Result<Request<'a>, Challenge> {
+        let unix = self.clock.unix(now);
+        let account =
+            self.config.authenticator.authenticate(&message, unix).map_err(|refused| {
+                match refused.code() {
+                    400 => Challenge::BadRequest,
+                    _ => Challenge::Unauthenticated,
+                }
+            })?;
+        let nonce = message.nonce().ok().flatten().unwrap_or_default();
+        self.nonces.judge(path.client, unix, nonce).map_err(|_| Challenge::StaleNonce)?;
+        let owner = Owner { id: account.id.into(), username: account.username.into() };
+        let (method, transaction) = (message.method(), message.transaction());
+        Ok(Request { message, owner, addressee: Addressee { path, method, transaction, key: account.key } })
+    }
+
+    fn challenge(&mut self, now: Instant, path: Path, message: &Message<'_>, challenge: Challenge) {
+        let (code, reason) = match challenge {
+            Challenge::BadRequest => (400, "Bad Request"),
+            Challenge::Unauthenticated => (401, "Unauthorized"),
+            Challenge::StaleNonce => (438, "Stale Nonce"),
+        };
+        let mut builder = Builder::error(message, code, reason);
+        if challenge != Challenge::BadRequest {
+            let nonce = self.nonces.issue(path.client, self.clock.unix(now));
+            builder = builder.realm(self.config.authenticator.realm()).nonce(&nonce);
+        }
+        self.reply_to_stranger(now, path, message, LIMIT, builder.finish());
+    }
+
+    /// Sends a reply to somebody who may have forged their address: within the budget of that address, and never
+    /// `limit` (as a fraction) times larger than the request, IP and UDP headers included.
+    pub(super) fn reply_to_stranger(
+        &mut self,
+        now: Instant,
+        path: Path,
+        request: &Message<'_>,
+        (times, over): (usize, usize),
+        reply: Vec<u8>,
+    ) {
+        let headers = if path.client.is_ipv4() { 28 } else { 48 };
+        if over * (reply.len() + headers) > times * (request.bytes().len() + headers) {
+            return self.counters.drop(Drop::Amplifying);
+        }
+        if !self.budget.spend(now, path.client.ip()) {
+            return self.counters.drop(Drop::OverBudget);
+        }
+        self.reply(path, reply.into_boxed_slice());
+    }
+
+    fn carry_out(&mut self, now: Instant, request: &Request<'_>) {
+        let answer = match self.answer(now, request) {
+            Ok(Answer::Success(builder)) => {
+                builder.finish_with_integrity(&request.addressee.key).into_boxed_slice()
+            }
+            Ok(Answer::Again(bytes)) => bytes,
+            Ok(Answer::Silence) => return,
+            Err(refusal) => request.addressee.refuse(&refusal).into_boxed_slice(),
+        };
+        self.reply(request.addressee.path, answer);
+    }
+
+    fn answer(&mut self, now: Instant, request: &Request<'_>) -> Result<Answer, Refusal> {
+        let unknown = request.message.unknown_required(UNDERSTOOD);
+        if !unknown.is_empty() {
+            return Err(Refusal::UnknownAttributes(unknown));
+        }
+        match request.addressee.method {
+            Method::ALLOCATE => self.allocate(now, request),
+            Method::REFRESH => self.refresh(now, request),
+            Method::CREATE_PERMISSION => self.create_permission(now, request),
+            Method::CHANNEL_BIND => self.channel_bind(now, request),
+            _ => unreachable!("other methods are not authenticated"),
+        }
+    }
+
+    /// The live allocation that a request is about.
+    ///
+    /// # Errors
+    /// 437 when there is none (RFC 8656 §5), 441 when it is somebody else's.
+    pub(super) fn allocation_of(
+        &self,
+        request: &Request<'_>,
+    ) -> Result<(AllocationId, &Allocation), Refusal> {
+        let tuple = request.addressee.path.five_tuple();
+        let (id, allocation) = self.table.live(tuple).ok_or(Refusal::AllocationMismatch)?;
+        if allocation.owner.id != request.owner.id {
+            return Err(Refusal::WrongCredentials);
+        }
+        Ok((id, allocation))
+    }
+
+    /// Queues a reply.
+    pub(super) fn reply(&mut self, path: Path, bytes: Box<[u8]>) {
+        if self.outbox.reply(path, bytes).is_err() {
+            self.counters.drop(Drop::QueueFull);
+        }
+    }
+}
+
+/// Checks that the allocation has a relayed address from which `peer` can be reached (RFC 8656 §10.2, §12.2).
+///
+/// # Errors
+/// 443 when not.
+pub(super) fn same_family(allocation: &Allocation, peer: SocketAddr) -> Result<(), Refusal> {
+    let version = super::config::IpVersion::of(peer.ip());
+    allocation.leg(version).map(|_| ()).ok_or(Refusal::PeerFamilyMismatch)
+}

@@ -1,0 +1,415 @@
+//! All allocations, and every index of them: by five-tuple, by relayed socket, by time, by user, by port. Nobody else
+//! holds one, so [`Table::check`] states all that must agree.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::allocation::{Allocation, AllocationId, FiveTuple, Leg, Phase};
+use super::channel::Refusal;
+use super::config::{Config, IpVersion};
+use super::permission::Full;
+use super::ports::{Parity, Ports};
+use super::quota::{Exceeded, Quota};
+use crate::io::{Arena, SocketId};
+use crate::rand::Rng;
+use crate::stun::TransactionId;
+use crate::time::{Deadline, DeadlineQueue, Why};
+
+/// How long a driver may take to bind the sockets of an allocation.
+const PENDING_LIFETIME: Duration = Duration::from_secs(10);
+
+/// How long a reserved port waits for its allocation (RFC 8656 §7.2 recommends at least 30 s).
+const RESERVATION_LIFETIME: Duration = Duration::from_secs(30);
+
+/// RESERVATION-TOKEN: names a reserved port.
+pub(super) type Token = [u8; 8];
+
+/// All allocations and their indexes.
+#[derive(Debug)]
+pub(super) struct Table {
+    allocations: Arena<AllocationId, Allocation>,
+    sockets: Arena<SocketId, Socket>,
+    by_tuple: HashMap<FiveTuple, AllocationId>,
+    reservations: BTreeMap<Token, Reservation>,
+    ports_v4: Ports,
+    ports_v6: Ports,
+    quota: Quota,
+    timers: DeadlineQueue<Timer>,
+}
+
+/// What a socket of the relay is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Socket {
+    /// Clients talk to it; it was asked to be bound to this address.
+    Listening(SocketAddr),
+    /// A relayed address of the allocation.
+    Relayed(AllocationId),
+    /// Its port waits for an allocation.
+    Reserved,
+}
+
+/// A port that was bound as the neighbour of an even one (RFC 8656 §7.2). It counts against its user's quota like an
+/// allocation, or somebody could reserve all there are.
+#[derive(Debug)]
+struct Reservation {
+    leg: Leg,
+    /// Only this user may have it.
+    user: Arc<str>,
+}
+
+/// What runs out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Timer {
+    Allocation(AllocationId),
+    Permission(AllocationId, IpAddr),
+    Channel(AllocationId, u16),
+    Reservation(Token),
+}
+
+/// What has run out, and is for the relay to clear away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expired {
+    /// An allocation.
+    Allocation(AllocationId),
+    /// The socket of a reserved port.
+    Reservation(SocketId),
+}
+
+/// Making and ending allocations.
+impl Table {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            allocations: Arena::default(),
+            sockets: Arena::default(),
+            by_tuple: HashMap::new(),
+            reservations: BTreeMap::new(),
+            ports_v4: Ports::new(config.ports.clone()),
+            ports_v6: Ports::new(config.ports.clone()),
+            quota: Quota::new(config.user_quota, config.total_quota),
+            timers: DeadlineQueue::default(),
+        }
+    }
+
+    /// A socket for clients, to be bound to `addr`.
+    pub(super) fn listen(&mut self, addr: SocketAddr) -> SocketId {
+        self.sockets.insert(Socket::Listening(addr))
+    }
+
+    /// Whether `user` may have one more allocation.
+    pub(super) fn judge_quota(&self, user: &str) -> Result<(), Exceeded> {
+        self.quota.judge(user)
+    }
+
+    /// Enters an allocation without sockets.
+    ///
+    /// # Panics
+    /// When its five-tuple is taken, or when it is live already.
+    pub(super) fn begin(&mut self, now: Instant, allocation: Allocation) -> AllocationId {
+        assert!(!allocation.is_live() && allocation.sockets().next().is_none());
+        let (tuple, user) = (allocation.five_tuple, Arc::clone(&allocation.owner.id));
+        let id = self.allocations.insert(allocation);
+        let taken = self.by_tuple.insert(tuple, id);
+        assert!(taken.is_none(), "the caller has looked");
+        self.quota.add(&user);
+        self.timers.set(Timer::Allocation(id), now + PENDING_LIFETIME);
+        id
+    }
+
+    /// Gives a pending allocation a port of `version`; under [`Parity::Pair`] its companion as well. Returns the
+    /// sockets to bind: one, two, or none when there is no suitable port.
+    pub(super) fn add_leg(
+        &mut self,
+        rng: &mut Rng,
+        id: AllocationId,
+        version: IpVersion,
+        parity: Parity,
+    ) -> Vec<Leg> {
+        let Some(port) = self.ports(version).take(rng, parity) else { return Vec::new() };
+        let mut leg = |port| {
+            let socket = self.sockets.insert(Socket::Relayed(id));
+            Leg { version, socket, port, bound: false }
+        };
+        let first = leg(port);
+        let companion = (parity == Parity::Pair).then(|| leg(port + 1));
+        let allocation = self.allocations.get_mut(id).expect("the caller holds a pending allocation");
+        allocation.legs.push(first);
+        allocation.pending_mut().expect("the allocation is pending").companion = companion;
+        std::iter::once(first).chain(companion).collect()
+    }
+
+    /// Takes the sockets of `version` from a pending allocation, and the companion with them. Returns them.
+    pub(super) fn remove_legs(&mut self, id: AllocationId, version: IpVersion) -> Vec<Leg> {
+        let Some(allocation) = self.allocations.get_mut(id) else { return Vec::new() };
+        let removed: Vec<Leg> = allocation.sockets().filter(|leg| leg.version == version).collect();
+        allocation.legs.retain(|leg| leg.version != version);
+        if let Some(pending) = allocation.pending_mut() {
+            pending.companion = pending.companion.filter(|leg| leg.version != version);
+        }
+        for &leg in &removed {
+            self.forget(leg);
+        }
+        removed
+    }
+
+    /// Notes that a socket of a pending allocation is bound.
+    pub(super) fn mark_bound(&mut self, socket: SocketId) {
+        let Some(&Socket::Relayed(id)) = self.sockets.get(socket) else { return };
+        let Some(allocation) = self.allocations.get_mut(id) else { return };
+        let companion = match &mut allocation.phase {
+            Phase::Pending(pending) => pending.companion.as_mut(),
+            Phase::Live { .. } => None,
+        };
+        for leg in allocation.legs.iter_mut().chain(companion) {
+            leg.bound |= leg.socket == socket;
+        }
+    }
+
+    /// Notes that a pending allocation gets no address of `version`, and the code of why.
+    pub(super) fn lack(&mut self, id: AllocationId, version: IpVersion, code: u16) {
+        if let Some(pending) = self.allocations.get_mut(id).and_then(Allocation::pending_mut) {
+            pending.missing = Some((version, code));
+        }
+    }
+
+    /// Counts one more attempt of a pending allocation to get a port. Returns how many there were.
+    pub(super) fn count_retry(&mut self, id: AllocationId) -> u32 {
+        let Some(pending) = self.allocations.get_mut(id).and_then(Allocation::pending_mut) else {
+            return u32::MAX;
+        };
+        pending.retries += 1;
+        pending.retries
+    }
+
+    /// Keeps the companion of a pending allocation, whose sockets are all bound, for whoever brings `token`.
+    pub(super) fn reserve(&mut self, now: Instant, id: AllocationId, token: Token) {
+        let Some(allocation) = self.allocations.get_mut(id) else { return };
+        let user = Arc::clone(&allocation.owner.id);
+        let Some(leg) = allocation.pending_mut().and_then(|pending| pending.companion.take()) else { return };
+        if let Some(socket) = self.sockets.get_mut(leg.socket) {
+            *socket = Socket::Reserved;
+        }
+        self.quota.add(&user);
+        self.reservations.insert(token, Reservation { leg, user });
+        self.timers.set(Timer::Reservation(token), now + RESERVATION_LIFETIME);
+    }
+
+    /// Whether `token` names a port that is reserved for `user`.
+    pub(super) fn is_reserved(&self, token: Token, user: &str) -> bool {
+        self.reservations.get(&token).is_some_and(|reservation| *reservation.user == *user)
+    }
+
+    /// Gives the reserved port of `token` to the pending allocation. Its socket is bound already.
+    pub(super) fn claim(&mut self, token: Token, id: AllocationId) {
+        let Some(reservation) = self.reservations.remove(&token) else { return };
+        self.quota.remove(&reservation.user);
+        self.timers.cancel(Timer::Reservation(token));
+        let leg = reservation.leg;
+        if let Some(socket) = self.sockets.get_mut(leg.socket) {
+            *socket = Socket::Relayed(id);
+        }
+        let allocation = self.allocations.get_mut(id).expect("the caller holds a pending allocation");
+        allocation.legs.push(leg);
+    }
+
+    /// Makes a pending allocation live, until `expiry`. Its companion must have been reserved before.
+    pub(super) fn grant(
+        &mut self,
+        id: AllocationId,
+        transaction: TransactionId,
+        reply: Box<[u8]>,
+        expiry: Instant,
+    ) {
+        let Some(allocation) = self.allocations.get_mut(id) else { return };
+        debug_assert!(allocation.pending().is_some_and(|pending| pending.companion.is_none()));
+        allocation.phase = Phase::Live { transaction, reply };
+        self.timers.set(Timer::Allocation(id), expiry);
+    }
+
+    /// Moves the end of a live allocation to `expiry`.
+    pub(super) fn refresh(&mut self, id: AllocationId, expiry: Instant) {
+        debug_assert!(self.get(id).is_some_and(Allocation::is_live));
+        self.timers.set(Timer::Allocation(id), expiry);
+    }
+
+    /// Ends an allocation. Its sockets are to be unbound.
+    pub(super) fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
+        let allocation = self.allocations.remove(id)?;
+        self.by_tuple.remove(&allocation.five_tuple);
+        self.quota.remove(&allocation.owner.id);
+        self.timers.cancel(Timer::Allocation(id));
+        for peer in allocation.permissions.peers() {
+            self.timers.cancel(Timer::Permission(id, peer));
+        }
+        for number in allocation.channels.numbers() {
+            self.timers.cancel(Timer::Channel(id, number));
+        }
+        for leg in allocation.sockets() {
+            self.forget(leg);
+        }
+        Some(allocation)
+    }
+
+    fn forget(&mut self, leg: Leg) {
+        self.sockets.remove(leg.socket);
+        self.ports(leg.version).give_back(leg.port);
+    }
+
+    fn ports(&mut self, version: IpVersion) -> &mut Ports {
+        match version {
+            IpVersion::V4 => &mut self.ports_v4,
+            IpVersion::V6 => &mut self.ports_v6,
+        }
+    }
+}
+
+/// What a live allocation permits.
+impl Table {
+    /// Installs or refreshes permissions: all of them, or none when there is no room.
+    pub(super) fn permit(&mut self, now: Instant, id: AllocationId, peers: &[IpAddr]) -> Result<(), Full> {
+        let Some(allocation) = self.allocations.get_mut(id) else { return Ok(()) };
+        allocation.permissions.room_for(peers)?;
+        for &peer in peers {
+            let expiry = allocation.permissions.install(now, peer)?;
+            self.timers.set(Timer::Permission(id, peer), expiry);
+        }
+        Ok(())
+    }
+
+    /// Binds or refreshes a channel, and the permission of its peer with it (RFC 8656 §12.2).
+    pub(super) fn bind_channel(
+        &mut self,
+        now: Instant,
+        id: AllocationId,
+        number: u16,
+        peer: SocketAddr,
+    ) -> Result<(), Refusal> {
+        let Some(allocation) = self.allocations.get_mut(id) else { return Ok(()) };
+        allocation.channels.judge(number, peer)?;
+        let permitted = allocation.permissions.install(now, peer.ip()).map_err(|Full| Refusal::Full)?;
+        let bound = allocation.channels.bind(now, number, peer)?;
+        self.timers.set(Timer::Permission(id, peer.ip()), permitted);
+        self.timers.set(Timer::Channel(id, number), bound);
+        Ok(())
+    }
+}
+
+/// Looking, and time.
+impl Table {
+    pub(super) fn get(&self, id: AllocationId) -> Option<&Allocation> {
+        self.allocations.get(id)
+    }
+
+    /// The allocation of a five-tuple, pending or live.
+    pub(super) fn find(&self, tuple: FiveTuple) -> Option<(AllocationId, &Allocation)> {
+        let id = *self.by_tuple.get(&tuple)?;
+        Some((id, self.allocations.get(id)?))
+    }
+
+    /// The live allocation of a five-tuple.
+    pub(super) fn live(&self, tuple: FiveTuple) -> Option<(AllocationId, &Allocation)> {
+        self.find(tuple).filter(|(_, allocation)| allocation.is_live())
+    }
+
+    pub(super) fn socket(&self, socket: SocketId) -> Option<Socket> {
+        self.sockets.get(socket).copied()
+    }
+
+    /// Removes the permissions and channels that have run out; returns the next thing that the relay must clear away.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<Expired> {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Allocation(id) => return Some(Expired::Allocation(id)),
+                Timer::Permission(id, peer) => {
+                    if let Some(allocation) = self.allocations.get_mut(id) {
+                        allocation.permissions.remove(peer);
+                    }
+                }
+                Timer::Channel(id, number) => {
+                    if let Some(allocation) = self.allocations.get_mut(id) {
+                        allocation.channels.remove(number);
+                    }
+                }
+                Timer::Reservation(token) => {
+                    if let Some(reservation) = self.reservations.remove(&token) {
+                        self.quota.remove(&reservation.user);
+                        self.forget(reservation.leg);
+                        return Some(Expired::Reservation(reservation.leg.socket));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// When something runs out next.
+    pub(super) fn next_deadline(&self) -> Option<Deadline> {
+        let (at, timer) = self.timers.first()?;
+        let why = match timer {
+            Timer::Allocation(_) | Timer::Reservation(_) => Why::Expiry,
+            Timer::Permission(..) => Why::Permission,
+            Timer::Channel(..) => Why::Channel,
+        };
+        Some(Deadline { at, why })
+    }
+
+    /// The number of allocations, pending ones too.
+    pub(super) fn len(&self) -> usize {
+        self.allocations.len()
+    }
+
+    /// Panics unless all indexes say the same.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let (mut timers, mut taken, mut relayed) = (0, 0, 0);
+        let mut users = BTreeMap::new();
+        for (id, allocation) in self.allocations.iter() {
+            assert_eq!(self.by_tuple.get(&allocation.five_tuple), Some(&id));
+            *users.entry(Arc::clone(&allocation.owner.id)).or_insert(0u32) += 1;
+            assert!(self.timers.get(Timer::Allocation(id)).is_some());
+            timers += 1;
+            for leg in allocation.sockets() {
+                assert_eq!(self.socket(leg.socket), Some(Socket::Relayed(id)));
+                self.check_port(leg);
+                taken += 1;
+                relayed += 1;
+            }
+            for (peer, expiry) in allocation.permissions.iter() {
+                assert_eq!(self.timers.get(Timer::Permission(id, peer)), Some(expiry));
+                timers += 1;
+            }
+            for (number, expiry) in allocation.channels.iter() {
+                assert_eq!(self.timers.get(Timer::Channel(id, number)), Some(expiry));
+                timers += 1;
+            }
+            allocation.channels.check();
+        }
+        for (&token, reservation) in &self.reservations {
+            assert_eq!(self.socket(reservation.leg.socket), Some(Socket::Reserved));
+            assert!(self.timers.get(Timer::Reservation(token)).is_some());
+            self.check_port(reservation.leg);
+            *users.entry(Arc::clone(&reservation.user)).or_insert(0u32) += 1;
+            taken += 1;
+            timers += 1;
+        }
+        let count =
+            |wanted: fn(&Socket) -> bool| self.sockets.iter().filter(|(_, socket)| wanted(socket)).count();
+        assert_eq!(count(|socket| matches!(socket, Socket::Relayed(_))), relayed);
+        assert_eq!(count(|socket| matches!(socket, Socket::Reserved)), self.reservations.len());
+        assert_eq!(self.by_tuple.len(), self.allocations.len());
+        assert_eq!(self.quota.all() as usize, self.allocations.len() + self.reservations.len());
+        assert!(users.iter().all(|(user, &count)| self.quota.count(user) == count));
+        assert_eq!(self.ports_v4.taken() + self.ports_v6.taken(), taken);
+        assert_eq!(self.timers.len(), timers);
+    }
+
+    #[cfg(test)]
+    fn check_port(&self, leg: Leg) {
+        let ports = match leg.version {
+            IpVersion::V4 => &self.ports_v4,
+            IpVersion::V6 => &self.ports_v6,
+        };
+        assert!(ports.is_taken(leg.port));
+    }
+}
