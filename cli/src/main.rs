@@ -1,2 +1,39 @@
-//! Placeholder
-fn main() {}
+//! The one binary of Adit: it reads flags, environment and files, starts a part, and says what went wrong.
+
+mod args;
+mod ca;
+mod config;
+mod exit;
+mod files;
+mod log;
+mod when;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{Cli, Command};
+use exit::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log::start(cli.log_format);
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            log::report(cli.log_format, &failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Ca(ca) => ca::run(ca),
+        Command::Config(config) => config::run(config),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "adit", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

@@ -10,7 +10,7 @@ use std::fmt;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use std::time::Duration;
@@ -33,10 +33,42 @@ pub const BACKDATED: Duration = Duration::from_secs(600);
 pub struct Authority {
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
-    office: Office,
-    organisation: Name,
-    trust_domain: TrustDomain,
-    not_after: UnixTime,
+    info: AuthorityInfo,
+}
+
+/// What an authority's certificate says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorityInfo {
+    /// What it issues.
+    pub office: Office,
+    /// The organisation that it belongs to.
+    pub organisation: Name,
+    /// The trust domain that it belongs to.
+    pub trust_domain: TrustDomain,
+    /// The first second of its validity.
+    pub not_before: UnixTime,
+    /// The last second of its validity, which nothing that it issues outlives.
+    pub not_after: UnixTime,
+}
+
+impl AuthorityInfo {
+    /// Reads `certificate`, whoever signed it.
+    ///
+    /// # Errors
+    /// [`LoadError`], but never [`LoadError::KeyMismatch`].
+    pub fn read(certificate: &CertificateDer<'_>) -> Result<Self, LoadError> {
+        let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| LoadError::Malformed)?;
+        let office = office(&parsed).ok_or(LoadError::NoAuthority)?;
+        let (organisation, trust_domain) = names(&parsed).ok_or(LoadError::Nameless)?;
+        let validity = parsed.validity();
+        Ok(Self {
+            office,
+            organisation,
+            trust_domain,
+            not_before: unix(validity.not_before.timestamp()),
+            not_after: unix(validity.not_after.timestamp()),
+        })
+    }
 }
 
 /// What an authority issues.
@@ -110,11 +142,11 @@ impl Authority {
     /// # Errors
     /// [`IssueError::Office`] unless this is a root and `office` is not; [`IssueError::Dates`].
     pub fn intermediate(&self, office: Office, key: &Key, terms: Terms) -> Result<Self, IssueError> {
-        if self.office != Office::Root || office == Office::Root {
+        if self.info.office != Office::Root || office == Office::Root {
             return Err(IssueError::Office);
         }
         self.check_dates(terms)?;
-        let params = authority(office, &self.organisation, &self.trust_domain, terms)?;
+        let params = authority(office, &self.info.organisation, &self.info.trust_domain, terms)?;
         let certificate =
             params.signed_by(&key.pair, &self.issuer).map_err(|_| IssueError::Signature)?.into();
         Self::load(certificate, key).map_err(IssueError::Unreadable)
@@ -125,16 +157,13 @@ impl Authority {
     /// # Errors
     /// [`LoadError`].
     pub fn load(certificate: CertificateDer<'static>, key: &Key) -> Result<Self, LoadError> {
-        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| LoadError::Malformed)?;
-        if parsed.public_key().raw != key.pair.subject_public_key_info() {
+        let info = AuthorityInfo::read(&certificate)?;
+        if !key.opens(&certificate) {
             return Err(LoadError::KeyMismatch);
         }
-        let office = office(&parsed).ok_or(LoadError::NoAuthority)?;
-        let (organisation, trust_domain) = names(&parsed).ok_or(LoadError::Nameless)?;
-        let not_after = unix(parsed.validity().not_after.timestamp());
         let issuer =
             Issuer::from_ca_cert_der(&certificate, key.clone().pair).map_err(|_| LoadError::Malformed)?;
-        Ok(Self { certificate, issuer, office, organisation, trust_domain, not_after })
+        Ok(Self { certificate, issuer, info })
     }
 
     /// A leaf for the holder of `key`: who it is, and when it is restricted to some targets, which.
@@ -150,7 +179,7 @@ impl Authority {
         terms: Terms,
     ) -> Result<CertificateDer<'static>, IssueError> {
         let office = if role.connects() { Office::Connector } else { Office::Gateway };
-        if office != self.office {
+        if office != self.info.office {
             return Err(IssueError::Office);
         }
         self.check_dates(terms)?;
@@ -164,24 +193,9 @@ impl Authority {
         &self.certificate
     }
 
-    /// What it issues.
-    pub fn office(&self) -> Office {
-        self.office
-    }
-
-    /// The organisation that it belongs to.
-    pub fn organisation(&self) -> &Name {
-        &self.organisation
-    }
-
-    /// The trust domain that it belongs to.
-    pub fn trust_domain(&self) -> &TrustDomain {
-        &self.trust_domain
-    }
-
-    /// The last second of its own validity, which nothing that it issues outlives.
-    pub fn not_after(&self) -> UnixTime {
-        self.not_after
+    /// What the certificate says.
+    pub fn info(&self) -> &AuthorityInfo {
+        &self.info
     }
 
     /// What signs, for tests that make what an authority would not.
@@ -196,15 +210,15 @@ impl Authority {
         targets: Option<&[String]>,
         terms: Terms,
     ) -> Result<CertificateParams, IssueError> {
-        let mut params = common(&self.organisation, role.name().as_str(), terms)?;
+        let mut params = common(&self.info.organisation, role.name().as_str(), terms)?;
         let purpose = if role.connects() {
             ExtendedKeyUsagePurpose::ClientAuth
         } else {
             ExtendedKeyUsagePurpose::ServerAuth
         };
         let identity = Identity {
-            trust_domain: self.trust_domain.clone(),
-            organisation: self.organisation.clone(),
+            trust_domain: self.info.trust_domain.clone(),
+            organisation: self.info.organisation.clone(),
             role,
         };
         params.is_ca = IsCa::ExplicitNoCa;
@@ -219,8 +233,8 @@ impl Authority {
     }
 
     fn check_dates(&self, terms: Terms) -> Result<(), IssueError> {
-        if terms.not_after > self.not_after {
-            return Err(IssueError::Outlives { not_after: self.not_after });
+        if terms.not_after > self.info.not_after {
+            return Err(IssueError::Outlives { not_after: self.info.not_after });
         }
         Ok(())
     }
@@ -228,10 +242,7 @@ impl Authority {
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority")
-            .field("office", &self.office)
-            .field("organisation", &self.organisation)
-            .finish_non_exhaustive()
+        f.debug_tuple("Authority").field(&self.info).finish()
     }
 }
 

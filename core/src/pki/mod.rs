@@ -25,7 +25,7 @@ pub mod verify;
 
 pub use explain::{explain, explain_alert, refuses_certificate};
 pub use identity::{Identity, Name, Role, TrustDomain};
-pub use issue::{Authority, Office, Serial, Terms};
+pub use issue::{Authority, AuthorityInfo, Office, Serial, Terms};
 pub use key::{Key, KeyKind, PublicKey};
 pub use leaf::PeerInfo;
 pub use targets::{BadTargets, MAX_TARGETS};

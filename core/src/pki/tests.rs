@@ -67,8 +67,8 @@ struct Side {
 impl Side {
     fn new(own: Certified, trusts: &Authority) -> Self {
         let expects = Expected {
-            organisation: trusts.organisation().clone(),
-            trust_domain: trusts.trust_domain().clone(),
+            organisation: trusts.info().organisation.clone(),
+            trust_domain: trusts.info().trust_domain.clone(),
         };
         Self { own, trusts: anchors(trusts), expects, at: NOW }
     }
@@ -340,13 +340,13 @@ fn authorities_are_loaded_with_their_own_key_only() {
     let terms = Terms::new(Serial::new(1), NOW, DAY);
     let root = Authority::root(name("acme"), TrustDomain::default(), &key, terms).unwrap();
     let again = Authority::load(root.certificate().clone(), &key).unwrap();
-    assert_eq!((again.office(), again.organisation().as_str()), (Office::Root, "acme"));
+    assert_eq!((again.info().office, again.info().organisation.as_str()), (Office::Root, "acme"));
     let other = Key::generate(KeyKind::Ed25519);
     let mismatch = Authority::load(root.certificate().clone(), &other).unwrap_err();
     assert_eq!(mismatch, issue::LoadError::KeyMismatch);
     let leaf = Pki::new("acme").connector();
     let no_authority = Authority::load(leaf.chain()[0].clone(), &other).unwrap_err();
-    assert_eq!(no_authority, issue::LoadError::KeyMismatch);
+    assert_eq!(no_authority, issue::LoadError::NoAuthority);
 }
 
 #[test]
@@ -396,7 +396,7 @@ fn anchors(authority: &Authority) -> Anchors {
 fn forged(by: &Authority, uris: &[&str], targets: &[Vec<u8>]) -> (CertificateDer<'static>, Key) {
     let mut params = CertificateParams::default();
     params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
-    params.extended_key_usages = vec![match by.office() {
+    params.extended_key_usages = vec![match by.info().office {
         Office::Gateway => rcgen::ExtendedKeyUsagePurpose::ServerAuth,
         _ => rcgen::ExtendedKeyUsagePurpose::ClientAuth,
     }];

@@ -1,0 +1,53 @@
+//! The command line as a whole; each command's own flags stand next to what it does.
+
+use clap::{Parser, Subcommand};
+
+use crate::log::LogFormat;
+use crate::{ca, config, exit};
+
+/// Reach a private database or API without one inbound port.
+///
+/// A gateway inside the private network keeps an allocation on a TURN relay. A connector outside reaches it there
+/// and opens streams to the targets that the gateway's operator allowed: end to end over QUIC with mutual TLS, so
+/// that the relay sees ciphertext only.
+///
+/// A flag beats an environment variable (ADIT_…), which beats the file.
+#[derive(Debug, Parser)]
+#[command(name = "adit", version = VERSION, after_long_help = exit::TABLE, propagate_version = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// How log lines look: for people, or one JSON object a line.
+    ///
+    /// They go to standard error. RUST_LOG chooses which: RUST_LOG=debug shows every session.
+    #[arg(long, global = true, env = "ADIT_LOG_FORMAT", default_value = "human", value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Version and commit.
+pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("ADIT_COMMIT"), ")");
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(subcommand)]
+    Ca(ca::Ca),
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Print completions for a shell.
+    #[command(after_help = "Example:\n  adit completions bash > /etc/bash_completion.d/adit")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}
