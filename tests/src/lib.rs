@@ -3,6 +3,7 @@
 //!
 //! Everything here panics with a sentence when the world is not as a test needs it.
 
+pub mod adit;
 pub mod coturn;
 pub mod place;
 pub mod ports;
