@@ -1,1 +1,371 @@
-//! client
+//! The TURN client machine: one allocation on one relay, kept alive (RFC 8489, RFC 8656).
+//!
+//! 1. A UDP socket of its own is bound.
+//! 2. Allocate, unsigned; the relay answers 401 with its realm and a nonce; Allocate again, signed (`transaction`).
+//! 3. `Event::Allocated`: the relayed addresses (`allocation`).
+//! 4. Permissions for every peer that the owner permitted, refreshed every four minutes (`permission`).
+//! 5. Channels for every peer that the owner bound, rebound every eight minutes (`channel`).
+//! 6. Data: what peers send comes out of `handle_datagrams` as runs for the owner; what the owner sends is framed by
+//!    `encapsulate` (`data`).
+//! 7. The allocation is refreshed at half its lifetime. When it is lost, for whatever reason, `Event::Lost` says
+//!    why, and a new one is asked for on a new socket after a growing, jittered delay.
+//!
+//! A response counts only if it comes from the relay's address, answers a request that waits, and is signed where
+//! the request was.
+
+mod allocation;
+mod channel;
+mod data;
+mod event;
+mod permission;
+mod transaction;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use crate::io::{Arena, Completion, Datagrams, Effect, Forwards, LinkId, SocketId, SocketKind, To, Transmit};
+use crate::rand::{Rng, Seed};
+use crate::time::{Clock, Deadline, DeadlineQueue, UnixTime, Why};
+use crate::turn::credentials::Credentials;
+
+pub use channel::{BindError, Readiness};
+pub use event::{Counters, Event, Lost};
+pub use permission::TooManyPeers;
+
+use allocation::Allocation;
+use channel::Channels;
+use permission::Permissions;
+use transaction::{Challenge, Transactions};
+
+/// The first delay before a new attempt; it doubles up to [`MAX_BACKOFF`], ± 25 %.
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
+/// The longest delay before a new attempt.
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+
+/// What a client needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The relay.
+    pub server: SocketAddr,
+    /// What it is shown.
+    pub credentials: Credentials,
+    /// Which relayed addresses are wanted.
+    pub families: Families,
+    /// The lifetime that is asked for; the relay decides. `None`: the relay's default.
+    pub lifetime: Option<Duration>,
+    /// The local address of the socket. Port 0 is best: each new attempt then comes from a new port.
+    pub bind: SocketAddr,
+}
+
+/// The families of the relayed addresses (RFC 8656 §7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Families {
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+    /// Both; IPv4 alone will do where the relay has no IPv6.
+    Both,
+}
+
+impl Config {
+    /// With IPv4 relayed addresses, the relay's lifetime, and any local address.
+    pub fn new(server: SocketAddr, credentials: Credentials) -> Self {
+        let any = if server.is_ipv4() {
+            IpAddr::from(Ipv4Addr::UNSPECIFIED)
+        } else {
+            IpAddr::from(Ipv6Addr::UNSPECIFIED)
+        };
+        let bind = SocketAddr::new(any, 0);
+        Self { server, credentials, families: Families::V4, lifetime: None, bind }
+    }
+}
+
+/// A TURN client with one relay.
+#[derive(Debug)]
+pub struct Client {
+    config: Config,
+    rng: Rng,
+    state: State,
+    sockets: Arena<SocketId, ()>,
+    socket: Option<Socket>,
+    /// The realm and nonce that requests are signed under, once the relay has told them.
+    challenge: Option<Challenge>,
+    transactions: Transactions,
+    permissions: Permissions,
+    channels: Channels,
+    timers: DeadlineQueue<Timer>,
+    events: VecDeque<Event>,
+    failures: u32,
+    /// The relay said that it has no second family.
+    single: bool,
+    counters: Counters,
+}
+
+#[derive(Debug)]
+struct Socket {
+    id: SocketId,
+    bound: bool,
+}
+
+/// Where the client stands.
+#[derive(Debug)]
+enum State {
+    /// The socket is being bound, or Allocate has not been answered.
+    Allocating,
+    /// There are relayed addresses.
+    Allocated(Allocation),
+    /// The last attempt failed; a timer runs.
+    Waiting,
+    /// Refresh with lifetime 0 has not been answered.
+    Closing,
+    /// The end.
+    Closed,
+}
+
+/// What the client wakes up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Timer {
+    Retransmit(crate::stun::TransactionId),
+    Refresh,
+    Permission(IpAddr),
+    Channel(u16),
+    Retry,
+}
+
+impl Timer {
+    fn why(self) -> Why {
+        match self {
+            Self::Retransmit(_) => Why::Retransmit,
+            Self::Refresh => Why::Refresh,
+            Self::Permission(_) => Why::Permission,
+            Self::Channel(_) => Why::Channel,
+            Self::Retry => Why::Retry,
+        }
+    }
+}
+
+impl Client {
+    /// A client that begins at once: the first event is the request for its socket.
+    pub fn new(config: Config, _clock: Clock, _now: Instant, seed: Seed) -> Self {
+        let mut client = Self {
+            config,
+            rng: Rng::new(seed),
+            state: State::Waiting,
+            sockets: Arena::default(),
+            socket: None,
+            challenge: None,
+            transactions: Transactions::default(),
+            permissions: Permissions::default(),
+            channels: Channels::default(),
+            timers: DeadlineQueue::default(),
+            events: VecDeque::new(),
+            failures: 0,
+            single: false,
+            counters: Counters::default(),
+        };
+        client.begin();
+        client
+    }
+
+    /// The relay.
+    pub fn server(&self) -> SocketAddr {
+        self.config.server
+    }
+
+    /// The relayed addresses, IPv4 first; empty while there is no allocation.
+    pub fn relayed(&self) -> &[SocketAddr] {
+        match &self.state {
+            State::Allocated(allocation) => allocation.relayed(),
+            _ => &[],
+        }
+    }
+
+    /// What was dropped, and how often requests had to be repeated.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Shows other credentials from now on. An allocation is refreshed with them at once; an attempt that failed
+    /// is repeated at once. A relay that answers 441 (other relays than Adit's may) costs the allocation.
+    pub fn set_credentials(&mut self, now: Instant, credentials: Credentials) {
+        self.config.credentials = credentials;
+        if let Some(challenge) = &mut self.challenge {
+            challenge.rekey(&self.config.credentials);
+        }
+        match self.state {
+            State::Allocated(_) => self.refresh(now),
+            State::Allocating | State::Waiting => self.start_over(),
+            State::Closing | State::Closed => {}
+        }
+    }
+
+    /// Gives the allocation back: Refresh with lifetime 0 (RFC 8656 §8). [`Event::Closed`] follows.
+    pub fn close(&mut self, now: Instant) {
+        match self.state {
+            State::Allocated(_) => self.release_allocation(now),
+            State::Allocating | State::Waiting => self.end(),
+            State::Closing | State::Closed => {}
+        }
+    }
+
+    /// Datagrams of the client's socket. What peers sent goes into `out` as runs for the owner.
+    pub fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards) {
+        if self.socket.as_ref().is_none_or(|socket| socket.id != batch.socket)
+            || batch.remote != self.config.server
+        {
+            self.counters.foreign += batch.len() as u64;
+            return;
+        }
+        self.receive(now, &batch, out);
+    }
+
+    /// No links yet: dropped and counted.
+    pub fn handle_bytes(&mut self, _now: Instant, _link: LinkId, _bytes: &[u8]) {
+        self.counters.foreign += 1;
+    }
+
+    /// The answer to `Effect::Bind`, or an ICMP error.
+    pub fn handle_completion(&mut self, now: Instant, done: Completion) {
+        let (Completion::Bound { socket: id, .. } | Completion::TransportError { socket: id, .. }) = done
+        else {
+            return;
+        };
+        let Some(socket) = self.socket.as_mut().filter(|socket| socket.id == id) else { return };
+        match done {
+            Completion::Bound { result: Ok(_), .. } if !socket.bound => {
+                socket.bound = true;
+                self.allocate(now);
+            }
+            Completion::Bound { result: Err(kind), .. } => {
+                self.socket = None;
+                self.sockets.remove(id);
+                self.lose(now, Lost::NoSocket { kind });
+            }
+            Completion::TransportError { kind, .. } => self.transport_error(now, kind),
+            _ => {}
+        }
+    }
+
+    /// The machine slept, or the clock was set: what the relay still remembers is uncertain, so that everything
+    /// is refreshed at once.
+    pub fn handle_clock(&mut self, now: Instant, _unix: UnixTime) {
+        match self.state {
+            State::Allocated(_) => {
+                self.refresh(now);
+                self.ask_all_permissions(now);
+                self.rebind_all_channels(now);
+            }
+            State::Waiting => self.start_over(),
+            _ => {}
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Retransmit(id) => self.retransmit(now, id),
+                Timer::Refresh => self.refresh(now),
+                Timer::Permission(peer) => self.ask_permission(now, peer),
+                Timer::Channel(number) => self.ask_channel(now, number),
+                Timer::Retry => self.start_over(),
+            }
+        }
+    }
+
+    /// The next control message.
+    pub fn poll_transmit(
+        &mut self,
+        _now: Instant,
+        _max_segments: NonZeroUsize,
+        out: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        let to = self.to_server(0, None)?;
+        out.extend_from_slice(self.transactions.next_to_send()?);
+        Some(Transmit { stride: out.len(), ..to })
+    }
+
+    /// The next event or effect.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When `handle_timeout` is due.
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        self.timers.first().map(|(at, timer)| Deadline { at, why: timer.why() })
+    }
+
+    /// Asks for a socket; the rest follows when it is there.
+    fn begin(&mut self) {
+        self.state = State::Allocating;
+        self.single = false;
+        let id = self.sockets.insert(());
+        self.socket = Some(Socket { id, bound: false });
+        let (addr, kind) = (self.config.bind, SocketKind::Client);
+        self.events.push_back(Event::Effect(Effect::Bind { socket: id, addr, kind }));
+    }
+
+    /// A new attempt from a new port: an allocation that the relay may still have on the old one would be in the
+    /// way (437, RFC 8656 §7.4).
+    fn start_over(&mut self) {
+        self.forget();
+        self.begin();
+    }
+
+    /// The allocation is gone, or could not be had.
+    fn lose(&mut self, now: Instant, reason: Lost) {
+        if matches!(self.state, State::Closing | State::Closed) {
+            return self.end();
+        }
+        self.forget();
+        self.state = State::Waiting;
+        let retry_in = self.backoff(&reason);
+        self.timers.set(Timer::Retry, now + retry_in);
+        self.events.push_back(Event::Lost { reason, retry_in });
+    }
+
+    fn end(&mut self) {
+        self.forget();
+        if !matches!(self.state, State::Closed) {
+            self.state = State::Closed;
+            self.events.push_back(Event::Closed);
+        }
+    }
+
+    /// Forgets everything that belongs to the allocation and its socket. Which peers are permitted is kept.
+    fn forget(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            self.sockets.remove(socket.id);
+            self.events.push_back(Event::Effect(Effect::Unbind { socket: socket.id }));
+        }
+        self.challenge = None;
+        self.channels = Channels::default();
+        self.permissions.forget_answers();
+        self.drop_requests();
+    }
+
+    fn drop_requests(&mut self) {
+        self.transactions = Transactions::default();
+        self.timers = DeadlineQueue::default();
+    }
+
+    fn backoff(&mut self, reason: &Lost) -> Duration {
+        let doubled = MIN_BACKOFF * 2u32.saturating_pow(self.failures.min(10));
+        self.failures = self.failures.saturating_add(1);
+        let base = doubled.clamp(reason.least_backoff(), MAX_BACKOFF);
+        let span = u32::try_from(base.as_millis()).unwrap_or(u32::MAX) / 2;
+        base - base / 4 + Duration::from_millis(self.rng.below(span).into())
+    }
+
+    fn to_server(&self, stride: usize, ecn: Option<crate::io::Ecn>) -> Option<Transmit> {
+        let socket = self.socket.as_ref().filter(|socket| socket.bound)?;
+        let to = To::Udp { socket: socket.id, to: self.config.server };
+        Some(Transmit { to, from: None, ecn, stride })
+    }
+}

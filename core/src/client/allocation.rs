@@ -1,0 +1,106 @@
+//! The allocation itself: Allocate and Refresh (RFC 8656 §7, §8).
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::transaction::Purpose;
+use super::{Client, Event, Families, Lost, State, Timer};
+use crate::stun::{Builder, Family, Message};
+use crate::turn;
+
+/// However short a lifetime the relay grants, it is not refreshed more often than this.
+const MIN_REFRESH: Duration = Duration::from_secs(1);
+
+/// What the relay has given.
+#[derive(Debug)]
+pub(super) struct Allocation {
+    relayed: Vec<SocketAddr>,
+}
+
+impl Allocation {
+    pub(super) fn relayed(&self) -> &[SocketAddr] {
+        &self.relayed
+    }
+
+    /// Whether a peer of the family of `address` can be reached at all (RFC 8656 §9.1).
+    pub(super) fn serves(&self, address: std::net::IpAddr) -> bool {
+        self.relayed.iter().any(|relayed| relayed.is_ipv4() == address.is_ipv4())
+    }
+}
+
+impl Client {
+    pub(super) fn allocate(&mut self, now: Instant) {
+        self.request(now, Purpose::Allocate);
+    }
+
+    pub(super) fn allocate_body(&self, builder: Builder) -> Builder {
+        let builder = builder.requested_transport(turn::UDP);
+        let builder = match self.config.families {
+            // IPv4 is what a relay gives where nothing is asked for; very old ones know no other way.
+            Families::V4 => builder,
+            Families::V6 => builder.requested_family(Family::V6),
+            Families::Both if self.single => builder,
+            // Not together with REQUESTED-ADDRESS-FAMILY, and only IPv6 can be the additional one (RFC 8656 §7.1).
+            Families::Both => builder.additional_family(Family::V6),
+        };
+        match self.config.lifetime {
+            Some(lifetime) => builder.lifetime(lifetime),
+            None => builder,
+        }
+    }
+
+    pub(super) fn may_do_with_one_family(&self) -> bool {
+        self.config.families == Families::Both && !self.single
+    }
+
+    /// The relay refuses two families: one is better than none.
+    pub(super) fn allocate_single(&mut self, now: Instant) {
+        self.single = true;
+        self.allocate(now);
+    }
+
+    pub(super) fn allocated(&mut self, now: Instant, response: &Message<'_>) {
+        let relayed: Result<Vec<_>, _> = response.relayed_addresses().collect();
+        let (Ok(mut relayed), Ok(Some(lifetime))) = (relayed, response.lifetime()) else {
+            return self.lose(now, Lost::Nonsense);
+        };
+        relayed.sort_by_key(SocketAddr::is_ipv6);
+        relayed.dedup_by_key(|address| address.is_ipv6());
+        if relayed.is_empty() || lifetime.is_zero() {
+            return self.lose(now, Lost::Nonsense);
+        }
+        self.failures = 0;
+        self.state = State::Allocated(Allocation { relayed: relayed.clone() });
+        self.refresh_after(now, lifetime);
+        let mapped = response.mapped_address().ok().flatten();
+        self.events.push_back(Event::Allocated { relayed, mapped, lifetime });
+        self.ask_all_permissions(now);
+    }
+
+    /// Asks for more time, unless that is being done.
+    pub(super) fn refresh(&mut self, now: Instant) {
+        self.timers.cancel(Timer::Refresh);
+        if matches!(self.state, State::Allocated(_)) {
+            self.request(now, Purpose::Refresh);
+        }
+    }
+
+    pub(super) fn refreshed(&mut self, now: Instant, response: &Message<'_>) {
+        match response.lifetime() {
+            Ok(Some(lifetime)) if !lifetime.is_zero() => self.refresh_after(now, lifetime),
+            _ => self.lose(now, Lost::Nonsense),
+        }
+    }
+
+    /// Gives the allocation back.
+    pub(super) fn release_allocation(&mut self, now: Instant) {
+        self.drop_requests();
+        self.state = State::Closing;
+        self.request(now, Purpose::Release);
+    }
+
+    /// Half the lifetime leaves time for all retransmissions of two requests at the default of ten minutes.
+    fn refresh_after(&mut self, now: Instant, lifetime: Duration) {
+        self.timers.set(Timer::Refresh, now + (lifetime / 2).max(MIN_REFRESH));
+    }
+}

@@ -1,0 +1,214 @@
+//! Channels: a number for a peer, which makes four bytes of overhead out of thirty-six (RFC 8656 §12).
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::permission::TooManyPeers;
+use super::transaction::Purpose;
+use super::{Client, Event, State, Timer};
+use crate::stun::ErrorCode;
+use crate::turn::channel_data::NUMBERS;
+
+/// How many channels one client has at most; of 4,096 numbers, most may be resting.
+const MAX_CHANNELS: usize = 1024;
+/// A binding lives ten minutes (RFC 8656 §12); this leaves two for retransmissions.
+const REFRESH: Duration = Duration::from_secs(8 * 60);
+/// A number serves no other peer for the ten minutes of its binding and five more (RFC 8656 §12.1).
+const REST: Duration = Duration::from_secs(15 * 60);
+/// When a relay that had no room is asked again.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Whether data for a peer goes through a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It does.
+    Bound,
+    /// The relay has not answered yet.
+    Pending,
+    /// No channel was asked for, or the relay refused it, or the allocation is gone.
+    Absent,
+}
+
+/// Why no channel can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BindError {
+    /// There is no allocation.
+    #[error("there is no allocation")]
+    NoAllocation,
+    /// All numbers are taken, or rest.
+    #[error("no channel number is free")]
+    NoNumber,
+    /// Too many peers are permitted.
+    #[error(transparent)]
+    TooManyPeers(#[from] TooManyPeers),
+}
+
+/// The channels of one allocation. Numbers are given out in order, so that the table is as long as it must be.
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    /// By number, from 0x4000 on.
+    slots: Vec<Slot>,
+    /// Live channels only. Never iterated.
+    by_peer: HashMap<SocketAddr, u16>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// Kept while the number rests: the relay may still use the binding.
+    peer: SocketAddr,
+    /// Whether the owner wants it.
+    live: bool,
+    bound: bool,
+    /// When the relay may last have refreshed the binding.
+    asked: Instant,
+}
+
+impl Channels {
+    /// Whose data arrives on channel `number`. Data path.
+    pub(super) fn peer(&self, number: u16) -> Option<SocketAddr> {
+        let index = number.checked_sub(*NUMBERS.start())?;
+        self.slots.get(usize::from(index)).map(|slot| slot.peer)
+    }
+
+    /// The number through which data for `peer` goes. Data path.
+    pub(super) fn bound(&self, peer: SocketAddr) -> Option<u16> {
+        let number = *self.by_peer.get(&peer)?;
+        self.slot(number).filter(|slot| slot.bound).map(|_| number)
+    }
+
+    fn slot(&self, number: u16) -> Option<&Slot> {
+        self.slots.get(usize::from(number.checked_sub(*NUMBERS.start())?))
+    }
+
+    fn slot_mut(&mut self, number: u16) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::from(number.checked_sub(*NUMBERS.start())?))
+    }
+
+    /// A number for `peer`: the one that it had, else a fresh one, else one that has rested.
+    fn assign(&mut self, now: Instant, peer: SocketAddr) -> Option<u16> {
+        if self.by_peer.len() >= MAX_CHANNELS {
+            return None;
+        }
+        let slot = Slot { peer, live: true, bound: false, asked: now };
+        let old = self.slots.iter().position(|slot| slot.peer == peer);
+        let fresh = || (self.slots.len() < NUMBERS.len()).then_some(self.slots.len());
+        let rested = || self.slots.iter().position(|slot| !slot.live && now >= slot.asked + REST);
+        let index = old.or_else(fresh).or_else(rested)?;
+        match self.slots.get_mut(index) {
+            Some(used) => *used = slot,
+            None => self.slots.push(slot),
+        }
+        let number = NUMBERS.start() + u16::try_from(index).expect("there are 4,096 numbers");
+        self.by_peer.insert(peer, number);
+        Some(number)
+    }
+
+    /// The number rests from now on.
+    fn retire(&mut self, peer: SocketAddr) -> Option<u16> {
+        let number = self.by_peer.remove(&peer)?;
+        let slot = self.slot_mut(number).expect("a live channel has a slot");
+        (slot.live, slot.bound) = (false, false);
+        Some(number)
+    }
+}
+
+impl Client {
+    /// Asks for a channel to `peer`, and for its permission. [`Event::ChannelBound`] follows, or
+    /// [`Event::ChannelRefused`]; nothing when there is one already.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn bind_channel(&mut self, now: Instant, peer: SocketAddr) -> Result<(), BindError> {
+        if !matches!(self.state, State::Allocated(_)) {
+            return Err(BindError::NoAllocation);
+        }
+        if self.channels.by_peer.contains_key(&peer) {
+            return Ok(());
+        }
+        self.hold_permission(now, peer.ip())?;
+        let Some(number) = self.channels.assign(now, peer) else {
+            self.release_permission(peer.ip());
+            return Err(BindError::NoNumber);
+        };
+        self.ask_channel(now, number);
+        Ok(())
+    }
+
+    /// Stops refreshing the channel of `peer`.
+    pub fn release_channel(&mut self, peer: SocketAddr) {
+        if let Some(number) = self.channels.retire(peer) {
+            self.timers.cancel(Timer::Channel(number));
+            self.release_permission(peer.ip());
+        }
+    }
+
+    /// Whether data for `peer` goes through a channel.
+    pub fn readiness(&self, peer: SocketAddr) -> Readiness {
+        match self.channels.by_peer.get(&peer) {
+            None => Readiness::Absent,
+            Some(_) if self.channels.bound(peer).is_some() => Readiness::Bound,
+            Some(_) => Readiness::Pending,
+        }
+    }
+
+    /// Binds or rebinds a channel, unless that is being done.
+    pub(super) fn ask_channel(&mut self, now: Instant, number: u16) {
+        self.timers.cancel(Timer::Channel(number));
+        let Some(slot) = self.channels.slot_mut(number).filter(|slot| slot.live) else { return };
+        let purpose = Purpose::Channel { number, peer: slot.peer };
+        if !self.transactions.awaits(purpose) {
+            slot.asked = now;
+            self.request(now, purpose);
+        }
+    }
+
+    pub(super) fn rebind_all_channels(&mut self, now: Instant) {
+        for number in NUMBERS.take(self.channels.slots.len()) {
+            self.ask_channel(now, number);
+        }
+    }
+
+    pub(super) fn channel_bound(&mut self, now: Instant, number: u16, peer: SocketAddr) {
+        let Some(slot) = self.channels.slot_mut(number).filter(|slot| slot.live && slot.peer == peer) else {
+            return;
+        };
+        slot.asked = now;
+        let before = std::mem::replace(&mut slot.bound, true);
+        self.timers.set(Timer::Channel(number), now + REFRESH);
+        if !before {
+            self.events.push_back(Event::ChannelBound { peer });
+        }
+    }
+
+    pub(super) fn channel_refused(&mut self, now: Instant, number: u16, peer: SocketAddr, error: ErrorCode) {
+        if self.channels.by_peer.get(&peer) != Some(&number) {
+            return;
+        }
+        if matches!(error.code, 486 | 500 | 508) {
+            return self.timers.set(Timer::Channel(number), now + RETRY);
+        }
+        self.release_channel(peer);
+        let ErrorCode { code, reason } = error;
+        self.events.push_back(Event::ChannelRefused { peer, code, reason });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_channels_run_out_and_come_back() {
+        let mut channels = Channels::default();
+        let now = crate::time::start();
+        let peer = |n: u32| SocketAddr::new(std::net::Ipv4Addr::from(0x0800_0000 + n).into(), 1);
+        for n in 0..4096 {
+            assert_eq!(channels.assign(now, peer(n)), Some(0x4000 + n as u16));
+            channels.retire(peer(n));
+        }
+        assert_eq!(channels.assign(now, peer(5000)), None);
+        assert_eq!(channels.assign(now + REST - Duration::from_secs(1), peer(5000)), None);
+        assert_eq!(channels.assign(now + REST, peer(5000)), Some(0x4000));
+    }
+}

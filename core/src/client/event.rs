@@ -1,0 +1,198 @@
+//! What a client tells its owner.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::io::Effect;
+
+/// News of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Something for the driver to do.
+    Effect(Effect),
+    /// There is an allocation. Peers reach the owner at these addresses.
+    Allocated {
+        /// The relayed addresses, IPv4 first.
+        relayed: Vec<SocketAddr>,
+        /// Where the relay sees this client.
+        mapped: Option<SocketAddr>,
+        /// How long it lives without a refresh.
+        lifetime: Duration,
+    },
+    /// The relay has not answered the first request for a while; it is still being asked.
+    Unanswered {
+        /// For how long.
+        since: Duration,
+    },
+    /// The allocation is gone with all its channels, or could not be had. A new attempt follows by itself.
+    Lost {
+        /// Why.
+        reason: Lost,
+        /// When the new attempt begins.
+        retry_in: Duration,
+    },
+    /// Data for the peer now goes through a channel.
+    ChannelBound {
+        /// The peer.
+        peer: SocketAddr,
+    },
+    /// The relay refused the channel; data goes in Send indications, where the permission holds.
+    ChannelRefused {
+        /// The peer.
+        peer: SocketAddr,
+        /// The relay's code.
+        code: u16,
+        /// The relay's sentence.
+        reason: String,
+    },
+    /// The relay does not let this peer in. It is asked again when there is a new allocation.
+    PermissionDenied {
+        /// The peer.
+        peer: IpAddr,
+        /// The relay's code: 403 where its policy forbids the peer, 443 where no relayed address has the family.
+        code: u16,
+        /// The relay's sentence.
+        reason: String,
+    },
+    /// `close` is done.
+    Closed,
+}
+
+/// Why there is no allocation (any more). `Display` says what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lost {
+    /// The relay answers nothing.
+    Unreachable,
+    /// ICMP says that nobody listens there, or that there is no way there.
+    Rejected {
+        /// What ICMP said.
+        kind: ErrorKind,
+    },
+    /// Wrong user, wrong password, or credentials that have expired: 401, 441.
+    Unauthorized {
+        /// The relay's code.
+        code: u16,
+        /// The relay's sentence.
+        reason: String,
+    },
+    /// The relay has forgotten the allocation: it was restarted, or the address of this client has changed (437).
+    Forgotten,
+    /// The relay is full, or the user's quota is: 486, 508, 500.
+    Busy {
+        /// The relay's code.
+        code: u16,
+        /// The relay's sentence.
+        reason: String,
+    },
+    /// The relay wants to be left alone: 300.
+    Elsewhere {
+        /// Whom to ask instead.
+        server: Option<SocketAddr>,
+    },
+    /// The relay does not do what was asked of it: any other code.
+    Refused {
+        /// The relay's code.
+        code: u16,
+        /// The relay's sentence.
+        reason: String,
+    },
+    /// The relay's answer makes no sense.
+    Nonsense,
+    /// No socket could be bound.
+    NoSocket {
+        /// Why not.
+        kind: ErrorKind,
+    },
+}
+
+impl Lost {
+    /// What will not change by itself is not asked for every second.
+    pub(super) fn least_backoff(&self) -> Duration {
+        match self {
+            Self::Unauthorized { .. } | Self::Refused { .. } | Self::Elsewhere { .. } => {
+                Duration::from_secs(10)
+            }
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable => f.write_str(
+                "the relay does not answer: check its address and port, and that UDP is let out to it",
+            ),
+            Self::Rejected { kind } => {
+                write!(f, "the relay can't be reached ({kind}): check its address and port, and that it runs")
+            }
+            Self::Unauthorized { code, reason } => write!(
+                f,
+                "the relay does not accept the credentials ({code} {}): check the username and password, or the \
+                 shared secret, and the clocks of both machines",
+                Quoted(reason)
+            ),
+            Self::Forgotten => f.write_str(
+                "the relay has forgotten the allocation (437): it was restarted, or a NAT in between was",
+            ),
+            Self::Busy { code, reason } => write!(
+                f,
+                "the relay has no room ({code} {}): wait, or raise its quota or its range of ports",
+                Quoted(reason)
+            ),
+            Self::Elsewhere { server: Some(server) } => {
+                write!(f, "the relay is being drained and points to {server} (300): use that one")
+            }
+            Self::Elsewhere { server: None } => {
+                f.write_str("the relay is being drained (300): use another one")
+            }
+            Self::Refused { code, reason } => write!(
+                f,
+                "the relay refuses the request ({code} {}): check that it relays UDP in the families asked for, \
+                 and that this user may allocate",
+                Quoted(reason)
+            ),
+            Self::Nonsense => {
+                f.write_str("the relay's answer makes no sense: check that it is a TURN server")
+            }
+            Self::NoSocket { kind } => {
+                write!(f, "no UDP socket could be bound ({kind}): check the local address")
+            }
+        }
+    }
+}
+
+/// A sentence from the network, fit for a log: short, and without control characters.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: String = self.0.chars().filter(|c| !c.is_control()).take(80).collect();
+        write!(f, "{shown:?}")
+    }
+}
+
+/// What a client has counted since it was made; in datagrams unless it says otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Dropped: from somebody else than the relay, or for a socket that is gone.
+    pub foreign: u64,
+    /// Dropped: neither a STUN message nor ChannelData.
+    pub malformed: u64,
+    /// Dropped: ChannelData on a channel that was not bound.
+    pub unknown_channel: u64,
+    /// Dropped: Data indication from a peer that was not permitted.
+    pub unpermitted: u64,
+    /// Dropped: a response to no request that waits, or a message that a client does not get.
+    pub unexpected: u64,
+    /// Dropped: a response whose integrity is missing or wrong.
+    pub unsigned: u64,
+    /// Not sent: data for a peer without channel and permission.
+    pub not_ready: u64,
+    /// Requests that were sent again.
+    pub retransmitted: u64,
+    /// ICMP errors about the relay.
+    pub transport_errors: u64,
+}

@@ -1,0 +1,183 @@
+//! Permissions: which peers the relay lets in (RFC 8656 §9). One request per address, so that a peer that the relay
+//! forbids does not cost the others theirs.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::transaction::Purpose;
+use super::{Client, Event, State, Timer};
+use crate::stun::ErrorCode;
+
+/// How many peers one client permits at most.
+pub(super) const MAX_PEERS: usize = 1024;
+/// A permission lives five minutes (RFC 8656 §9.2); this leaves a minute for retransmissions.
+const REFRESH: Duration = Duration::from_secs(4 * 60);
+/// When a relay that had no room is asked again.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Too many peers are permitted already; the number is the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("at most {0} peers can be permitted at once")]
+pub struct TooManyPeers(pub usize);
+
+/// The peers that are to be let in.
+#[derive(Debug, Default)]
+pub(super) struct Permissions {
+    peers: BTreeMap<IpAddr, Peer>,
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    /// The owner permitted it by name.
+    permitted: bool,
+    /// How many channels lead to it; the permission is kept for them as well.
+    channels: usize,
+    standing: Standing,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    #[default]
+    Unknown,
+    Installed,
+    Denied,
+}
+
+impl Permissions {
+    /// Whether the relay has installed the permission of `peer`. Data path.
+    pub(super) fn installed(&self, peer: IpAddr) -> bool {
+        self.peers.get(&peer).is_some_and(|peer| peer.standing == Standing::Installed)
+    }
+
+    /// Whether `peer` is to be let in. Data path.
+    pub(super) fn wanted(&self, peer: IpAddr) -> bool {
+        self.peers.contains_key(&peer)
+    }
+
+    /// The allocation is gone, and what the relay said about peers with it.
+    pub(super) fn forget_answers(&mut self) {
+        self.peers.retain(|_, peer| peer.permitted);
+        for peer in self.peers.values_mut() {
+            (peer.channels, peer.standing) = (0, Standing::Unknown);
+        }
+    }
+
+    fn entry(&mut self, ip: IpAddr) -> Result<&mut Peer, TooManyPeers> {
+        if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&ip) {
+            return Err(TooManyPeers(MAX_PEERS));
+        }
+        Ok(self.peers.entry(ip).or_default())
+    }
+
+    fn remove_unwanted(&mut self, ip: IpAddr) -> bool {
+        let unwanted = self.peers.get(&ip).is_some_and(|peer| !peer.permitted && peer.channels == 0);
+        unwanted && self.peers.remove(&ip).is_some()
+    }
+}
+
+impl Client {
+    /// Lets `peer` in: now, and in each allocation to come, until it is forbidden again.
+    ///
+    /// # Errors
+    /// [`TooManyPeers`].
+    pub fn permit(&mut self, now: Instant, peer: IpAddr) -> Result<(), TooManyPeers> {
+        let entry = self.permissions.entry(peer)?;
+        entry.permitted = true;
+        if entry.standing == Standing::Denied {
+            entry.standing = Standing::Unknown;
+        }
+        self.ask_new_permission(now, peer);
+        Ok(())
+    }
+
+    /// Stops refreshing the permission of `peer`; the relay forgets it within five minutes.
+    pub fn forbid(&mut self, peer: IpAddr) {
+        if let Some(entry) = self.permissions.peers.get_mut(&peer) {
+            entry.permitted = false;
+        }
+        self.drop_unwanted(peer);
+    }
+
+    /// The peers that are let in, in order.
+    pub fn peers(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.permissions.peers.iter().filter(|(_, peer)| peer.permitted).map(|(&ip, _)| ip)
+    }
+
+    /// A channel needs its peer's permission.
+    pub(super) fn hold_permission(&mut self, now: Instant, peer: IpAddr) -> Result<(), TooManyPeers> {
+        self.permissions.entry(peer)?.channels += 1;
+        self.ask_new_permission(now, peer);
+        Ok(())
+    }
+
+    /// A channel needs it no more.
+    pub(super) fn release_permission(&mut self, peer: IpAddr) {
+        if let Some(entry) = self.permissions.peers.get_mut(&peer) {
+            entry.channels = entry.channels.saturating_sub(1);
+        }
+        self.drop_unwanted(peer);
+    }
+
+    pub(super) fn ask_all_permissions(&mut self, now: Instant) {
+        let peers: Vec<_> = self.permissions.peers.keys().copied().collect();
+        for peer in peers {
+            self.ask_permission(now, peer);
+        }
+    }
+
+    fn ask_new_permission(&mut self, now: Instant, peer: IpAddr) {
+        if !self.permissions.installed(peer) {
+            self.ask_permission(now, peer);
+        }
+    }
+
+    /// Installs or refreshes the permission of `peer`, unless that is being done.
+    pub(super) fn ask_permission(&mut self, now: Instant, peer: IpAddr) {
+        self.timers.cancel(Timer::Permission(peer));
+        let State::Allocated(allocation) = &self.state else { return };
+        if !self.permissions.wanted(peer) || self.transactions.awaits(Purpose::Permission(peer)) {
+            return;
+        }
+        if allocation.serves(peer) {
+            return self.request(now, Purpose::Permission(peer));
+        }
+        let reason = "no relayed address of this family".to_owned();
+        self.deny(peer, ErrorCode { code: 443, reason });
+    }
+
+    pub(super) fn permission_installed(&mut self, now: Instant, peer: IpAddr) {
+        let Some(entry) = self.permissions.peers.get_mut(&peer) else { return };
+        entry.standing = Standing::Installed;
+        self.timers.set(Timer::Permission(peer), now + REFRESH);
+    }
+
+    pub(super) fn permission_refused(&mut self, now: Instant, peer: IpAddr, error: ErrorCode) {
+        let busy = matches!(error.code, 486 | 500 | 508);
+        let granted_before = self.permissions.installed(peer);
+        if !busy && !granted_before {
+            return self.deny(peer, error);
+        }
+        if granted_before {
+            // It may have forgotten the allocation and say so in its own way (coturn: 400). Refresh tells.
+            self.permissions.entry(peer).expect("it is there").standing = Standing::Unknown;
+            self.refresh(now);
+        }
+        self.timers.set(Timer::Permission(peer), now + RETRY);
+    }
+
+    fn deny(&mut self, peer: IpAddr, error: ErrorCode) {
+        let Some(entry) = self.permissions.peers.get_mut(&peer) else { return };
+        let before = std::mem::replace(&mut entry.standing, Standing::Denied);
+        if before != Standing::Denied {
+            let ErrorCode { code, reason } = error;
+            self.events.push_back(Event::PermissionDenied { peer, code, reason });
+        }
+    }
+
+    fn drop_unwanted(&mut self, peer: IpAddr) {
+        if self.permissions.remove_unwanted(peer) {
+            self.timers.cancel(Timer::Permission(peer));
+        }
+    }
+}
