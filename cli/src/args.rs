@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::log::LogFormat;
-use crate::{ca, config, exit};
+use crate::{ca, config, demo, exit};
 
 /// Reach a private database or API without one inbound port.
 ///
@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Ca(ca::Ca),
     #[command(subcommand)]
     Config(config::Config),
+    Demo(demo::Demo),
     /// Print completions for a shell.
     #[command(after_help = "Example:\n  adit completions bash > /etc/bash_completion.d/adit")]
     Completions {

@@ -3,6 +3,7 @@
 mod args;
 mod ca;
 mod config;
+mod demo;
 mod exit;
 mod files;
 mod log;
@@ -31,6 +32,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Ca(ca) => ca::run(ca),
         Command::Config(config) => config::run(config),
+        Command::Demo(demo) => demo::run(&demo),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "adit", &mut std::io::stdout());
             Ok(())
