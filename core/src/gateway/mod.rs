@@ -1,1 +1,3 @@
-//! gateway
+//! The gateway.
+mod policy;
+pub use policy::{RuleError, TargetPolicy, TargetRule};

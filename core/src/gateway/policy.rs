@@ -1,0 +1,321 @@
+//! Which targets a connector may reach: none, unless the gateway's operator allowed them.
+//!
+//! A name is resolved first, each address is judged, and then that address is dialled, so that a name that
+//! changes its address between two look-ups gains nothing. Loopback, link-local (the cloud's metadata service
+//! among them), unspecified, multicast and broadcast addresses are reached only where a rule names exactly that
+//! address, never through a network, a name or `*`; the name `localhost` alone may stand for loopback.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use crate::tunnel::{Host, Target, TargetError};
+
+/// The rules of a gateway. The default allows nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TargetPolicy {
+    rules: Vec<TargetRule>,
+}
+
+/// One rule: `tcp://host:port`. The host is an address, a network in CIDR form, or a name, where `*.example.com`
+/// stands for every name below it; the port is a number or `*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetRule {
+    host: HostRule,
+    port: Option<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum HostRule {
+    Network { ip: IpAddr, prefix: u8 },
+    Name(String),
+    Below(String),
+}
+
+/// Why a text is no rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    /// What stands there is no target.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The number of bits of a network is too large for its family.
+    #[error("'{0}' is no network; write it as 10.1.0.0/16")]
+    Network(String),
+}
+
+impl TargetPolicy {
+    /// The policy that allows what any of `rules` allows.
+    pub fn new(rules: Vec<TargetRule>) -> Self {
+        Self { rules }
+    }
+
+    /// Whether some address of `target` might be allowed: to be asked before its name is resolved, so that a
+    /// denied connector can't use the gateway as a resolver.
+    pub fn may_resolve(&self, target: &Target) -> bool {
+        match &target.host {
+            Host::Ip(ip) => self.allows(target, *ip),
+            Host::Name(name) => {
+                self.rules.iter().any(|rule| rule.has_port(target.port) && rule.may_hold(name))
+            }
+        }
+    }
+
+    /// Whether `ip`, which the host of `target` is or resolved to, may be dialled.
+    pub fn allows(&self, target: &Target, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.rules.iter().any(|rule| rule.has_port(target.port) && rule.allows(&target.host, ip))
+    }
+}
+
+impl TargetRule {
+    fn has_port(&self, port: u16) -> bool {
+        self.port.is_none_or(|allowed| allowed == port)
+    }
+
+    /// Whether the rule can allow an address that `name` resolves to.
+    fn may_hold(&self, name: &str) -> bool {
+        matches!(self.host, HostRule::Network { .. }) || self.names(name)
+    }
+
+    fn names(&self, name: &str) -> bool {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        match &self.host {
+            HostRule::Name(allowed) => allowed == name,
+            HostRule::Below(parent) => {
+                name.strip_suffix(parent.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+            }
+            HostRule::Network { .. } => false,
+        }
+    }
+
+    fn allows(&self, host: &Host, ip: IpAddr) -> bool {
+        match &self.host {
+            HostRule::Network { ip: network, prefix } => {
+                contains(*network, *prefix, ip) && (!is_special(ip) || *prefix == width(ip))
+            }
+            HostRule::Name(name) if name == "localhost" => {
+                *host == Host::Name(name.clone()) && (ip.is_loopback() || !is_special(ip))
+            }
+            HostRule::Name(_) | HostRule::Below(_) => {
+                matches!(host, Host::Name(name) if self.names(name)) && !is_special(ip)
+            }
+        }
+    }
+}
+
+/// Whether `ip` needs a rule of its own.
+fn is_special(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_broadcast()
+                || ip.octets()[0] == 0
+        }
+        IpAddr::V6(ip) => {
+            // The metadata service of AWS also listens on fd00:ec2::254.
+            let metadata = ip.segments() == [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254];
+            // ::/96 embeds IPv4 (RFC 4291 §2.5.5.1); 64:ff9b::/96 (RFC 6052), 64:ff9b:1::/48 (RFC 8215),
+            // 2002::/16 (RFC 3056) and 2001::/32 (RFC 4380) may reach IPv4 behind a translator or a tunnel.
+            let [a, b, c, d, e, f, ..] = ip.segments();
+            let embeds_v4 = (a, b, c, d, e, f) == (0, 0, 0, 0, 0, 0)
+                || (a, b) == (0x64, 0xff9b)
+                || a == 0x2002
+                || (a, b) == (0x2001, 0);
+            ip.is_loopback()
+                || ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_unicast_link_local()
+                || metadata
+                || embeds_v4
+        }
+    }
+}
+
+/// The number of bits of an address of the family of `ip`.
+fn width(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { 32 } else { 128 }
+}
+
+/// Whether the first `prefix` bits of both addresses are equal.
+fn contains(network: IpAddr, prefix: u8, ip: IpAddr) -> bool {
+    let bits = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => u128::from(u32::from(ip)) << 96,
+        IpAddr::V6(ip) => u128::from(ip),
+    };
+    let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+    network.is_ipv4() == ip.is_ipv4() && (bits(network) ^ bits(ip)) & mask == 0
+}
+
+impl FromStr for TargetRule {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        let (rest, port) = match text.strip_suffix(":*") {
+            Some(rest) => (format!("{rest}:1"), None),
+            None => (text.to_owned(), Some(())),
+        };
+        if let Some((host, prefix, number)) = split_network(&rest) {
+            let target: Target = format!("tcp://{host}:{number}").parse()?;
+            let network = || RuleError::Network(text.to_owned());
+            let Host::Ip(ip) = target.host else { return Err(network()) };
+            let prefix = prefix.parse().ok().filter(|&prefix| prefix <= width(ip)).ok_or_else(network)?;
+            return Ok(Self { host: HostRule::Network { ip, prefix }, port: port.map(|()| target.port) });
+        }
+        let below = rest.replacen("tcp://*.", "tcp://", 1);
+        let wildcard = below != rest;
+        let target: Target = below.parse()?;
+        let host = match target.host {
+            Host::Ip(_) if wildcard => return Err(TargetError::Host(text.to_owned()).into()),
+            Host::Ip(ip) => HostRule::Network { ip: ip.to_canonical(), prefix: width(ip.to_canonical()) },
+            Host::Name(name) => {
+                let name = name.strip_suffix('.').unwrap_or(&name).to_owned();
+                if wildcard { HostRule::Below(name) } else { HostRule::Name(name) }
+            }
+        };
+        Ok(Self { host, port: port.map(|()| target.port) })
+    }
+}
+
+/// Parts `tcp://10.0.0.0/8:5432` and `tcp://[fd00::]/8:5432` into host, number of bits and port.
+fn split_network(text: &str) -> Option<(&str, &str, &str)> {
+    let rest = text.strip_prefix("tcp://").unwrap_or(text);
+    let (host, rest) = rest.split_once('/')?;
+    let (prefix, port) = rest.split_once(':')?;
+    Some((host, prefix, port))
+}
+
+impl fmt::Display for TargetRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tcp://")?;
+        match &self.host {
+            HostRule::Network { ip: IpAddr::V4(ip), prefix: 32 } => write!(f, "{ip}")?,
+            HostRule::Network { ip: IpAddr::V6(ip), prefix: 128 } => write!(f, "[{ip}]")?,
+            HostRule::Network { ip: IpAddr::V4(ip), prefix } => write!(f, "{ip}/{prefix}")?,
+            HostRule::Network { ip: IpAddr::V6(ip), prefix } => write!(f, "[{ip}]/{prefix}")?,
+            HostRule::Name(name) => f.write_str(name)?,
+            HostRule::Below(name) => write!(f, "*.{name}")?,
+        }
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => f.write_str(":*"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(rules: &[&str]) -> TargetPolicy {
+        TargetPolicy::new(rules.iter().map(|rule| rule.parse().unwrap()).collect())
+    }
+
+    fn allows(policy: &TargetPolicy, target: &str, ip: &str) -> bool {
+        policy.allows(&target.parse().unwrap(), ip.parse().unwrap())
+    }
+
+    #[test]
+    fn nothing_is_allowed_by_default() {
+        let target = "tcp://10.0.0.1:5432".parse().unwrap();
+        assert!(!TargetPolicy::default().may_resolve(&target));
+        assert!(!TargetPolicy::default().allows(&target, "10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_rule_allows_its_host_and_port_only() {
+        let policy = policy(&["tcp://10.0.0.1:5432"]);
+        assert!(allows(&policy, "tcp://10.0.0.1:5432", "10.0.0.1"));
+        assert!(allows(&policy, "tcp://db:5432", "10.0.0.1"));
+        assert!(!allows(&policy, "tcp://10.0.0.1:5433", "10.0.0.1"));
+        assert!(!allows(&policy, "tcp://10.0.0.2:5432", "10.0.0.2"));
+    }
+
+    #[test]
+    fn a_name_is_judged_by_what_it_resolves_to() {
+        let policy = policy(&["tcp://db.internal:5432", "tcp://*.apps.internal:*"]);
+        assert!(allows(&policy, "tcp://DB.internal.:5432", "10.0.0.1"));
+        assert!(allows(&policy, "tcp://a.apps.internal:80", "10.0.0.1"));
+        assert!(!allows(&policy, "tcp://apps.internal:80", "10.0.0.1"));
+        assert!(!allows(&policy, "tcp://xapps.internal:80", "10.0.0.1"));
+        assert!(!allows(&policy, "tcp://10.0.0.1:5432", "10.0.0.1"), "the address was not named");
+        for special in
+            ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "fd00:ec2::254", "0.0.0.0", "::ffff:127.0.0.1"]
+        {
+            assert!(!allows(&policy, "tcp://db.internal:5432", special), "{special}");
+        }
+    }
+
+    #[test]
+    fn special_addresses_are_named_one_by_one() {
+        let wide = policy(&["tcp://0.0.0.0/0:*", "tcp://[::]/0:*"]);
+        assert!(allows(&wide, "tcp://10.9.9.9:1", "10.9.9.9"));
+        for special in [
+            "127.0.0.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "ff02::1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001:0:1::1",
+            "::127.0.0.1",
+        ] {
+            let rule = if special.contains(':') {
+                format!("tcp://[{special}]:1")
+            } else {
+                format!("tcp://{special}:1")
+            };
+            assert!(!allows(&wide, &rule, special), "{special}");
+            assert!(allows(&policy(&[&rule]), &rule, special), "{special}");
+        }
+        assert!(allows(&policy(&["tcp://127.0.0.1:1"]), "tcp://[::ffff:127.0.0.1]:1", "::ffff:127.0.0.1"));
+        assert!(!allows(&policy(&["tcp://127.0.0.0/8:1"]), "tcp://127.0.0.1:1", "127.0.0.1"));
+    }
+
+    #[test]
+    fn localhost_is_the_one_name_for_loopback() {
+        let policy = policy(&["tcp://localhost:5432"]);
+        assert!(allows(&policy, "tcp://localhost:5432", "127.0.0.1"));
+        assert!(allows(&policy, "tcp://localhost:5432", "::1"));
+        assert!(!allows(&policy, "tcp://127.0.0.1:5432", "127.0.0.1"));
+        assert!(!allows(&policy, "tcp://localhost:5432", "169.254.169.254"));
+    }
+
+    #[test]
+    fn names_that_no_rule_can_allow_are_not_resolved() {
+        let names = policy(&["tcp://db.internal:5432"]);
+        assert!(names.may_resolve(&"tcp://db.internal:5432".parse().unwrap()));
+        assert!(!names.may_resolve(&"tcp://other.internal:5432".parse().unwrap()));
+        assert!(!names.may_resolve(&"tcp://db.internal:1".parse().unwrap()));
+        assert!(policy(&["tcp://10.0.0.0/8:*"]).may_resolve(&"tcp://any:1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_rule_reads_as_it_writes() {
+        for text in [
+            "tcp://10.0.0.0/8:5432",
+            "tcp://[fd00::]/8:*",
+            "tcp://db.internal:1",
+            "tcp://*.internal:*",
+            "tcp://[::1]:1",
+        ] {
+            assert_eq!(text.parse::<TargetRule>().unwrap().to_string(), text);
+        }
+        for text in [
+            "tcp://10.0.0.0/33:1",
+            "tcp://db/8:1",
+            "tcp://*.10.0.0.1:1",
+            "tcp://*:1",
+            "udp://a:1",
+            "tcp://a",
+            "tcp://[fd00::]/129:*",
+        ] {
+            assert!(text.parse::<TargetRule>().is_err(), "{text}");
+        }
+    }
+}
