@@ -14,12 +14,18 @@
 //! with TCP's half-close: a FIN is a FIN, a RST is a RESET_STREAM.
 
 mod codec;
+mod control;
 mod frame;
+mod pump;
 mod target;
 
 pub use codec::{FrameReader, encode};
+pub(crate) use control::Control;
 pub use frame::{Frame, MAX_FRAME, MAX_PATHS, MAX_SENTENCE, Malformed, Open, RejectCode};
+pub(crate) use pump::{FrameRead, Pump, read_frame};
 pub use target::{Host, Target, TargetError};
+
+use crate::quic::StreamId;
 
 /// The ALPN name of this protocol (RFC 7301).
 pub const ALPN: &[u8] = b"adit/1";
@@ -38,4 +44,9 @@ pub enum Code {
     PermitRefused = 3,
     /// The target was not opened; a REJECT frame on the stream says why.
     Rejected = 4,
+}
+
+/// The control stream of every connection: the first bidirectional one that the connector opens.
+pub(crate) fn control_stream() -> StreamId {
+    StreamId::new(quinn_proto::Side::Client, quinn_proto::Dir::Bi, 0)
 }

@@ -40,12 +40,12 @@ enum Sending {
 }
 
 impl Pump {
-    /// A pump for `stream` of `conn` that first sends `prologue`.
-    pub(crate) fn new(conn: ConnId, stream: StreamId, prologue: Vec<u8>) -> Self {
+    /// A pump for `stream` of `conn`.
+    pub(crate) fn new(conn: ConnId, stream: StreamId) -> Self {
         Self {
             conn,
             stream,
-            prologue,
+            prologue: Vec::new(),
             receiving: Receiving::Open,
             sending: Sending::Open,
             waiting_to_read: false,

@@ -1,0 +1,493 @@
+//! Connections of connectors and the streams on them.
+//!
+//! A stream's life, in order:
+//! 1. `Opening`: its OPEN frame is read, byte for byte, so that early data stays in QUIC.
+//! 2. The target is judged: by the operator's policy, and by the targets in the connector's certificate.
+//! 3. `Resolving`: a name is looked up, and each address is judged.
+//! 4. `Pipe`, dialling: the allowed addresses are dialled in turn.
+//! 5. `Pipe`, running: ACCEPT was sent, bytes flow; the driver closes the pipe when both ends are done.
+//!
+//! Wherever this ends early, a REJECT frame says why, and the stream ends (`Rejecting`).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::{Event, TargetPolicy};
+use crate::io::{Arena, Direction, Effect, PipeId, QueryId, Read, Write};
+use crate::pki::PeerInfo;
+use crate::quic::{ConnId, Endpoint, StreamId};
+use crate::time::{DeadlineQueue, UnixTime};
+use crate::tunnel::{
+    Code, Control, Frame, FrameRead, FrameReader, Host, Open, Pump, RejectCode, Target, control_stream, encode,
+    read_frame,
+};
+
+/// How long a stream may take to say OPEN.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many addresses of a name are dialled in turn.
+const MAX_CANDIDATES: usize = 8;
+
+/// What bounds the sessions.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    /// How long a dial may take at most.
+    pub(super) dial_timeout: Duration,
+    /// How many streams may be open at once, over all connections.
+    pub(super) streams: usize,
+}
+
+/// All connections of connectors.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    policy: TargetPolicy,
+    limits: Limits,
+    sessions: BTreeMap<ConnId, Session>,
+    streams: BTreeMap<Key, Stream>,
+    pipes: Arena<PipeId, Pipe>,
+    queries: Arena<QueryId, Key>,
+    /// When a stream that has no pipe yet is given up.
+    overdue: DeadlineQueue<Key>,
+    paths: Vec<SocketAddr>,
+    draining: bool,
+}
+
+type Key = (ConnId, StreamId);
+
+#[derive(Debug)]
+struct Session {
+    peer: PeerInfo,
+    allowed: Option<BTreeSet<Target>>,
+    control: Option<Control>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Opening(FrameReader),
+    Resolving { query: QueryId, open: Open, until: Instant },
+    Rejecting(Vec<u8>),
+    Pipe(PipeId),
+}
+
+#[derive(Debug)]
+struct Pipe {
+    pump: Pump,
+    target: Target,
+    dialling: Option<Dialling>,
+}
+
+#[derive(Debug)]
+struct Dialling {
+    candidates: VecDeque<IpAddr>,
+    until: Instant,
+}
+
+/// What every step needs beside the sessions themselves.
+pub(super) struct Step<'a> {
+    pub(super) now: Instant,
+    pub(super) unix: UnixTime,
+    pub(super) quic: &'a mut Endpoint,
+    pub(super) out: &'a mut VecDeque<Event>,
+}
+
+impl Sessions {
+    pub(super) fn new(policy: TargetPolicy, limits: Limits) -> Self {
+        Self {
+            policy,
+            limits,
+            sessions: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            pipes: Arena::default(),
+            queries: Arena::default(),
+            overdue: DeadlineQueue::default(),
+            paths: Vec::new(),
+            draining: false,
+        }
+    }
+
+    /// The number of connections.
+    pub(super) fn connections(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The number of pipes.
+    pub(super) fn pipes(&self) -> usize {
+        self.pipes.len()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.overdue.next()
+    }
+
+    // --- connections ---------------------------------------------------------------------------------------
+
+    /// A connector's handshake is complete and its certificate verified.
+    pub(super) fn connected(&mut self, step: &mut Step<'_>, conn: ConnId, peer: PeerInfo) {
+        // A list of targets that can't be read allows none of them.
+        let parse = |texts: &Vec<String>| texts.iter().filter_map(|text| text.parse().ok()).collect();
+        let allowed = peer.targets.as_ref().map(parse);
+        step.out.push_back(Event::Connected { peer: peer.identity.clone() });
+        self.sessions.insert(conn, Session { peer, allowed, control: None });
+    }
+
+    /// A connection has ended.
+    pub(super) fn lost(&mut self, step: &mut Step<'_>, conn: ConnId, reason: crate::quic::CloseReason) {
+        let Some(session) = self.sessions.remove(&conn) else { return };
+        let streams = self.streams_of(conn);
+        for stream in streams {
+            self.overdue.cancel((conn, stream));
+            match self.streams.remove(&(conn, stream)) {
+                Some(Stream::Pipe(pipe)) => self.pipe_lost(step, pipe),
+                Some(Stream::Resolving { query, .. }) => drop(self.queries.remove(query)),
+                Some(Stream::Opening(_) | Stream::Rejecting(_)) | None => {}
+            }
+        }
+        step.out.push_back(Event::Disconnected { peer: session.peer.identity, reason });
+    }
+
+    fn pipe_lost(&mut self, step: &mut Step<'_>, pipe: PipeId) {
+        if let Some(entry) = self.pipes.get_mut(pipe) {
+            entry.pump.on_lost();
+            wake(step.out, pipe, Direction::Read);
+            wake(step.out, pipe, Direction::Write);
+        }
+    }
+
+    fn streams_of(&self, conn: ConnId) -> Vec<StreamId> {
+        let first = self.streams.range((conn, control_stream())..);
+        first.take_while(|((of, _), _)| *of == conn).map(|((_, stream), _)| *stream).collect()
+    }
+
+    /// The relayed addresses have changed: all connectors are told.
+    pub(super) fn set_paths(&mut self, step: &mut Step<'_>, paths: Vec<SocketAddr>) {
+        self.paths = paths;
+        self.tell_all(step, &Frame::Paths(self.paths.clone()));
+    }
+
+    /// No stream is opened any more; those that are open go on.
+    pub(super) fn drain(&mut self, step: &mut Step<'_>) {
+        self.draining = true;
+        self.tell_all(step, &Frame::Drain);
+    }
+
+    fn tell_all(&mut self, step: &mut Step<'_>, frame: &Frame) {
+        for session in self.sessions.values_mut() {
+            if let Some(control) = &mut session.control {
+                control.send(step.now, step.quic, frame);
+            }
+        }
+    }
+
+    /// Ends all connections.
+    pub(super) fn close(&mut self, step: &mut Step<'_>) {
+        for &conn in self.sessions.keys() {
+            step.quic.close(step.now, conn, Code::Done as u32, b"");
+        }
+    }
+
+    // --- the control stream --------------------------------------------------------------------------------
+
+    fn control_opened(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let control = session.control.insert(Control::new(conn, stream));
+        control.send(step.now, step.quic, &Frame::Paths(self.paths.clone()));
+        if self.draining {
+            control.send(step.now, step.quic, &Frame::Drain);
+        }
+        self.control_ready(step, conn);
+    }
+
+    fn control_ready(&mut self, step: &mut Step<'_>, conn: ConnId) {
+        let Some(control) = self.sessions.get_mut(&conn).and_then(|session| session.control.as_mut()) else {
+            return;
+        };
+        control.flush(step.now, step.quic);
+        loop {
+            let (code, reason): (_, &[u8]) = match control.receive(step.now, step.quic) {
+                Ok(None) => return,
+                Ok(Some(Frame::Drain | Frame::Pong(_))) => continue,
+                // Only a platform may ask for permissions, and there is none.
+                Ok(Some(Frame::Permit(_))) => (Code::PermitRefused, b"permit refused"),
+                Ok(Some(_)) | Err(_) => (Code::Protocol, b"protocol error"),
+            };
+            step.quic.close(step.now, conn, code as u32, reason);
+            return;
+        }
+    }
+
+    fn is_control(&self, (conn, stream): Key) -> bool {
+        let control = self.sessions.get(&conn).and_then(|session| session.control.as_ref());
+        control.is_some_and(|control| control.stream() == stream)
+    }
+
+    // --- streams of QUIC -----------------------------------------------------------------------------------
+
+    /// A connector has opened a stream.
+    pub(super) fn stream_opened(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
+        if stream == control_stream() {
+            return self.control_opened(step, conn, stream);
+        }
+        self.streams.insert((conn, stream), Stream::Opening(FrameReader::default()));
+        self.overdue.set((conn, stream), step.now + OPEN_TIMEOUT);
+        self.readable(step, conn, stream);
+    }
+
+    /// A stream has bytes, or an end.
+    pub(super) fn readable(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
+        let key = (conn, stream);
+        match self.streams.get_mut(&key) {
+            Some(Stream::Opening(reader)) => match read_frame(step.now, step.quic, key, reader) {
+                FrameRead::Blocked => {}
+                FrameRead::Frame(Frame::Open(open)) => self.open(step, key, open),
+                FrameRead::Ended => self.abandon(step, key),
+                FrameRead::Frame(_) | FrameRead::Malformed => {
+                    self.reject(step, key, None, RejectCode::BadRequest, "the stream does not begin with OPEN");
+                }
+            },
+            Some(Stream::Pipe(pipe)) => {
+                let pipe = *pipe;
+                if let Some(direction) = self.pipes.get_mut(pipe).and_then(|entry| entry.pump.on_readable()) {
+                    wake(step.out, pipe, direction);
+                }
+            }
+            Some(Stream::Resolving { .. } | Stream::Rejecting(_)) => {}
+            None if self.is_control(key) => self.control_ready(step, conn),
+            None => {}
+        }
+    }
+
+    /// A stream has room.
+    pub(super) fn writable(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
+        let key = (conn, stream);
+        match self.streams.get_mut(&key) {
+            Some(Stream::Pipe(pipe)) => {
+                let pipe = *pipe;
+                let Some(entry) = self.pipes.get_mut(pipe) else { return };
+                if let Some(direction) = entry.pump.on_writable(step.now, step.quic) {
+                    wake(step.out, pipe, direction);
+                }
+            }
+            Some(Stream::Rejecting(_)) => self.flush_rejection(step, key),
+            Some(Stream::Opening(_) | Stream::Resolving { .. }) => {}
+            None if self.is_control(key) => self.control_ready(step, conn),
+            None => {}
+        }
+    }
+
+    /// The connector takes no more bytes of a stream.
+    pub(super) fn stopped(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
+        let key = (conn, stream);
+        match self.streams.get_mut(&key) {
+            Some(Stream::Pipe(pipe)) => {
+                let pipe = *pipe;
+                if let Some(direction) = self.pipes.get_mut(pipe).and_then(|entry| entry.pump.on_stopped()) {
+                    wake(step.out, pipe, direction);
+                }
+            }
+            Some(_) => self.abandon(step, key),
+            None => {}
+        }
+    }
+
+    /// Gives up a stream that has no pipe yet, without a word: its connector has left it.
+    fn abandon(&mut self, step: &mut Step<'_>, key: Key) {
+        self.overdue.cancel(key);
+        if let Some(Stream::Resolving { query, .. }) = self.streams.remove(&key) {
+            self.queries.remove(query);
+        }
+        step.quic.stop(step.now, key.0, key.1, Code::Reset as u32);
+        step.quic.reset(step.now, key.0, key.1, Code::Reset as u32);
+    }
+
+    /// Streams that took too long.
+    pub(super) fn handle_timeout(&mut self, step: &mut Step<'_>) {
+        while let Some(key) = self.overdue.pop_due(step.now) {
+            match self.streams.get(&key) {
+                Some(Stream::Opening(_)) => {
+                    self.reject(step, key, None, RejectCode::BadRequest, "no OPEN came in time");
+                }
+                Some(Stream::Resolving { query, open, .. }) => {
+                    let (query, target) = (*query, open.target.clone());
+                    self.queries.remove(query);
+                    self.reject(step, key, Some(&target), RejectCode::TimedOut, "the name was not resolved in time");
+                }
+                Some(Stream::Rejecting(_) | Stream::Pipe(_)) | None => {}
+            }
+        }
+    }
+
+    // --- targets -------------------------------------------------------------------------------------------
+
+    fn open(&mut self, step: &mut Step<'_>, key: Key, open: Open) {
+        let target = open.target.clone();
+        if let Err((code, sentence)) = self.judge(step, key.0, &target) {
+            return self.reject(step, key, Some(&target), code, sentence);
+        }
+        let until = step.now + open.deadline.min(self.limits.dial_timeout);
+        match &target.host {
+            Host::Ip(ip) => self.dial(step, key, target.clone(), VecDeque::from([*ip]), until),
+            Host::Name(name) => {
+                let host = name.clone();
+                let query = self.queries.insert(key);
+                step.out.push_back(Event::Effect(Effect::Resolve { query, host }));
+                self.streams.insert(key, Stream::Resolving { query, open, until });
+                self.overdue.set(key, until);
+            }
+        }
+    }
+
+    /// Whether the connector may have the target, as far as can be told before its name is resolved.
+    fn judge(&self, step: &Step<'_>, conn: ConnId, target: &Target) -> Result<(), (RejectCode, &'static str)> {
+        let session = self.sessions.get(&conn).ok_or((RejectCode::BadRequest, "the connection has ended"))?;
+        if self.draining {
+            return Err((RejectCode::Draining, "the gateway is about to leave; try another or wait"));
+        }
+        if step.unix > session.peer.not_after {
+            return Err((RejectCode::Draining, "the connector's certificate has expired; connect with a new one"));
+        }
+        if session.allowed.as_ref().is_some_and(|allowed| !allowed.contains(target)) {
+            return Err((RejectCode::Denied, "the connector's certificate does not name this target"));
+        }
+        if !self.policy.may_resolve(target) {
+            return Err((RejectCode::Denied, "the gateway's operator has not allowed this target"));
+        }
+        if self.streams.len() > self.limits.streams {
+            return Err((RejectCode::Busy, "the gateway has too many open streams; try again later"));
+        }
+        Ok(())
+    }
+
+    /// The resolver has answered; a query that is not one of a stream is none of ours.
+    pub(super) fn resolved(
+        &mut self,
+        step: &mut Step<'_>,
+        query: QueryId,
+        result: Result<Vec<IpAddr>, ErrorKind>,
+    ) {
+        let Some(key) = self.queries.remove(query) else { return };
+        let Some(Stream::Resolving { open, until, .. }) = self.streams.get(&key) else { return };
+        let (target, until) = (open.target.clone(), *until);
+        let addresses = result.unwrap_or_default();
+        let allowed: VecDeque<IpAddr> =
+            addresses.iter().copied().filter(|&ip| self.policy.allows(&target, ip)).take(MAX_CANDIDATES).collect();
+        if addresses.is_empty() {
+            self.reject(step, key, Some(&target), RejectCode::Dns, "the gateway can't resolve the name");
+        } else if allowed.is_empty() {
+            let sentence = "the name resolves to an address that the gateway's operator has not allowed";
+            self.reject(step, key, Some(&target), RejectCode::Denied, sentence);
+        } else {
+            self.dial(step, key, target, allowed, until);
+        }
+    }
+
+    fn dial(&mut self, step: &mut Step<'_>, key: Key, target: Target, candidates: VecDeque<IpAddr>, until: Instant) {
+        self.overdue.cancel(key);
+        let pump = Pump::new(key.0, key.1);
+        let dialling = Some(Dialling { candidates, until });
+        let pipe = self.pipes.insert(Pipe { pump, target, dialling });
+        self.streams.insert(key, Stream::Pipe(pipe));
+        self.dial_next(step, pipe);
+    }
+
+    /// Dials the next address of a pipe; whether there was one, and time left.
+    fn dial_next(&mut self, step: &mut Step<'_>, pipe: PipeId) -> bool {
+        let Some(entry) = self.pipes.get_mut(pipe) else { return false };
+        let Some(dialling) = &mut entry.dialling else { return false };
+        let timeout = dialling.until.saturating_duration_since(step.now);
+        let Some(ip) = dialling.candidates.pop_front() else { return false };
+        let to = SocketAddr::new(ip, entry.target.port);
+        step.out.push_back(Event::Effect(Effect::Dial { pipe, to, timeout }));
+        !timeout.is_zero()
+    }
+
+    /// A dial has ended.
+    pub(super) fn dialled(&mut self, step: &mut Step<'_>, pipe: PipeId, result: Result<SocketAddr, ErrorKind>) {
+        let Some(entry) = self.pipes.get_mut(pipe).filter(|entry| entry.dialling.is_some()) else { return };
+        match result {
+            Ok(address) => {
+                entry.dialling = None;
+                entry.pump.begin(step.now, step.quic, &encode(&Frame::Accept(address)));
+                let target = entry.target.clone();
+                let peer = self.peer_of(pipe);
+                step.out.push_back(Event::Opened { peer, target, address });
+            }
+            Err(kind) => {
+                let more = entry.dialling.as_ref().is_some_and(|dialling| !dialling.candidates.is_empty());
+                if more && self.dial_next(step, pipe) {
+                    return;
+                }
+                let Some(entry) = self.pipes.remove(pipe) else { return };
+                let (code, sentence) = dial_error(kind);
+                self.reject(step, (entry.pump.conn(), entry.pump.stream()), Some(&entry.target), code, sentence);
+            }
+        }
+    }
+
+    fn peer_of(&self, pipe: PipeId) -> Option<crate::pki::Identity> {
+        let conn = self.pipes.get(pipe)?.pump.conn();
+        Some(self.sessions.get(&conn)?.peer.identity.clone())
+    }
+
+    /// Answers a stream with REJECT, and ends it.
+    fn reject(&mut self, step: &mut Step<'_>, key: Key, target: Option<&Target>, code: RejectCode, sentence: &str) {
+        self.overdue.cancel(key);
+        let Some(session) = self.sessions.get(&key.0) else { return };
+        let peer = session.peer.identity.clone();
+        step.out.push_back(Event::Rejected { peer, target: target.cloned(), code, sentence: sentence.to_owned() });
+        step.quic.stop(step.now, key.0, key.1, Code::Rejected as u32);
+        let frame = Frame::Reject { code, sentence: sentence.to_owned() };
+        self.streams.insert(key, Stream::Rejecting(encode(&frame)));
+        self.flush_rejection(step, key);
+    }
+
+    fn flush_rejection(&mut self, step: &mut Step<'_>, key: Key) {
+        let Some(Stream::Rejecting(bytes)) = self.streams.get_mut(&key) else { return };
+        while !bytes.is_empty() {
+            match step.quic.write(step.now, key.0, key.1, bytes) {
+                Write::Accepted(taken) => drop(bytes.drain(..taken)),
+                Write::Blocked => return,
+                Write::Closed => break,
+            }
+        }
+        step.quic.finish(step.now, key.0, key.1);
+        self.streams.remove(&key);
+    }
+
+    // --- pipes ---------------------------------------------------------------------------------------------
+
+    pub(super) fn pipe_read(&mut self, now: Instant, quic: &mut Endpoint, pipe: PipeId, buf: &mut [u8]) -> Read {
+        self.pipes.get_mut(pipe).map_or(Read::Reset, |entry| entry.pump.read(now, quic, buf))
+    }
+
+    pub(super) fn pipe_write(&mut self, now: Instant, quic: &mut Endpoint, pipe: PipeId, bytes: &[u8]) -> Write {
+        self.pipes.get_mut(pipe).map_or(Write::Closed, |entry| entry.pump.write(now, quic, bytes))
+    }
+
+    pub(super) fn pipe_finish(&mut self, now: Instant, quic: &mut Endpoint, pipe: PipeId) {
+        if let Some(entry) = self.pipes.get_mut(pipe) {
+            entry.pump.finish(now, quic);
+        }
+    }
+
+    pub(super) fn pipe_close(&mut self, now: Instant, quic: &mut Endpoint, pipe: PipeId) {
+        if let Some(mut entry) = self.pipes.remove(pipe) {
+            entry.pump.close(now, quic);
+            self.streams.remove(&(entry.pump.conn(), entry.pump.stream()));
+        }
+    }
+}
+
+fn wake(out: &mut VecDeque<Event>, pipe: PipeId, direction: Direction) {
+    out.push_back(Event::Effect(Effect::Wake { pipe, direction }));
+}
+
+/// What a failed dial means to the connector.
+fn dial_error(kind: ErrorKind) -> (RejectCode, &'static str) {
+    match kind {
+        ErrorKind::ConnectionRefused => (RejectCode::Refused, "the target refused the connection: does it listen there?"),
+        ErrorKind::TimedOut => (RejectCode::TimedOut, "the target did not answer in time"),
+        _ => (RejectCode::Unreachable, "the gateway has no route to the target"),
+    }
+}
