@@ -34,8 +34,18 @@ enum Link {
     Idle,
     /// The sockets are not bound yet.
     Waiting,
-    Connecting { conn: ConnId, address: SocketAddr, rest: VecDeque<SocketAddr> },
-    Up { conn: ConnId, address: SocketAddr, control: Box<Control>, pinged: Option<([u8; 8], Instant)>, pings: u64 },
+    Connecting {
+        conn: ConnId,
+        address: SocketAddr,
+        rest: VecDeque<SocketAddr>,
+    },
+    Up {
+        conn: ConnId,
+        address: SocketAddr,
+        control: Box<Control>,
+        pinged: Option<([u8; 8], Instant)>,
+        pings: u64,
+    },
 }
 
 /// A gateway to which no connection came about.
@@ -188,7 +198,12 @@ impl Gateways {
     }
 
     /// A connection has ended, or an attempt has.
-    pub(super) fn closed(&mut self, step: &mut Step<'_>, conn: ConnId, reason: CloseReason) -> Option<Unreached> {
+    pub(super) fn closed(
+        &mut self,
+        step: &mut Step<'_>,
+        conn: ConnId,
+        reason: CloseReason,
+    ) -> Option<Unreached> {
         let gateway = self.by_conn.remove(&conn)?;
         self.retired.remove(&conn);
         let entry = &mut self.gateways[gateway.0];
@@ -238,7 +253,7 @@ impl Gateways {
         *pings += 1;
         let bytes = pings.to_be_bytes();
         *pinged = Some((bytes, step.now));
-        control.send(step.now, step.quic, &Frame::Ping(bytes));
+        control.send(step.quic, &Frame::Ping(bytes));
     }
 
     /// The control stream of `conn` has bytes, or room.
@@ -246,9 +261,9 @@ impl Gateways {
         let Some(gateway) = self.of(conn) else { return };
         let entry = &mut self.gateways[gateway.0];
         let Link::Up { control, pinged, .. } = &mut entry.link else { return };
-        control.flush(step.now, step.quic);
+        control.flush(step.quic);
         loop {
-            match control.receive(step.now, step.quic) {
+            match control.receive(step.quic) {
                 Ok(None) => return,
                 Ok(Some(Frame::Pong(bytes))) => {
                     if let Some((_, at)) = pinged.take_if(|(sent, _)| *sent == bytes) {

@@ -301,23 +301,23 @@ impl Connector {
     }
 
     /// Takes received bytes out of a pipe.
-    pub fn pipe_read(&mut self, now: Instant, pipe: PipeId, buf: &mut [u8]) -> Read {
-        self.pipes.read(now, &mut self.quic, pipe, buf)
+    pub fn pipe_read(&mut self, _now: Instant, pipe: PipeId, buf: &mut [u8]) -> Read {
+        self.pipes.read(&mut self.quic, pipe, buf)
     }
 
     /// Puts bytes into a pipe. Nothing to write asks whether the other end still listens.
-    pub fn pipe_write(&mut self, now: Instant, pipe: PipeId, bytes: &[u8]) -> Write {
-        self.pipes.write(now, &mut self.quic, pipe, bytes)
+    pub fn pipe_write(&mut self, _now: Instant, pipe: PipeId, bytes: &[u8]) -> Write {
+        self.pipes.write(&mut self.quic, pipe, bytes)
     }
 
     /// No more bytes will be put into the pipe.
-    pub fn pipe_finish(&mut self, now: Instant, pipe: PipeId) {
-        self.pipes.finish(now, &mut self.quic, pipe);
+    pub fn pipe_finish(&mut self, _now: Instant, pipe: PipeId) {
+        self.pipes.finish(&mut self.quic, pipe);
     }
 
     /// Gives a pipe up.
-    pub fn pipe_close(&mut self, now: Instant, pipe: PipeId) {
-        self.pipes.close(now, &mut self.quic, pipe);
+    pub fn pipe_close(&mut self, _now: Instant, pipe: PipeId) {
+        self.pipes.close(&mut self.quic, pipe);
     }
 
     // --- the contract of all machines ------------------------------------------------------------------------
@@ -405,6 +405,7 @@ impl Connector {
 
     /// Everything that a step needs, borrowed side by side.
     fn step(&mut self, now: Instant) -> (Step<'_>, &mut Gateways, &mut Pipes) {
+        self.wall.set(self.clock.unix(now));
         let step = Step { now, quic: &mut self.quic, out: &mut self.events };
         (step, &mut self.gateways, &mut self.pipes)
     }
@@ -456,8 +457,8 @@ impl Connector {
             quic::Event::Stopped { conn, stream, .. } => pipes.stopped(step, conn, stream),
             // A gateway opens no streams; what it opens all the same is refused.
             quic::Event::StreamOpened { conn, stream } => {
-                step.quic.stop(now, conn, stream, Code::Protocol as u32);
-                step.quic.reset(now, conn, stream, Code::Protocol as u32);
+                step.quic.stop(conn, stream, Code::Protocol as u32);
+                step.quic.reset(conn, stream, Code::Protocol as u32);
             }
             quic::Event::Finished { .. } => {}
         }

@@ -77,7 +77,12 @@ impl Pipes {
     // --- opening ---------------------------------------------------------------------------------------------
 
     /// Notes the wish for a pipe.
-    pub(super) fn add(&mut self, now: Instant, gateway: GatewayKey, target: Target) -> Result<PipeId, OpenError> {
+    pub(super) fn add(
+        &mut self,
+        now: Instant,
+        gateway: GatewayKey,
+        target: Target,
+    ) -> Result<PipeId, OpenError> {
         if self.pipes.len() >= self.max {
             return Err(OpenError::TooMany);
         }
@@ -103,7 +108,7 @@ impl Pipes {
             let deadline = until.saturating_duration_since(step.now);
             let open = Frame::Open(Open { target: target.clone(), deadline, trace: None });
             let mut pump = Pump::new(conn, stream);
-            pump.begin(step.now, step.quic, &encode(&open));
+            pump.begin(step.quic, &encode(&open));
             *entry = Pipe::Started { pump, opening: Some(FrameReader::default()) };
             self.by_stream.insert((conn, stream), pipe);
             wake(step, pipe, Direction::Write);
@@ -114,7 +119,7 @@ impl Pipes {
     fn answered(&mut self, step: &mut Step<'_>, pipe: PipeId, key: (ConnId, StreamId)) {
         let Some(Pipe::Started { opening, .. }) = self.pipes.get_mut(pipe) else { return };
         let Some(reader) = opening else { return };
-        match read_frame(step.now, step.quic, key, reader) {
+        match read_frame(step.quic, key, reader) {
             FrameRead::Blocked => {}
             FrameRead::Frame(Frame::Accept(address)) => {
                 *opening = None;
@@ -133,7 +138,7 @@ impl Pipes {
 
     /// Ends a pipe that was not opened.
     fn fail(&mut self, step: &mut Step<'_>, pipe: PipeId, failure: Failure) {
-        self.close(step.now, step.quic, pipe);
+        self.close(step.quic, pipe);
         step.out.push_back(Event::Failed { pipe, failure });
         wake(step, pipe, Direction::Read);
         wake(step, pipe, Direction::Write);
@@ -173,7 +178,7 @@ impl Pipes {
     pub(super) fn writable(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
         let Some(&pipe) = self.by_stream.get(&(conn, stream)) else { return };
         let Some(pump) = self.pipes.get_mut(pipe).and_then(Pipe::pump) else { return };
-        if let Some(direction) = pump.on_writable(step.now, step.quic) {
+        if let Some(direction) = pump.on_writable(step.quic) {
             wake(step, pipe, direction);
         }
     }
@@ -204,32 +209,32 @@ impl Pipes {
 
     // --- what an application does with a pipe ----------------------------------------------------------------
 
-    pub(super) fn read(&mut self, now: Instant, quic: &mut Endpoint, pipe: PipeId, buf: &mut [u8]) -> Read {
+    pub(super) fn read(&mut self, quic: &mut Endpoint, pipe: PipeId, buf: &mut [u8]) -> Read {
         match self.pipes.get_mut(pipe) {
-            Some(Pipe::Started { pump, opening: None }) => pump.read(now, quic, buf),
+            Some(Pipe::Started { pump, opening: None }) => pump.read(quic, buf),
             Some(_) => Read::Blocked,
             None => Read::Reset,
         }
     }
 
-    pub(super) fn write(&mut self, now: Instant, quic: &mut Endpoint, pipe: PipeId, bytes: &[u8]) -> Write {
+    pub(super) fn write(&mut self, quic: &mut Endpoint, pipe: PipeId, bytes: &[u8]) -> Write {
         match self.pipes.get_mut(pipe) {
-            Some(Pipe::Started { pump, .. }) => pump.write(now, quic, bytes),
+            Some(Pipe::Started { pump, .. }) => pump.write(quic, bytes),
             Some(Pipe::Waiting { .. }) => Write::Blocked,
             None => Write::Closed,
         }
     }
 
     /// Finishing a pipe that has no stream yet gives it up.
-    pub(super) fn finish(&mut self, now: Instant, quic: &mut Endpoint, pipe: PipeId) {
+    pub(super) fn finish(&mut self, quic: &mut Endpoint, pipe: PipeId) {
         match self.pipes.get_mut(pipe).map(Pipe::pump) {
-            Some(Some(pump)) => pump.finish(now, quic),
-            Some(None) => self.close(now, quic, pipe),
+            Some(Some(pump)) => pump.finish(quic),
+            Some(None) => self.close(quic, pipe),
             None => {}
         }
     }
 
-    pub(super) fn close(&mut self, now: Instant, quic: &mut Endpoint, pipe: PipeId) {
+    pub(super) fn close(&mut self, quic: &mut Endpoint, pipe: PipeId) {
         self.overdue.cancel(pipe);
         let Some(mut entry) = self.pipes.remove(pipe) else { return };
         match &mut entry {
@@ -239,7 +244,7 @@ impl Pipes {
                 }
             }
             Pipe::Started { pump, .. } => {
-                pump.close(now, quic);
+                pump.close(quic);
                 self.by_stream.remove(&(pump.conn(), pump.stream()));
             }
         }

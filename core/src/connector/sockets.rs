@@ -55,7 +55,11 @@ impl Sockets {
     }
 
     /// A bind has ended; the families, once both have.
-    pub(super) fn bound(&mut self, socket: SocketId, result: Result<SocketAddr, ErrorKind>) -> Option<Families> {
+    pub(super) fn bound(
+        &mut self,
+        socket: SocketId,
+        result: Result<SocketAddr, ErrorKind>,
+    ) -> Option<Families> {
         let index = self.ids.iter().position(|&id| id == socket)?;
         self.states[index] = Some(result.map(drop));
         let [Some(v4), Some(v6)] = self.states else { return None };

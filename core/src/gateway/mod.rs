@@ -1,3 +1,434 @@
-//! The gateway.
+//! The gateway: allocations on relays, QUIC on the relayed addresses, and pipes to targets.
+//!
+//! ```text
+//! relays      TURN clients, one per relay      Allocate, Refresh, permissions, channels
+//!   │ peers' datagrams
+//! quic        one server for all relays        handshakes, streams
+//!   │ streams
+//! sessions    one per connector                OPEN, the target policy, Resolve, Dial, ACCEPT
+//!   │ pipes
+//! driver      a TCP connection per pipe
+//! ```
+//!
+//! A gateway opens no port: everything that it receives came by an allocation that it made itself, from a peer
+//! that it permitted, over a connection whose certificate it verified, for a target that its operator allowed.
+
 mod policy;
+mod relays;
+mod session;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::client;
+use crate::io::{
+    Arena, Completion, Datagrams, Effect, Forwards, LinkId, PipeId, QueryId, Read, Transmit, Write,
+};
+use crate::pki::{Identity, PeerInfo};
+use crate::quic::{self, CloseReason, ConnId, StreamId};
+use crate::rand::{Rng, Seed};
+use crate::time::{Clock, Deadline, UnixTime, WallCell, Why};
+use crate::tunnel::{Code, RejectCode, Target};
 pub use policy::{RuleError, TargetPolicy, TargetRule};
+pub use relays::RelayConfig;
+use relays::Relays;
+use session::{Limits, Sessions};
+
+/// How long closing may take: allocations are given back and connections closed, but not at any price.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a gateway is made of.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The relays to keep an allocation on, all at once.
+    pub relays: Vec<RelayConfig>,
+    /// The peers that may reach the relayed addresses: where connectors are.
+    pub permit: Vec<IpAddr>,
+    /// TLS with the gateway's certificate, which accepts connectors of its organisation and nobody else.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// The cell that `tls` reads the time from.
+    pub wall: WallCell,
+    /// What connectors may reach; nothing by default.
+    pub targets: TargetPolicy,
+    /// How long a dial may take, resolving included.
+    pub dial_timeout: Duration,
+    /// How many streams may be open at once, over all connections.
+    pub max_streams: usize,
+    /// The limits of QUIC.
+    pub quic: quic::Config,
+}
+
+impl Config {
+    /// The defaults: no relay, no peer, no target; 10 s for a dial, 16,384 streams.
+    pub fn new(tls: Arc<rustls::ServerConfig>, wall: WallCell) -> Self {
+        Self {
+            relays: Vec::new(),
+            permit: Vec::new(),
+            tls,
+            wall,
+            targets: TargetPolicy::default(),
+            dial_timeout: Duration::from_secs(10),
+            max_streams: 16_384,
+            quic: quic::Config::default(),
+        }
+    }
+}
+
+/// News from a gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Something that the driver is to do.
+    Effect(Effect),
+    /// A relay has given an allocation.
+    Allocated {
+        /// The relay, by its place in [`Config::relays`].
+        relay: usize,
+        /// The relayed addresses, at most one per family.
+        relayed: Vec<SocketAddr>,
+    },
+    /// There is no allocation on a relay, or no more; it is tried again by itself.
+    RelayLost {
+        /// The relay, by its place in [`Config::relays`].
+        relay: usize,
+        /// Why.
+        reason: RelayLost,
+    },
+    /// A relay does not let a peer of [`Config::permit`] through.
+    PermissionDenied {
+        /// The relay, by its place in [`Config::relays`].
+        relay: usize,
+        /// The peer.
+        peer: IpAddr,
+    },
+    /// The relayed addresses have changed: all of them, best first. Empty while there is none.
+    Addresses(Vec<SocketAddr>),
+    /// A connector has connected; its certificate was verified.
+    Connected {
+        /// Who it is.
+        peer: Identity,
+    },
+    /// A connector was turned away during its handshake.
+    Refused {
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The connection of a connector has ended.
+    Disconnected {
+        /// Who it was.
+        peer: Identity,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A target was opened for a connector.
+    Opened {
+        /// Who asked for it.
+        peer: Identity,
+        /// What was asked for.
+        target: Target,
+        /// The address that was dialled.
+        address: SocketAddr,
+    },
+    /// A connector did not get what it asked for.
+    Rejected {
+        /// Who asked.
+        peer: Identity,
+        /// What was asked for, where that could be read.
+        target: Option<Target>,
+        /// Why, for programs.
+        code: RejectCode,
+        /// Why, for people: what the connector was told.
+        sentence: String,
+    },
+    /// Closing is complete; the gateway is of no further use.
+    Closed,
+}
+
+/// Why there is no allocation on a relay.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RelayLost {
+    /// The name of the relay can't be resolved.
+    #[error("the name of the relay can't be resolved ({0})")]
+    Unresolved(std::io::ErrorKind),
+    /// The TURN client says why.
+    #[error(transparent)]
+    Client(#[from] client::LostReason),
+}
+
+/// What a gateway has dropped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams for a socket that does not exist (any more).
+    pub unknown_socket: u64,
+    /// Bytes of a link that does not exist.
+    pub unknown_link: u64,
+    /// Datagrams that waited for a channel which did not come, or that found no room to wait.
+    pub no_channel: u64,
+}
+
+/// The gateway's machine.
+#[derive(Debug)]
+pub struct Gateway {
+    clock: Clock,
+    wall: WallCell,
+    quic: quic::Endpoint,
+    relays: Relays,
+    sessions: Sessions,
+    queries: Arena<QueryId, Asker>,
+    events: VecDeque<Event>,
+    counters: Counters,
+    closing: Option<Instant>,
+    closed: bool,
+    scratch: Vec<u8>,
+}
+
+/// Who has asked the resolver.
+#[derive(Debug, Clone, Copy)]
+enum Asker {
+    Relay(usize),
+    Stream(ConnId, StreamId),
+}
+
+/// What every step needs beside the parts themselves.
+struct Step<'a> {
+    now: Instant,
+    clock: Clock,
+    quic: &'a mut quic::Endpoint,
+    queries: &'a mut Arena<QueryId, Asker>,
+    out: &'a mut VecDeque<Event>,
+    counters: &'a mut Counters,
+}
+
+impl Step<'_> {
+    fn unix(&self) -> UnixTime {
+        self.clock.unix(self.now)
+    }
+}
+
+impl Gateway {
+    /// A gateway that begins to allocate at once.
+    ///
+    /// # Errors
+    /// [`quic::UnusableTls`], when [`Config::tls`] can't be used for QUIC.
+    pub fn new(config: Config, clock: Clock, now: Instant, seed: Seed) -> Result<Self, quic::UnusableTls> {
+        config.wall.set(clock.unix(now));
+        let mut rng = Rng::new(seed);
+        let mut quic = quic::Endpoint::new(config.quic, config.wall.clone(), rng.fork());
+        quic.set_server(&config.tls)?;
+        let limits = Limits { dial_timeout: config.dial_timeout, streams: config.max_streams };
+        let mut gateway = Self {
+            clock,
+            wall: config.wall,
+            quic,
+            relays: Relays::new(config.relays, config.permit, rng),
+            sessions: Sessions::new(config.targets, limits),
+            queries: Arena::default(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            closing: None,
+            closed: false,
+            scratch: Vec::new(),
+        };
+        let (ref mut step, relays, _) = gateway.step(now);
+        relays.start(step);
+        gateway.settle(now);
+        Ok(gateway)
+    }
+
+    // --- what an application asks for ------------------------------------------------------------------------
+
+    /// The relayed addresses, best first.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.relays.addresses()
+    }
+
+    /// Takes no new pipes from now on, and tells connectors so. Those that are open go on.
+    pub fn drain(&mut self, now: Instant) {
+        let (ref mut step, _, sessions) = self.step(now);
+        sessions.drain(step);
+    }
+
+    /// Closes all connections and gives the allocations back; [`Event::Closed`] follows, at most 2 s later.
+    pub fn close(&mut self, now: Instant) {
+        self.closing.get_or_insert(now + CLOSE_TIMEOUT);
+        let (ref mut step, relays, sessions) = self.step(now);
+        sessions.close(step);
+        relays.close(step);
+        self.settle(now);
+    }
+
+    /// The number of connectors that are connected.
+    pub fn connections(&self) -> usize {
+        self.sessions.connections()
+    }
+
+    /// The number of pipes to targets.
+    pub fn pipes(&self) -> usize {
+        self.sessions.pipes()
+    }
+
+    /// What was dropped.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Takes received bytes out of a pipe.
+    pub fn pipe_read(&mut self, _now: Instant, pipe: PipeId, buf: &mut [u8]) -> Read {
+        self.sessions.pipe_read(&mut self.quic, pipe, buf)
+    }
+
+    /// Puts bytes into a pipe. Nothing to write asks whether the other end still listens.
+    pub fn pipe_write(&mut self, _now: Instant, pipe: PipeId, bytes: &[u8]) -> Write {
+        self.sessions.pipe_write(&mut self.quic, pipe, bytes)
+    }
+
+    /// No more bytes will be put into the pipe.
+    pub fn pipe_finish(&mut self, _now: Instant, pipe: PipeId) {
+        self.sessions.pipe_finish(&mut self.quic, pipe);
+    }
+
+    /// Gives a pipe up.
+    pub fn pipe_close(&mut self, _now: Instant, pipe: PipeId) {
+        self.sessions.pipe_close(&mut self.quic, pipe);
+    }
+
+    // --- the contract of all machines ------------------------------------------------------------------------
+
+    /// Datagrams from the network. Nothing is ever forwarded.
+    pub fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, _out: &mut Forwards) {
+        let (ref mut step, relays, _) = self.step(now);
+        relays.handle_datagrams(step, batch);
+        self.settle(now);
+    }
+
+    /// Bytes of a link. A gateway has none yet.
+    pub fn handle_bytes(&mut self, _now: Instant, _link: LinkId, bytes: &[u8]) {
+        self.counters.unknown_link += bytes.len() as u64;
+    }
+
+    /// Answers to effects.
+    pub fn handle_completion(&mut self, now: Instant, done: Completion) {
+        let (ref mut step, relays, sessions) = self.step(now);
+        match done {
+            Completion::Bound { socket, .. } | Completion::TransportError { socket, .. } => {
+                relays.handle_completion(step, socket, done);
+            }
+            Completion::Resolved { query, result } => match step.queries.remove(query) {
+                Some(Asker::Relay(relay)) => relays.resolved(step, relay, result),
+                Some(Asker::Stream(conn, stream)) => sessions.resolved(step, (conn, stream), result),
+                None => {}
+            },
+            Completion::Dialled { pipe, result } => sessions.dialled(step, pipe, result),
+            Completion::LinkOpened { .. } | Completion::LinkClosed { .. } | Completion::Writable { .. } => {}
+        }
+        self.settle(now);
+    }
+
+    /// The wall clock was set, or the machine slept: allocations are refreshed at once.
+    pub fn handle_clock(&mut self, now: Instant, unix: UnixTime) {
+        self.clock = Clock::new(now, Duration::from_secs(unix.0));
+        let (ref mut step, relays, _) = self.step(now);
+        relays.handle_clock(step);
+        self.settle(now);
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let (ref mut step, relays, sessions) = self.step(now);
+        relays.handle_timeout(step);
+        step.quic.handle_timeout(now);
+        sessions.handle_timeout(step);
+        self.settle(now);
+    }
+
+    /// The next datagrams to send: what the TURN clients have to say, then QUIC.
+    pub fn poll_transmit(
+        &mut self,
+        now: Instant,
+        max_segments: NonZeroUsize,
+        out: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let (ref mut step, relays, _) = self.step(now);
+        let transmit = relays.poll_transmit(step, max_segments, &mut scratch, out);
+        self.scratch = scratch;
+        transmit
+    }
+
+    /// The next event or effect.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) next.
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        if self.closed {
+            return None;
+        }
+        let own = [self.sessions.deadline(), self.closing].into_iter().flatten().min();
+        let own = own.map(|at| Deadline { at, why: Why::Open });
+        [self.relays.deadline(), self.quic.poll_timeout(), own].into_iter().fold(None, Deadline::earlier)
+    }
+
+    // --- how the parts work together -------------------------------------------------------------------------
+
+    /// Everything that a step needs, borrowed side by side.
+    fn step(&mut self, now: Instant) -> (Step<'_>, &mut Relays, &mut Sessions) {
+        self.wall.set(self.clock.unix(now));
+        let step = Step {
+            now,
+            clock: self.clock,
+            quic: &mut self.quic,
+            queries: &mut self.queries,
+            out: &mut self.events,
+            counters: &mut self.counters,
+        };
+        (step, &mut self.relays, &mut self.sessions)
+    }
+
+    /// Acts on what the relays and QUIC have to tell, until they have nothing more.
+    fn settle(&mut self, now: Instant) {
+        let (ref mut step, relays, sessions) = self.step(now);
+        if relays.settle(step) {
+            let addresses = relays.addresses();
+            step.out.push_back(Event::Addresses(addresses.clone()));
+            sessions.set_paths(step, addresses);
+        }
+        while let Some(event) = step.quic.poll_event() {
+            on_quic_event(step, sessions, event);
+        }
+        let overdue = self.closing.is_some_and(|at| now >= at);
+        if self.closing.is_some() && !self.closed && (overdue || self.relays.are_closed()) {
+            self.closed = true;
+            self.events.push_back(Event::Closed);
+        }
+    }
+}
+
+fn on_quic_event(step: &mut Step<'_>, sessions: &mut Sessions, event: quic::Event) {
+    match event {
+        quic::Event::Connected { conn } => match peer_of(step.quic, conn) {
+            Some(peer) => sessions.connected(step, conn, peer),
+            // The verifier has read the same certificate before; so this is a bug, not an attack.
+            None => step.quic.close(step.now, conn, Code::Protocol as u32, b"no identity"),
+        },
+        quic::Event::Closed { conn, reason } => {
+            if !sessions.lost(step, conn, reason.clone()) {
+                step.out.push_back(Event::Refused { reason });
+            }
+        }
+        quic::Event::StreamOpened { conn, stream } => sessions.stream_opened(step, conn, stream),
+        quic::Event::Readable { conn, stream } => sessions.readable(step, conn, stream),
+        quic::Event::Writable { conn, stream } => sessions.writable(step, conn, stream),
+        quic::Event::Stopped { conn, stream, .. } => sessions.stopped(step, conn, stream),
+        quic::Event::Finished { .. } | quic::Event::StreamsAvailable { .. } => {}
+    }
+}
+
+/// Who the verified certificate at the other end of `conn` names.
+fn peer_of(quic: &quic::Endpoint, conn: ConnId) -> Option<PeerInfo> {
+    let certificates = quic.peer_certificates(conn)?;
+    PeerInfo::from_leaf(certificates.first()?).ok()
+}

@@ -14,11 +14,11 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::{Event, TargetPolicy};
+use super::{Asker, Event, Step, TargetPolicy};
 use crate::io::{Arena, Direction, Effect, PipeId, QueryId, Read, Write};
 use crate::pki::PeerInfo;
-use crate::quic::{ConnId, Endpoint, StreamId};
-use crate::time::{DeadlineQueue, UnixTime};
+use crate::quic::{CloseReason, ConnId, Endpoint, StreamId};
+use crate::time::DeadlineQueue;
 use crate::tunnel::{
     Code, Control, Frame, FrameRead, FrameReader, Host, Open, Pump, RejectCode, Target, control_stream, encode,
     read_frame,
@@ -46,7 +46,6 @@ pub(super) struct Sessions {
     sessions: BTreeMap<ConnId, Session>,
     streams: BTreeMap<Key, Stream>,
     pipes: Arena<PipeId, Pipe>,
-    queries: Arena<QueryId, Key>,
     /// When a stream that has no pipe yet is given up.
     overdue: DeadlineQueue<Key>,
     paths: Vec<SocketAddr>,
@@ -83,14 +82,6 @@ struct Dialling {
     until: Instant,
 }
 
-/// What every step needs beside the sessions themselves.
-pub(super) struct Step<'a> {
-    pub(super) now: Instant,
-    pub(super) unix: UnixTime,
-    pub(super) quic: &'a mut Endpoint,
-    pub(super) out: &'a mut VecDeque<Event>,
-}
-
 impl Sessions {
     pub(super) fn new(policy: TargetPolicy, limits: Limits) -> Self {
         Self {
@@ -99,7 +90,6 @@ impl Sessions {
             sessions: BTreeMap::new(),
             streams: BTreeMap::new(),
             pipes: Arena::default(),
-            queries: Arena::default(),
             overdue: DeadlineQueue::default(),
             paths: Vec::new(),
             draining: false,
@@ -132,19 +122,20 @@ impl Sessions {
         self.sessions.insert(conn, Session { peer, allowed, control: None });
     }
 
-    /// A connection has ended.
-    pub(super) fn lost(&mut self, step: &mut Step<'_>, conn: ConnId, reason: crate::quic::CloseReason) {
-        let Some(session) = self.sessions.remove(&conn) else { return };
+    /// A connection has ended; whether it had got as far as a session.
+    pub(super) fn lost(&mut self, step: &mut Step<'_>, conn: ConnId, reason: CloseReason) -> bool {
+        let Some(session) = self.sessions.remove(&conn) else { return false };
         let streams = self.streams_of(conn);
         for stream in streams {
             self.overdue.cancel((conn, stream));
             match self.streams.remove(&(conn, stream)) {
                 Some(Stream::Pipe(pipe)) => self.pipe_lost(step, pipe),
-                Some(Stream::Resolving { query, .. }) => drop(self.queries.remove(query)),
+                Some(Stream::Resolving { query, .. }) => drop(step.queries.remove(query)),
                 Some(Stream::Opening(_) | Stream::Rejecting(_)) | None => {}
             }
         }
         step.out.push_back(Event::Disconnected { peer: session.peer.identity, reason });
+        true
     }
 
     fn pipe_lost(&mut self, step: &mut Step<'_>, pipe: PipeId) {
@@ -175,7 +166,7 @@ impl Sessions {
     fn tell_all(&mut self, step: &mut Step<'_>, frame: &Frame) {
         for session in self.sessions.values_mut() {
             if let Some(control) = &mut session.control {
-                control.send(step.now, step.quic, frame);
+                control.send(step.quic, frame);
             }
         }
     }
@@ -192,9 +183,9 @@ impl Sessions {
     fn control_opened(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let control = session.control.insert(Control::new(conn, stream));
-        control.send(step.now, step.quic, &Frame::Paths(self.paths.clone()));
+        control.send(step.quic, &Frame::Paths(self.paths.clone()));
         if self.draining {
-            control.send(step.now, step.quic, &Frame::Drain);
+            control.send(step.quic, &Frame::Drain);
         }
         self.control_ready(step, conn);
     }
@@ -203,9 +194,9 @@ impl Sessions {
         let Some(control) = self.sessions.get_mut(&conn).and_then(|session| session.control.as_mut()) else {
             return;
         };
-        control.flush(step.now, step.quic);
+        control.flush(step.quic);
         loop {
-            let (code, reason): (_, &[u8]) = match control.receive(step.now, step.quic) {
+            let (code, reason): (_, &[u8]) = match control.receive(step.quic) {
                 Ok(None) => return,
                 Ok(Some(Frame::Drain | Frame::Pong(_))) => continue,
                 // Only a platform may ask for permissions, and there is none.
@@ -238,7 +229,7 @@ impl Sessions {
     pub(super) fn readable(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
         let key = (conn, stream);
         match self.streams.get_mut(&key) {
-            Some(Stream::Opening(reader)) => match read_frame(step.now, step.quic, key, reader) {
+            Some(Stream::Opening(reader)) => match read_frame(step.quic, key, reader) {
                 FrameRead::Blocked => {}
                 FrameRead::Frame(Frame::Open(open)) => self.open(step, key, open),
                 FrameRead::Ended => self.abandon(step, key),
@@ -265,7 +256,7 @@ impl Sessions {
             Some(Stream::Pipe(pipe)) => {
                 let pipe = *pipe;
                 let Some(entry) = self.pipes.get_mut(pipe) else { return };
-                if let Some(direction) = entry.pump.on_writable(step.now, step.quic) {
+                if let Some(direction) = entry.pump.on_writable(step.quic) {
                     wake(step.out, pipe, direction);
                 }
             }
@@ -295,10 +286,10 @@ impl Sessions {
     fn abandon(&mut self, step: &mut Step<'_>, key: Key) {
         self.overdue.cancel(key);
         if let Some(Stream::Resolving { query, .. }) = self.streams.remove(&key) {
-            self.queries.remove(query);
+            step.queries.remove(query);
         }
-        step.quic.stop(step.now, key.0, key.1, Code::Reset as u32);
-        step.quic.reset(step.now, key.0, key.1, Code::Reset as u32);
+        step.quic.stop(key.0, key.1, Code::Reset as u32);
+        step.quic.reset(key.0, key.1, Code::Reset as u32);
     }
 
     /// Streams that took too long.
@@ -310,7 +301,7 @@ impl Sessions {
                 }
                 Some(Stream::Resolving { query, open, .. }) => {
                     let (query, target) = (*query, open.target.clone());
-                    self.queries.remove(query);
+                    step.queries.remove(query);
                     self.reject(step, key, Some(&target), RejectCode::TimedOut, "the name was not resolved in time");
                 }
                 Some(Stream::Rejecting(_) | Stream::Pipe(_)) | None => {}
@@ -330,7 +321,7 @@ impl Sessions {
             Host::Ip(ip) => self.dial(step, key, target.clone(), VecDeque::from([*ip]), until),
             Host::Name(name) => {
                 let host = name.clone();
-                let query = self.queries.insert(key);
+                let query = step.queries.insert(Asker::Stream(key.0, key.1));
                 step.out.push_back(Event::Effect(Effect::Resolve { query, host }));
                 self.streams.insert(key, Stream::Resolving { query, open, until });
                 self.overdue.set(key, until);
@@ -344,7 +335,7 @@ impl Sessions {
         if self.draining {
             return Err((RejectCode::Draining, "the gateway is about to leave; try another or wait"));
         }
-        if step.unix > session.peer.not_after {
+        if step.unix() > session.peer.not_after {
             return Err((RejectCode::Draining, "the connector's certificate has expired; connect with a new one"));
         }
         if session.allowed.as_ref().is_some_and(|allowed| !allowed.contains(target)) {
@@ -359,14 +350,13 @@ impl Sessions {
         Ok(())
     }
 
-    /// The resolver has answered; a query that is not one of a stream is none of ours.
+    /// The resolver has answered the query of a stream.
     pub(super) fn resolved(
         &mut self,
         step: &mut Step<'_>,
-        query: QueryId,
+        key: Key,
         result: Result<Vec<IpAddr>, ErrorKind>,
     ) {
-        let Some(key) = self.queries.remove(query) else { return };
         let Some(Stream::Resolving { open, until, .. }) = self.streams.get(&key) else { return };
         let (target, until) = (open.target.clone(), *until);
         let addresses = result.unwrap_or_default();
@@ -408,10 +398,12 @@ impl Sessions {
         match result {
             Ok(address) => {
                 entry.dialling = None;
-                entry.pump.begin(step.now, step.quic, &encode(&Frame::Accept(address)));
+                entry.pump.begin(step.quic, &encode(&Frame::Accept(address)));
                 let target = entry.target.clone();
-                let peer = self.peer_of(pipe);
-                step.out.push_back(Event::Opened { peer, target, address });
+                if let Some(session) = self.sessions.get(&entry.pump.conn()) {
+                    let peer = session.peer.identity.clone();
+                    step.out.push_back(Event::Opened { peer, target, address });
+                }
             }
             Err(kind) => {
                 let more = entry.dialling.as_ref().is_some_and(|dialling| !dialling.candidates.is_empty());
@@ -425,18 +417,13 @@ impl Sessions {
         }
     }
 
-    fn peer_of(&self, pipe: PipeId) -> Option<crate::pki::Identity> {
-        let conn = self.pipes.get(pipe)?.pump.conn();
-        Some(self.sessions.get(&conn)?.peer.identity.clone())
-    }
-
     /// Answers a stream with REJECT, and ends it.
     fn reject(&mut self, step: &mut Step<'_>, key: Key, target: Option<&Target>, code: RejectCode, sentence: &str) {
         self.overdue.cancel(key);
         let Some(session) = self.sessions.get(&key.0) else { return };
         let peer = session.peer.identity.clone();
         step.out.push_back(Event::Rejected { peer, target: target.cloned(), code, sentence: sentence.to_owned() });
-        step.quic.stop(step.now, key.0, key.1, Code::Rejected as u32);
+        step.quic.stop(key.0, key.1, Code::Rejected as u32);
         let frame = Frame::Reject { code, sentence: sentence.to_owned() };
         self.streams.insert(key, Stream::Rejecting(encode(&frame)));
         self.flush_rejection(step, key);
@@ -445,35 +432,35 @@ impl Sessions {
     fn flush_rejection(&mut self, step: &mut Step<'_>, key: Key) {
         let Some(Stream::Rejecting(bytes)) = self.streams.get_mut(&key) else { return };
         while !bytes.is_empty() {
-            match step.quic.write(step.now, key.0, key.1, bytes) {
+            match step.quic.write(key.0, key.1, bytes) {
                 Write::Accepted(taken) => drop(bytes.drain(..taken)),
                 Write::Blocked => return,
                 Write::Closed => break,
             }
         }
-        step.quic.finish(step.now, key.0, key.1);
+        step.quic.finish(key.0, key.1);
         self.streams.remove(&key);
     }
 
     // --- pipes ---------------------------------------------------------------------------------------------
 
-    pub(super) fn pipe_read(&mut self, now: Instant, quic: &mut Endpoint, pipe: PipeId, buf: &mut [u8]) -> Read {
-        self.pipes.get_mut(pipe).map_or(Read::Reset, |entry| entry.pump.read(now, quic, buf))
+    pub(super) fn pipe_read(&mut self, quic: &mut Endpoint, pipe: PipeId, buf: &mut [u8]) -> Read {
+        self.pipes.get_mut(pipe).map_or(Read::Reset, |entry| entry.pump.read(quic, buf))
     }
 
-    pub(super) fn pipe_write(&mut self, now: Instant, quic: &mut Endpoint, pipe: PipeId, bytes: &[u8]) -> Write {
-        self.pipes.get_mut(pipe).map_or(Write::Closed, |entry| entry.pump.write(now, quic, bytes))
+    pub(super) fn pipe_write(&mut self, quic: &mut Endpoint, pipe: PipeId, bytes: &[u8]) -> Write {
+        self.pipes.get_mut(pipe).map_or(Write::Closed, |entry| entry.pump.write(quic, bytes))
     }
 
-    pub(super) fn pipe_finish(&mut self, now: Instant, quic: &mut Endpoint, pipe: PipeId) {
+    pub(super) fn pipe_finish(&mut self, quic: &mut Endpoint, pipe: PipeId) {
         if let Some(entry) = self.pipes.get_mut(pipe) {
-            entry.pump.finish(now, quic);
+            entry.pump.finish(quic);
         }
     }
 
-    pub(super) fn pipe_close(&mut self, now: Instant, quic: &mut Endpoint, pipe: PipeId) {
+    pub(super) fn pipe_close(&mut self, quic: &mut Endpoint, pipe: PipeId) {
         if let Some(mut entry) = self.pipes.remove(pipe) {
-            entry.pump.close(now, quic);
+            entry.pump.close(quic);
             self.streams.remove(&(entry.pump.conn(), entry.pump.stream()));
         }
     }

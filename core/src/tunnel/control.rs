@@ -1,7 +1,5 @@
 //! The control stream of a connection: bidirectional stream 0, opened by the connector.
 
-use std::time::Instant;
-
 use super::codec::{FrameReader, encode};
 use super::frame::Frame;
 use super::pump::{FrameRead, read_frame};
@@ -36,17 +34,17 @@ impl Control {
     }
 
     /// Sends `frame`, at once where there is room. Dropped when the other end has not read for long.
-    pub(crate) fn send(&mut self, now: Instant, quic: &mut Endpoint, frame: &Frame) {
+    pub(crate) fn send(&mut self, quic: &mut Endpoint, frame: &Frame) {
         if self.waiting.len() < MAX_WAITING {
             self.waiting.extend(encode(frame));
         }
-        self.flush(now, quic);
+        self.flush(quic);
     }
 
     /// Sends what waits.
-    pub(crate) fn flush(&mut self, now: Instant, quic: &mut Endpoint) {
+    pub(crate) fn flush(&mut self, quic: &mut Endpoint) {
         while !self.waiting.is_empty() {
-            match quic.write(now, self.conn, self.stream, &self.waiting) {
+            match quic.write(self.conn, self.stream, &self.waiting) {
                 Write::Accepted(taken) => drop(self.waiting.drain(..taken)),
                 Write::Blocked | Write::Closed => return,
             }
@@ -54,10 +52,10 @@ impl Control {
     }
 
     /// The next frame that is not PING; `None` where there is none for now.
-    pub(crate) fn receive(&mut self, now: Instant, quic: &mut Endpoint) -> Result<Option<Frame>, ProtocolError> {
+    pub(crate) fn receive(&mut self, quic: &mut Endpoint) -> Result<Option<Frame>, ProtocolError> {
         while self.waiting.len() < MAX_WAITING {
-            match read_frame(now, quic, (self.conn, self.stream), &mut self.reader) {
-                FrameRead::Frame(Frame::Ping(bytes)) => self.send(now, quic, &Frame::Pong(bytes)),
+            match read_frame(quic, (self.conn, self.stream), &mut self.reader) {
+                FrameRead::Frame(Frame::Ping(bytes)) => self.send(quic, &Frame::Pong(bytes)),
                 FrameRead::Frame(Frame::Open(_) | Frame::Accept(_) | Frame::Reject { .. }) => {
                     return Err(ProtocolError);
                 }

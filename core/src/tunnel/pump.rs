@@ -3,8 +3,6 @@
 //! It holds no bytes but the few that its owner wants sent first; everything else waits in QUIC, whose flow
 //! control is the back-pressure.
 
-use std::time::Instant;
-
 use super::{Code, Frame, FrameReader, Malformed};
 use crate::io::{Direction, Read, Write};
 use crate::quic::{ConnId, Endpoint, StreamId};
@@ -64,9 +62,9 @@ impl Pump {
     }
 
     /// Takes received bytes out.
-    pub(crate) fn read(&mut self, now: Instant, quic: &mut Endpoint, buf: &mut [u8]) -> Read {
+    pub(crate) fn read(&mut self, quic: &mut Endpoint, buf: &mut [u8]) -> Read {
         let outcome = match self.receiving {
-            Receiving::Open => quic.read(now, self.conn, self.stream, buf),
+            Receiving::Open => quic.read(self.conn, self.stream, buf),
             Receiving::Finished => Read::Finished,
             Receiving::Reset => Read::Reset,
         };
@@ -80,11 +78,11 @@ impl Pump {
     }
 
     /// Puts bytes in. Nothing to write asks whether the other end still listens: `Blocked` where it does.
-    pub(crate) fn write(&mut self, now: Instant, quic: &mut Endpoint, bytes: &[u8]) -> Write {
+    pub(crate) fn write(&mut self, quic: &mut Endpoint, bytes: &[u8]) -> Write {
+        let clear = self.flush(quic);
         let outcome = match self.sending {
-            Sending::Open if bytes.is_empty() => Write::Blocked,
-            Sending::Open if !self.flush(now, quic) => Write::Blocked,
-            Sending::Open => quic.write(now, self.conn, self.stream, bytes),
+            Sending::Open if !clear || bytes.is_empty() => Write::Blocked,
+            Sending::Open => quic.write(self.conn, self.stream, bytes),
             Sending::Finishing | Sending::Finished | Sending::Closed => Write::Closed,
         };
         if outcome == Write::Closed && self.sending == Sending::Open {
@@ -95,30 +93,30 @@ impl Pump {
     }
 
     /// No more bytes will be put in: TCP's FIN.
-    pub(crate) fn finish(&mut self, now: Instant, quic: &mut Endpoint) {
+    pub(crate) fn finish(&mut self, quic: &mut Endpoint) {
         if self.sending == Sending::Open {
             self.sending = Sending::Finishing;
-            self.flush(now, quic);
+            self.flush(quic);
         }
     }
 
     /// Gives the pipe up: what the other end still sends is refused, and it sees a reset unless it was told the
     /// end before.
-    pub(crate) fn close(&mut self, now: Instant, quic: &mut Endpoint) {
+    pub(crate) fn close(&mut self, quic: &mut Endpoint) {
         if self.receiving == Receiving::Open {
-            quic.stop(now, self.conn, self.stream, Code::Reset as u32);
+            quic.stop(self.conn, self.stream, Code::Reset as u32);
             self.receiving = Receiving::Reset;
         }
         if matches!(self.sending, Sending::Open | Sending::Finishing) {
-            quic.reset(now, self.conn, self.stream, Code::Reset as u32);
+            quic.reset(self.conn, self.stream, Code::Reset as u32);
             self.sending = Sending::Closed;
         }
     }
 
     /// Sends what is left of the prologue, and the end behind it; whether nothing of it is left.
-    fn flush(&mut self, now: Instant, quic: &mut Endpoint) -> bool {
+    fn flush(&mut self, quic: &mut Endpoint) -> bool {
         while !self.prologue.is_empty() {
-            match quic.write(now, self.conn, self.stream, &self.prologue) {
+            match quic.write(self.conn, self.stream, &self.prologue) {
                 Write::Accepted(taken) => drop(self.prologue.drain(..taken)),
                 Write::Blocked => return false,
                 Write::Closed => {
@@ -128,16 +126,16 @@ impl Pump {
             }
         }
         if self.sending == Sending::Finishing {
-            quic.finish(now, self.conn, self.stream);
+            quic.finish(self.conn, self.stream);
             self.sending = Sending::Finished;
         }
         true
     }
 
     /// Sends `bytes` first, at once where there is room.
-    pub(crate) fn begin(&mut self, now: Instant, quic: &mut Endpoint, bytes: &[u8]) {
+    pub(crate) fn begin(&mut self, quic: &mut Endpoint, bytes: &[u8]) {
         self.prologue.extend_from_slice(bytes);
-        self.flush(now, quic);
+        self.flush(quic);
     }
 
     /// The stream has bytes or an end; whom to wake.
@@ -146,8 +144,8 @@ impl Pump {
     }
 
     /// The stream has room; whom to wake.
-    pub(crate) fn on_writable(&mut self, now: Instant, quic: &mut Endpoint) -> Option<Direction> {
-        let clear = self.flush(now, quic);
+    pub(crate) fn on_writable(&mut self, quic: &mut Endpoint) -> Option<Direction> {
+        let clear = self.flush(quic);
         (clear && std::mem::take(&mut self.waiting_to_write)).then_some(Direction::Write)
     }
 
@@ -185,7 +183,6 @@ pub(crate) enum FrameRead {
 
 /// Reads the next frame of `stream`, and not a byte beyond it.
 pub(crate) fn read_frame(
-    now: Instant,
     quic: &mut Endpoint,
     (conn, stream): (ConnId, StreamId),
     reader: &mut FrameReader,
@@ -193,7 +190,7 @@ pub(crate) fn read_frame(
     let mut buf = [0; super::MAX_FRAME];
     loop {
         let wants = reader.wants();
-        match quic.read(now, conn, stream, &mut buf[..wants]) {
+        match quic.read(conn, stream, &mut buf[..wants]) {
             Read::Bytes(length) => match reader.feed(&buf[..length]) {
                 Ok(None) => {}
                 Ok(Some(frame)) => return FrameRead::Frame(frame),

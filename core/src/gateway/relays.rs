@@ -1,0 +1,373 @@
+//! The relays of a gateway: a TURN client for each, and the way of QUIC's datagrams through them.
+//!
+//! A peer that is seen for the first time gets a channel before QUIC answers it: in a Send indication, the
+//! handshake's full-sized packets would not fit the smallest path. Until the channel is bound, the answers wait.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+
+use super::{Asker, Event, RelayLost, Step};
+use crate::client::{self, Client, Readiness};
+use crate::io::{Arena, Completion, Datagrams, Ecn, Effect, Forwards, Onward, SocketId, To, Transmit};
+use crate::quic::Way;
+use crate::rand::Rng;
+use crate::time::{Deadline, DeadlineQueue, Why};
+use crate::turn::credentials::Credentials;
+
+/// How many bytes may wait for channels, per relay.
+const MAX_PARKED: usize = 256 * 1024;
+/// After how long a name is resolved again that could not be; up to 2 s of jitter are added.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
+
+/// A relay to keep an allocation on.
+#[derive(Debug, Clone)]
+pub struct RelayConfig {
+    /// A host name, or an address in text form.
+    pub host: String,
+    /// The UDP port.
+    pub port: u16,
+    /// The long-term credentials.
+    pub credentials: Credentials,
+    /// The families to allocate relayed addresses of.
+    pub families: client::Families,
+}
+
+/// All relays of a gateway.
+#[derive(Debug)]
+pub(super) struct Relays {
+    relays: Vec<Relay>,
+    permit: Vec<IpAddr>,
+    /// The sockets of all clients, under numbers of our own: each client counts from zero.
+    sockets: Arena<SocketId, Socket>,
+    again: DeadlineQueue<usize>,
+    rng: Rng,
+    forwards: Forwards,
+    closing: bool,
+}
+
+#[derive(Debug)]
+struct Relay {
+    config: RelayConfig,
+    client: Option<Client>,
+    /// The client's present socket: our number for it.
+    socket: Option<SocketId>,
+    relayed: Vec<SocketAddr>,
+    parked: VecDeque<Parked>,
+    parked_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Socket {
+    relay: usize,
+    /// The client's own number.
+    own: SocketId,
+}
+
+/// Datagrams of QUIC that wait until the channel to their peer is bound.
+#[derive(Debug)]
+struct Parked {
+    peer: SocketAddr,
+    ecn: Option<Ecn>,
+    stride: usize,
+    bytes: Vec<u8>,
+}
+
+impl Relays {
+    pub(super) fn new(configs: Vec<RelayConfig>, permit: Vec<IpAddr>, rng: Rng) -> Self {
+        let relay = |config| Relay {
+            config,
+            client: None,
+            socket: None,
+            relayed: Vec::new(),
+            parked: VecDeque::new(),
+            parked_bytes: 0,
+        };
+        Self {
+            relays: configs.into_iter().map(relay).collect(),
+            permit,
+            sockets: Arena::default(),
+            again: DeadlineQueue::default(),
+            rng,
+            forwards: Forwards::default(),
+            closing: false,
+        }
+    }
+
+    /// All relayed addresses, in the order of the relays.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.relays.iter().flat_map(|relay| relay.relayed.iter().copied()).collect()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Deadline> {
+        let again = self.again.next().map(|at| Deadline { at, why: Why::Retry });
+        let clients = self.relays.iter().filter_map(|relay| relay.client.as_ref()?.poll_timeout());
+        Deadline::earlier(again, clients.min())
+    }
+
+    // --- from a name to a client -----------------------------------------------------------------------------
+
+    pub(super) fn start(&mut self, step: &mut Step<'_>) {
+        for relay in 0..self.relays.len() {
+            self.locate(step, relay);
+        }
+    }
+
+    /// Finds the address of a relay.
+    fn locate(&mut self, step: &mut Step<'_>, relay: usize) {
+        let host = self.relays[relay].config.host.clone();
+        match host.parse::<IpAddr>() {
+            Ok(ip) => self.begin(step, relay, ip),
+            Err(_) => {
+                let query = step.queries.insert(Asker::Relay(relay));
+                step.out.push_back(Event::Effect(Effect::Resolve { query, host }));
+            }
+        }
+    }
+
+    /// The resolver has answered.
+    pub(super) fn resolved(
+        &mut self,
+        step: &mut Step<'_>,
+        relay: usize,
+        result: Result<Vec<IpAddr>, ErrorKind>,
+    ) {
+        match result.and_then(|ips| ips.first().copied().ok_or(ErrorKind::NotFound)) {
+            Ok(ip) => self.begin(step, relay, ip),
+            Err(kind) => {
+                step.out.push_back(Event::RelayLost { relay, reason: RelayLost::Unresolved(kind) });
+                // Jittered, so that many gateways don't ask at once.
+                let jitter = Duration::from_millis(self.rng.below(2_000).into());
+                self.again.set(relay, step.now + RESOLVE_AGAIN + jitter);
+            }
+        }
+    }
+
+    fn begin(&mut self, step: &mut Step<'_>, relay: usize, ip: IpAddr) {
+        if self.closing {
+            return;
+        }
+        let config = &self.relays[relay].config;
+        let server = SocketAddr::new(ip, config.port);
+        let mut config = client::Config::new(server, config.credentials.clone());
+        config.families = self.relays[relay].config.families;
+        let mut client = Client::new(config, step.clock, step.now, self.rng.fork());
+        for &peer in &self.permit {
+            client.permit(step.now, peer);
+        }
+        self.relays[relay].client = Some(client);
+    }
+
+    // --- what comes in ---------------------------------------------------------------------------------------
+
+    /// Datagrams on the socket of a client: TURN's own, or those of peers.
+    pub(super) fn handle_datagrams(&mut self, step: &mut Step<'_>, batch: Datagrams<'_>) {
+        let Some(&Socket { relay, own }) = self.sockets.get(batch.socket) else {
+            step.counters.unknown_socket += batch.len() as u64;
+            return;
+        };
+        let Some(client) = &mut self.relays[relay].client else { return };
+        let Datagrams { remote, local, ecn, stride, payload, .. } = batch;
+        let inner = Datagrams { socket: own, remote, local, ecn, stride, payload: &mut *payload };
+        client.handle_datagrams(step.now, inner, &mut self.forwards);
+        if self.forwards.is_empty() {
+            return;
+        }
+        // One copy of the batch; each datagram is a slice of it.
+        let batch = Datagrams { socket: own, remote, local, ecn, stride, payload };
+        let mut bytes = BytesMut::from(&*batch.payload);
+        let mut at = 0;
+        for run in self.forwards.drain() {
+            let Onward::Owner { peer } = run.onward else { continue };
+            if client.readiness(peer) == Readiness::Absent {
+                client.bind_channel(step.now, peer);
+            }
+            let way = Way { via: u32::try_from(relay).unwrap_or(u32::MAX), remote: peer };
+            for index in run.segments.clone() {
+                let range = run.body_range(&batch, index);
+                bytes.advance(range.start - at);
+                at = range.end;
+                step.quic.handle(step.now, way, run.ecn, bytes.split_to(range.len()));
+            }
+        }
+    }
+
+    /// News of a client's socket.
+    pub(super) fn handle_completion(&mut self, step: &mut Step<'_>, socket: SocketId, done: Completion) {
+        let Some(&Socket { relay, own }) = self.sockets.get(socket) else { return };
+        let done = match done {
+            Completion::Bound { result, .. } => Completion::Bound { socket: own, result },
+            Completion::TransportError { peer, kind, mtu, .. } => {
+                Completion::TransportError { socket: own, peer, kind, mtu }
+            }
+            other => other,
+        };
+        if let Some(client) = &mut self.relays[relay].client {
+            client.handle_completion(step.now, done);
+        }
+    }
+
+    pub(super) fn handle_clock(&mut self, step: &mut Step<'_>) {
+        let unix = step.unix();
+        for client in self.relays.iter_mut().filter_map(|relay| relay.client.as_mut()) {
+            client.handle_clock(step.now, unix);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, step: &mut Step<'_>) {
+        while let Some(relay) = self.again.pop_due(step.now) {
+            self.locate(step, relay);
+        }
+        for client in self.relays.iter_mut().filter_map(|relay| relay.client.as_mut()) {
+            client.handle_timeout(step.now);
+        }
+    }
+
+    /// Gives the allocations back.
+    pub(super) fn close(&mut self, step: &mut Step<'_>) {
+        self.closing = true;
+        for client in self.relays.iter_mut().filter_map(|relay| relay.client.as_mut()) {
+            client.close(step.now);
+        }
+    }
+
+    /// Whether all allocations are given back.
+    pub(super) fn are_closed(&self) -> bool {
+        self.relays.iter().all(|relay| relay.client.as_ref().is_none_or(Client::is_closed))
+    }
+
+    // --- what the clients have to tell -----------------------------------------------------------------------
+
+    /// Passes on the news of all clients; whether the relayed addresses have changed.
+    pub(super) fn settle(&mut self, step: &mut Step<'_>) -> bool {
+        let mut changed = false;
+        for relay in 0..self.relays.len() {
+            while let Some(event) = self.relays[relay].client.as_mut().and_then(Client::poll_event) {
+                changed |= self.on_client_event(step, relay, event);
+            }
+        }
+        changed
+    }
+
+    fn on_client_event(&mut self, step: &mut Step<'_>, relay: usize, event: client::Event) -> bool {
+        match event {
+            client::Event::Effect(effect) => self.on_effect(step, relay, effect),
+            client::Event::Allocated { relayed, .. } => {
+                let changed = self.relays[relay].relayed != relayed;
+                self.relays[relay].relayed.clone_from(&relayed);
+                step.out.push_back(Event::Allocated { relay, relayed });
+                return changed;
+            }
+            client::Event::Lost { reason } => {
+                let changed = !self.relays[relay].relayed.is_empty();
+                self.relays[relay].relayed.clear();
+                self.relays[relay].unpark_all(step);
+                step.out.push_back(Event::RelayLost { relay, reason: reason.into() });
+                return changed;
+            }
+            client::Event::PermissionDenied { peer, .. } => {
+                step.out.push_back(Event::PermissionDenied { relay, peer });
+            }
+            client::Event::ChannelBound { .. } => {}
+        }
+        false
+    }
+
+    /// Gives a client's sockets numbers of our own.
+    fn on_effect(&mut self, step: &mut Step<'_>, relay: usize, effect: Effect) {
+        match effect {
+            Effect::Bind { socket: own, addr, kind } => {
+                let socket = self.sockets.insert(Socket { relay, own });
+                self.relays[relay].socket = Some(socket);
+                step.out.push_back(Event::Effect(Effect::Bind { socket, addr, kind }));
+            }
+            Effect::Unbind { socket: own } => {
+                let Some(socket) = self.relays[relay].socket else { return };
+                if self.sockets.get(socket).is_some_and(|entry| entry.own == own) {
+                    self.sockets.remove(socket);
+                    self.relays[relay].socket = None;
+                    step.out.push_back(Event::Effect(Effect::Unbind { socket }));
+                }
+            }
+            other => step.out.push_back(Event::Effect(other)),
+        }
+    }
+
+    // --- what goes out ---------------------------------------------------------------------------------------
+
+    pub(super) fn poll_transmit(
+        &mut self,
+        step: &mut Step<'_>,
+        max_segments: NonZeroUsize,
+        scratch: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        for relay in &mut self.relays {
+            let own = relay.client.as_mut().and_then(|client| client.poll_transmit(step.now, max_segments, out));
+            if let Some(transmit) = own.or_else(|| relay.unpark(step, out)) {
+                return relay.readdressed(transmit);
+            }
+        }
+        loop {
+            scratch.clear();
+            let outgoing = step.quic.poll_transmit(step.now, max_segments, scratch)?;
+            let Some(relay) = self.relays.get_mut(outgoing.way.via as usize) else { continue };
+            let parked =
+                Parked { peer: outgoing.way.remote, ecn: outgoing.ecn, stride: outgoing.stride, bytes: Vec::new() };
+            if let Some(transmit) = relay.send(step, parked, scratch, out) {
+                return relay.readdressed(transmit);
+            }
+        }
+    }
+}
+
+impl Relay {
+    /// Frames datagrams for their peer, or lets them wait for the channel.
+    fn send(&mut self, step: &mut Step<'_>, head: Parked, bytes: &[u8], out: &mut Vec<u8>) -> Option<Transmit> {
+        let client = self.client.as_mut()?;
+        match client.readiness(head.peer) {
+            Readiness::Pending if self.parked_bytes + bytes.len() <= MAX_PARKED => {
+                self.parked_bytes += bytes.len();
+                self.parked.push_back(Parked { bytes: bytes.to_vec(), ..head });
+                None
+            }
+            Readiness::Pending => {
+                step.counters.no_channel += 1;
+                None
+            }
+            Readiness::Bound | Readiness::Absent => {
+                client.encapsulate(step.now, head.peer, bytes, head.stride, head.ecn, out)
+            }
+        }
+    }
+
+    /// The next datagrams whose channel is no longer pending.
+    fn unpark(&mut self, step: &mut Step<'_>, out: &mut Vec<u8>) -> Option<Transmit> {
+        let client = self.client.as_mut()?;
+        let ready = |parked: &Parked| client.readiness(parked.peer) != Readiness::Pending;
+        let index = self.parked.iter().position(ready)?;
+        let parked = self.parked.remove(index)?;
+        self.parked_bytes -= parked.bytes.len();
+        client.encapsulate(step.now, parked.peer, &parked.bytes, parked.stride, parked.ecn, out)
+    }
+
+    /// Forgets what waits: there is no allocation any more.
+    fn unpark_all(&mut self, step: &mut Step<'_>) {
+        step.counters.no_channel += self.parked.len() as u64;
+        self.parked.clear();
+        self.parked_bytes = 0;
+    }
+
+    /// The client's transmit under our number for its socket.
+    fn readdressed(&self, transmit: Transmit) -> Option<Transmit> {
+        let socket = self.socket?;
+        match transmit.to {
+            To::Udp { to, .. } => Some(Transmit { to: To::Udp { socket, to }, ..transmit }),
+            To::Link(_) => Some(transmit),
+        }
+    }
+}
