@@ -45,7 +45,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Config {
     /// The relays to keep an allocation on, all at once.
     pub relays: Vec<RelayConfig>,
-    /// The peers that may reach the relayed addresses: where connectors are.
+    /// The peers that may reach the relayed addresses: where connectors are. At most [`client::MAX_PEERS`].
     pub permit: Vec<IpAddr>,
     /// TLS with the gateway's certificate, which accepts connectors of its organisation and nobody else.
     pub tls: Arc<rustls::ServerConfig>,
@@ -77,6 +77,17 @@ impl Config {
     }
 }
 
+/// Why there can be no such gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NewError {
+    /// [`Config::tls`] can't be used for QUIC.
+    #[error(transparent)]
+    Tls(#[from] quic::UnusableTls),
+    /// [`Config::permit`] is too long.
+    #[error("at most {} peers can be permitted", client::MAX_PEERS)]
+    TooManyPeers,
+}
+
 /// News from a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -95,6 +106,15 @@ pub enum Event {
         relay: usize,
         /// Why.
         reason: RelayLost,
+        /// When the next attempt begins.
+        retry_in: Duration,
+    },
+    /// A relay has not answered the first request for a while; it is still being asked.
+    RelaySilent {
+        /// The relay, by its place in [`Config::relays`].
+        relay: usize,
+        /// For how long.
+        since: Duration,
     },
     /// A relay does not let a peer of [`Config::permit`] through.
     PermissionDenied {
@@ -102,6 +122,10 @@ pub enum Event {
         relay: usize,
         /// The peer.
         peer: IpAddr,
+        /// The relay's code: 403 where its policy forbids the peer, 443 where no relayed address has the family.
+        code: u16,
+        /// The relay's sentence.
+        reason: String,
     },
     /// The relayed addresses have changed: all of them, best first. Empty while there is none.
     Addresses(Vec<SocketAddr>),
@@ -153,8 +177,8 @@ pub enum RelayLost {
     #[error("the name of the relay can't be resolved ({0})")]
     Unresolved(std::io::ErrorKind),
     /// The TURN client says why.
-    #[error(transparent)]
-    Client(#[from] client::LostReason),
+    #[error("{0}")]
+    Client(client::Lost),
 }
 
 /// What a gateway has dropped.
@@ -211,8 +235,11 @@ impl Gateway {
     /// A gateway that begins to allocate at once.
     ///
     /// # Errors
-    /// [`quic::UnusableTls`], when [`Config::tls`] can't be used for QUIC.
-    pub fn new(config: Config, clock: Clock, now: Instant, seed: Seed) -> Result<Self, quic::UnusableTls> {
+    /// [`NewError`], when the configuration can't be served.
+    pub fn new(config: Config, clock: Clock, now: Instant, seed: Seed) -> Result<Self, NewError> {
+        if config.permit.len() > client::MAX_PEERS {
+            return Err(NewError::TooManyPeers);
+        }
         config.wall.set(clock.unix(now));
         let mut rng = Rng::new(seed);
         let mut quic = quic::Endpoint::new(config.quic, config.wall.clone(), rng.fork());

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::tunnel::{Host, Target, TargetError};
+use crate::turn::address_policy::Network;
 
 /// The rules of a gateway. The default allows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub struct TargetRule {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum HostRule {
-    Network { ip: IpAddr, prefix: u8 },
+    Network(Network),
     Name(String),
     Below(String),
 }
@@ -74,7 +75,7 @@ impl TargetRule {
 
     /// Whether the rule can allow an address that `name` resolves to.
     fn may_hold(&self, name: &str) -> bool {
-        matches!(self.host, HostRule::Network { .. }) || self.names(name)
+        matches!(self.host, HostRule::Network(_)) || self.names(name)
     }
 
     fn names(&self, name: &str) -> bool {
@@ -84,14 +85,14 @@ impl TargetRule {
             HostRule::Below(parent) => {
                 name.strip_suffix(parent.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
             }
-            HostRule::Network { .. } => false,
+            HostRule::Network(_) => false,
         }
     }
 
     fn allows(&self, host: &Host, ip: IpAddr) -> bool {
         match &self.host {
-            HostRule::Network { ip: network, prefix } => {
-                contains(*network, *prefix, ip) && (!is_special(ip) || *prefix == width(ip))
+            HostRule::Network(network) => {
+                network.contains(ip) && (!is_special(ip) || *network == Network::from(ip))
             }
             HostRule::Name(name) if name == "localhost" => {
                 *host == Host::Name(name.clone()) && (ip.is_loopback() || !is_special(ip))
@@ -133,21 +134,6 @@ fn is_special(ip: IpAddr) -> bool {
     }
 }
 
-/// The number of bits of an address of the family of `ip`.
-fn width(ip: IpAddr) -> u8 {
-    if ip.is_ipv4() { 32 } else { 128 }
-}
-
-/// Whether the first `prefix` bits of both addresses are equal.
-fn contains(network: IpAddr, prefix: u8, ip: IpAddr) -> bool {
-    let bits = |ip: IpAddr| match ip {
-        IpAddr::V4(ip) => u128::from(u32::from(ip)) << 96,
-        IpAddr::V6(ip) => u128::from(ip),
-    };
-    let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
-    network.is_ipv4() == ip.is_ipv4() && (bits(network) ^ bits(ip)) & mask == 0
-}
-
 impl FromStr for TargetRule {
     type Err = RuleError;
 
@@ -160,15 +146,15 @@ impl FromStr for TargetRule {
             let target: Target = format!("tcp://{host}:{number}").parse()?;
             let network = || RuleError::Network(text.to_owned());
             let Host::Ip(ip) = target.host else { return Err(network()) };
-            let prefix = prefix.parse().ok().filter(|&prefix| prefix <= width(ip)).ok_or_else(network)?;
-            return Ok(Self { host: HostRule::Network { ip, prefix }, port: port.map(|()| target.port) });
+            let network = format!("{ip}/{prefix}").parse().map_err(|_| network())?;
+            return Ok(Self { host: HostRule::Network(network), port: port.map(|()| target.port) });
         }
         let below = rest.replacen("tcp://*.", "tcp://", 1);
         let wildcard = below != rest;
         let target: Target = below.parse()?;
         let host = match target.host {
             Host::Ip(_) if wildcard => return Err(TargetError::Host(text.to_owned()).into()),
-            Host::Ip(ip) => HostRule::Network { ip: ip.to_canonical(), prefix: width(ip.to_canonical()) },
+            Host::Ip(ip) => HostRule::Network(ip.to_canonical().into()),
             Host::Name(name) => {
                 let name = name.strip_suffix('.').unwrap_or(&name).to_owned();
                 if wildcard { HostRule::Below(name) } else { HostRule::Name(name) }
@@ -190,10 +176,11 @@ impl fmt::Display for TargetRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("tcp://")?;
         match &self.host {
-            HostRule::Network { ip: IpAddr::V4(ip), prefix: 32 } => write!(f, "{ip}")?,
-            HostRule::Network { ip: IpAddr::V6(ip), prefix: 128 } => write!(f, "[{ip}]")?,
-            HostRule::Network { ip: IpAddr::V4(ip), prefix } => write!(f, "{ip}/{prefix}")?,
-            HostRule::Network { ip: IpAddr::V6(ip), prefix } => write!(f, "[{ip}]/{prefix}")?,
+            HostRule::Network(network) => match network.to_string().split_once('/') {
+                Some((ip, prefix)) if ip.contains(':') => write!(f, "[{ip}]/{prefix}")?,
+                None if network.to_string().contains(':') => write!(f, "[{network}]")?,
+                _ => write!(f, "{network}")?,
+            },
             HostRule::Name(name) => f.write_str(name)?,
             HostRule::Below(name) => write!(f, "*.{name}")?,
         }

@@ -21,6 +21,8 @@ use crate::turn::credentials::Credentials;
 
 /// How many bytes may wait for channels, per relay.
 const MAX_PARKED: usize = 256 * 1024;
+/// How often it is looked whether a peer's channel is still used.
+const CHANNEL_IN_USE: Duration = Duration::from_secs(120);
 /// After how long a name is resolved again that could not be; up to 2 s of jitter are added.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 
@@ -45,6 +47,8 @@ pub(super) struct Relays {
     /// The sockets of all clients, under numbers of our own: each client counts from zero.
     sockets: Arena<SocketId, Socket>,
     again: DeadlineQueue<usize>,
+    /// When to look whether the channel to a peer is still used.
+    channels: DeadlineQueue<Way>,
     rng: Rng,
     forwards: Forwards,
     closing: bool,
@@ -92,6 +96,7 @@ impl Relays {
             permit,
             sockets: Arena::default(),
             again: DeadlineQueue::default(),
+            channels: DeadlineQueue::default(),
             rng,
             forwards: Forwards::default(),
             closing: false,
@@ -105,8 +110,9 @@ impl Relays {
 
     pub(super) fn deadline(&self) -> Option<Deadline> {
         let again = self.again.next().map(|at| Deadline { at, why: Why::Retry });
+        let channels = self.channels.next().map(|at| Deadline { at, why: Why::Channel });
         let clients = self.relays.iter().filter_map(|relay| relay.client.as_ref()?.poll_timeout());
-        Deadline::earlier(again, clients.min())
+        Deadline::earlier(Deadline::earlier(again, channels), clients.min())
     }
 
     // --- from a name to a client -----------------------------------------------------------------------------
@@ -139,10 +145,10 @@ impl Relays {
         match result.and_then(|ips| ips.first().copied().ok_or(ErrorKind::NotFound)) {
             Ok(ip) => self.begin(step, relay, ip),
             Err(kind) => {
-                step.out.push_back(Event::RelayLost { relay, reason: RelayLost::Unresolved(kind) });
                 // Jittered, so that many gateways don't ask at once.
-                let jitter = Duration::from_millis(self.rng.below(2_000).into());
-                self.again.set(relay, step.now + RESOLVE_AGAIN + jitter);
+                let retry_in = RESOLVE_AGAIN + Duration::from_millis(self.rng.below(2_000).into());
+                self.again.set(relay, step.now + retry_in);
+                step.out.push_back(Event::RelayLost { relay, reason: RelayLost::Unresolved(kind), retry_in });
             }
         }
     }
@@ -157,7 +163,7 @@ impl Relays {
         config.families = self.relays[relay].config.families;
         let mut client = Client::new(config, step.clock, step.now, self.rng.fork());
         for &peer in &self.permit {
-            client.permit(step.now, peer);
+            client.permit(step.now, peer).expect("the number of peers was checked");
         }
         self.relays[relay].client = Some(client);
     }
@@ -183,10 +189,11 @@ impl Relays {
         let mut at = 0;
         for run in self.forwards.drain() {
             let Onward::Owner { peer } = run.onward else { continue };
-            if client.readiness(peer) == Readiness::Absent {
-                client.bind_channel(step.now, peer);
+            let way = way(relay, peer);
+            // Where no channel can be had, Send indications do its work.
+            if client.readiness(peer) == Readiness::Absent && client.bind_channel(step.now, peer).is_ok() {
+                self.channels.set(way, step.now + CHANNEL_IN_USE);
             }
-            let way = Way { via: u32::try_from(relay).unwrap_or(u32::MAX), remote: peer };
             for index in run.segments.clone() {
                 let range = run.body_range(&batch, index);
                 bytes.advance(range.start - at);
@@ -222,8 +229,23 @@ impl Relays {
         while let Some(relay) = self.again.pop_due(step.now) {
             self.locate(step, relay);
         }
+        while let Some(way) = self.channels.pop_due(step.now) {
+            self.review_channel(step, way);
+        }
         for client in self.relays.iter_mut().filter_map(|relay| relay.client.as_mut()) {
             client.handle_timeout(step.now);
+        }
+    }
+
+    /// Gives up the channel to a peer that has no connection any more; a permitted peer could otherwise use up all
+    /// channel numbers.
+    fn review_channel(&mut self, step: &mut Step<'_>, way: Way) {
+        if step.quic.uses(way) {
+            self.channels.set(way, step.now + CHANNEL_IN_USE);
+        } else if let Some(client) =
+            self.relays.get_mut(way.via as usize).and_then(|relay| relay.client.as_mut())
+        {
+            client.release_channel(way.remote);
         }
     }
 
@@ -235,9 +257,9 @@ impl Relays {
         }
     }
 
-    /// Whether all allocations are given back.
+    /// Whether all allocations are given back, and nothing is left.
     pub(super) fn are_closed(&self) -> bool {
-        self.relays.iter().all(|relay| relay.client.as_ref().is_none_or(Client::is_closed))
+        self.relays.iter().all(|relay| relay.client.is_none())
     }
 
     // --- what the clients have to tell -----------------------------------------------------------------------
@@ -262,17 +284,20 @@ impl Relays {
                 step.out.push_back(Event::Allocated { relay, relayed });
                 return changed;
             }
-            client::Event::Lost { reason } => {
+            client::Event::Lost { reason, retry_in } => {
                 let changed = !self.relays[relay].relayed.is_empty();
                 self.relays[relay].relayed.clear();
                 self.relays[relay].unpark_all(step);
-                step.out.push_back(Event::RelayLost { relay, reason: reason.into() });
+                step.out.push_back(Event::RelayLost { relay, reason: RelayLost::Client(reason), retry_in });
                 return changed;
             }
-            client::Event::PermissionDenied { peer, .. } => {
-                step.out.push_back(Event::PermissionDenied { relay, peer });
+            client::Event::Unanswered { since } => step.out.push_back(Event::RelaySilent { relay, since }),
+            client::Event::PermissionDenied { peer, code, reason } => {
+                step.out.push_back(Event::PermissionDenied { relay, peer, code, reason });
             }
-            client::Event::ChannelBound { .. } => {}
+            // Where a channel is refused, Send indications do its work.
+            client::Event::ChannelBound { .. } | client::Event::ChannelRefused { .. } => {}
+            client::Event::Closed => self.relays[relay].client = None,
         }
         false
     }
@@ -307,7 +332,8 @@ impl Relays {
         out: &mut Vec<u8>,
     ) -> Option<Transmit> {
         for relay in &mut self.relays {
-            let own = relay.client.as_mut().and_then(|client| client.poll_transmit(step.now, max_segments, out));
+            let own =
+                relay.client.as_mut().and_then(|client| client.poll_transmit(step.now, max_segments, out));
             if let Some(transmit) = own.or_else(|| relay.unpark(step, out)) {
                 return relay.readdressed(transmit);
             }
@@ -316,8 +342,12 @@ impl Relays {
             scratch.clear();
             let outgoing = step.quic.poll_transmit(step.now, max_segments, scratch)?;
             let Some(relay) = self.relays.get_mut(outgoing.way.via as usize) else { continue };
-            let parked =
-                Parked { peer: outgoing.way.remote, ecn: outgoing.ecn, stride: outgoing.stride, bytes: Vec::new() };
+            let parked = Parked {
+                peer: outgoing.way.remote,
+                ecn: outgoing.ecn,
+                stride: outgoing.stride,
+                bytes: Vec::new(),
+            };
             if let Some(transmit) = relay.send(step, parked, scratch, out) {
                 return relay.readdressed(transmit);
             }
@@ -327,7 +357,13 @@ impl Relays {
 
 impl Relay {
     /// Frames datagrams for their peer, or lets them wait for the channel.
-    fn send(&mut self, step: &mut Step<'_>, head: Parked, bytes: &[u8], out: &mut Vec<u8>) -> Option<Transmit> {
+    fn send(
+        &mut self,
+        step: &mut Step<'_>,
+        head: Parked,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<Transmit> {
         let client = self.client.as_mut()?;
         match client.readiness(head.peer) {
             Readiness::Pending if self.parked_bytes + bytes.len() <= MAX_PARKED => {
@@ -370,4 +406,9 @@ impl Relay {
             To::Link(_) => Some(transmit),
         }
     }
+}
+
+/// The way of a peer through a relay, as QUIC knows it.
+fn way(relay: usize, peer: SocketAddr) -> Way {
+    Way { via: u32::try_from(relay).unwrap_or(u32::MAX), remote: peer }
 }

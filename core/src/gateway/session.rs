@@ -20,8 +20,8 @@ use crate::pki::PeerInfo;
 use crate::quic::{CloseReason, ConnId, Endpoint, StreamId};
 use crate::time::DeadlineQueue;
 use crate::tunnel::{
-    Code, Control, Frame, FrameRead, FrameReader, Host, Open, Pump, RejectCode, Target, control_stream, encode,
-    read_frame,
+    Code, Control, Frame, FrameRead, FrameReader, Host, Open, Pump, RejectCode, Target, control_stream,
+    encode, read_frame,
 };
 
 /// How long a stream may take to say OPEN.
@@ -208,11 +208,6 @@ impl Sessions {
         }
     }
 
-    fn is_control(&self, (conn, stream): Key) -> bool {
-        let control = self.sessions.get(&conn).and_then(|session| session.control.as_ref());
-        control.is_some_and(|control| control.stream() == stream)
-    }
-
     // --- streams of QUIC -----------------------------------------------------------------------------------
 
     /// A connector has opened a stream.
@@ -227,6 +222,9 @@ impl Sessions {
 
     /// A stream has bytes, or an end.
     pub(super) fn readable(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
+        if stream == control_stream() {
+            return self.control_ready(step, conn);
+        }
         let key = (conn, stream);
         match self.streams.get_mut(&key) {
             Some(Stream::Opening(reader)) => match read_frame(step.quic, key, reader) {
@@ -234,7 +232,13 @@ impl Sessions {
                 FrameRead::Frame(Frame::Open(open)) => self.open(step, key, open),
                 FrameRead::Ended => self.abandon(step, key),
                 FrameRead::Frame(_) | FrameRead::Malformed => {
-                    self.reject(step, key, None, RejectCode::BadRequest, "the stream does not begin with OPEN");
+                    self.reject(
+                        step,
+                        key,
+                        None,
+                        RejectCode::BadRequest,
+                        "the stream does not begin with OPEN",
+                    );
                 }
             },
             Some(Stream::Pipe(pipe)) => {
@@ -244,13 +248,15 @@ impl Sessions {
                 }
             }
             Some(Stream::Resolving { .. } | Stream::Rejecting(_)) => {}
-            None if self.is_control(key) => self.control_ready(step, conn),
             None => {}
         }
     }
 
     /// A stream has room.
     pub(super) fn writable(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
+        if stream == control_stream() {
+            return self.control_ready(step, conn);
+        }
         let key = (conn, stream);
         match self.streams.get_mut(&key) {
             Some(Stream::Pipe(pipe)) => {
@@ -262,7 +268,6 @@ impl Sessions {
             }
             Some(Stream::Rejecting(_)) => self.flush_rejection(step, key),
             Some(Stream::Opening(_) | Stream::Resolving { .. }) => {}
-            None if self.is_control(key) => self.control_ready(step, conn),
             None => {}
         }
     }
@@ -302,7 +307,13 @@ impl Sessions {
                 Some(Stream::Resolving { query, open, .. }) => {
                     let (query, target) = (*query, open.target.clone());
                     step.queries.remove(query);
-                    self.reject(step, key, Some(&target), RejectCode::TimedOut, "the name was not resolved in time");
+                    self.reject(
+                        step,
+                        key,
+                        Some(&target),
+                        RejectCode::TimedOut,
+                        "the name was not resolved in time",
+                    );
                 }
                 Some(Stream::Rejecting(_) | Stream::Pipe(_)) | None => {}
             }
@@ -330,13 +341,21 @@ impl Sessions {
     }
 
     /// Whether the connector may have the target, as far as can be told before its name is resolved.
-    fn judge(&self, step: &Step<'_>, conn: ConnId, target: &Target) -> Result<(), (RejectCode, &'static str)> {
+    fn judge(
+        &self,
+        step: &Step<'_>,
+        conn: ConnId,
+        target: &Target,
+    ) -> Result<(), (RejectCode, &'static str)> {
         let session = self.sessions.get(&conn).ok_or((RejectCode::BadRequest, "the connection has ended"))?;
         if self.draining {
             return Err((RejectCode::Draining, "the gateway is about to leave; try another or wait"));
         }
         if step.unix() > session.peer.not_after {
-            return Err((RejectCode::Draining, "the connector's certificate has expired; connect with a new one"));
+            return Err((
+                RejectCode::Draining,
+                "the connector's certificate has expired; connect with a new one",
+            ));
         }
         if session.allowed.as_ref().is_some_and(|allowed| !allowed.contains(target)) {
             return Err((RejectCode::Denied, "the connector's certificate does not name this target"));
@@ -351,17 +370,16 @@ impl Sessions {
     }
 
     /// The resolver has answered the query of a stream.
-    pub(super) fn resolved(
-        &mut self,
-        step: &mut Step<'_>,
-        key: Key,
-        result: Result<Vec<IpAddr>, ErrorKind>,
-    ) {
+    pub(super) fn resolved(&mut self, step: &mut Step<'_>, key: Key, result: Result<Vec<IpAddr>, ErrorKind>) {
         let Some(Stream::Resolving { open, until, .. }) = self.streams.get(&key) else { return };
         let (target, until) = (open.target.clone(), *until);
         let addresses = result.unwrap_or_default();
-        let allowed: VecDeque<IpAddr> =
-            addresses.iter().copied().filter(|&ip| self.policy.allows(&target, ip)).take(MAX_CANDIDATES).collect();
+        let allowed: VecDeque<IpAddr> = addresses
+            .iter()
+            .copied()
+            .filter(|&ip| self.policy.allows(&target, ip))
+            .take(MAX_CANDIDATES)
+            .collect();
         if addresses.is_empty() {
             self.reject(step, key, Some(&target), RejectCode::Dns, "the gateway can't resolve the name");
         } else if allowed.is_empty() {
@@ -372,7 +390,14 @@ impl Sessions {
         }
     }
 
-    fn dial(&mut self, step: &mut Step<'_>, key: Key, target: Target, candidates: VecDeque<IpAddr>, until: Instant) {
+    fn dial(
+        &mut self,
+        step: &mut Step<'_>,
+        key: Key,
+        target: Target,
+        candidates: VecDeque<IpAddr>,
+        until: Instant,
+    ) {
         self.overdue.cancel(key);
         let pump = Pump::new(key.0, key.1);
         let dialling = Some(Dialling { candidates, until });
@@ -393,7 +418,12 @@ impl Sessions {
     }
 
     /// A dial has ended.
-    pub(super) fn dialled(&mut self, step: &mut Step<'_>, pipe: PipeId, result: Result<SocketAddr, ErrorKind>) {
+    pub(super) fn dialled(
+        &mut self,
+        step: &mut Step<'_>,
+        pipe: PipeId,
+        result: Result<SocketAddr, ErrorKind>,
+    ) {
         let Some(entry) = self.pipes.get_mut(pipe).filter(|entry| entry.dialling.is_some()) else { return };
         match result {
             Ok(address) => {
@@ -412,17 +442,35 @@ impl Sessions {
                 }
                 let Some(entry) = self.pipes.remove(pipe) else { return };
                 let (code, sentence) = dial_error(kind);
-                self.reject(step, (entry.pump.conn(), entry.pump.stream()), Some(&entry.target), code, sentence);
+                self.reject(
+                    step,
+                    (entry.pump.conn(), entry.pump.stream()),
+                    Some(&entry.target),
+                    code,
+                    sentence,
+                );
             }
         }
     }
 
     /// Answers a stream with REJECT, and ends it.
-    fn reject(&mut self, step: &mut Step<'_>, key: Key, target: Option<&Target>, code: RejectCode, sentence: &str) {
+    fn reject(
+        &mut self,
+        step: &mut Step<'_>,
+        key: Key,
+        target: Option<&Target>,
+        code: RejectCode,
+        sentence: &str,
+    ) {
         self.overdue.cancel(key);
         let Some(session) = self.sessions.get(&key.0) else { return };
         let peer = session.peer.identity.clone();
-        step.out.push_back(Event::Rejected { peer, target: target.cloned(), code, sentence: sentence.to_owned() });
+        step.out.push_back(Event::Rejected {
+            peer,
+            target: target.cloned(),
+            code,
+            sentence: sentence.to_owned(),
+        });
         step.quic.stop(key.0, key.1, Code::Rejected as u32);
         let frame = Frame::Reject { code, sentence: sentence.to_owned() };
         self.streams.insert(key, Stream::Rejecting(encode(&frame)));
@@ -473,7 +521,9 @@ fn wake(out: &mut VecDeque<Event>, pipe: PipeId, direction: Direction) {
 /// What a failed dial means to the connector.
 fn dial_error(kind: ErrorKind) -> (RejectCode, &'static str) {
     match kind {
-        ErrorKind::ConnectionRefused => (RejectCode::Refused, "the target refused the connection: does it listen there?"),
+        ErrorKind::ConnectionRefused => {
+            (RejectCode::Refused, "the target refused the connection: does it listen there?")
+        }
         ErrorKind::TimedOut => (RejectCode::TimedOut, "the target did not answer in time"),
         _ => (RejectCode::Unreachable, "the gateway has no route to the target"),
     }

@@ -309,6 +309,11 @@ impl Endpoint {
         Some(self.connections.get(conn)?.way())
     }
 
+    /// Whether the datagrams of any connection travel this way. Looks at all of them.
+    pub fn uses(&self, way: Way) -> bool {
+        self.connections.iter().any(|(_, connection)| connection.way() == way)
+    }
+
     /// The number of connections, including those that have ended a moment ago.
     pub fn len(&self) -> usize {
         self.connections.len()
@@ -332,7 +337,7 @@ impl Endpoint {
 
     /// Reads from a stream. After `Blocked`, [`Event::Readable`] or [`Event::Closed`] follows. `Finished` and
     /// `Reset` are told once; what is read behind them is `Reset`.
-    pub fn read(&mut self, _now: Instant, conn: ConnId, stream: StreamId, buf: &mut [u8]) -> Read {
+    pub fn read(&mut self, conn: ConnId, stream: StreamId, buf: &mut [u8]) -> Read {
         let Some(connection) = self.connections.get_mut(conn) else { return Read::Reset };
         let (read, credit) = connection.read(stream, buf);
         if credit {
@@ -342,7 +347,7 @@ impl Endpoint {
     }
 
     /// Writes to a stream. After `Blocked`, [`Event::Writable`], [`Event::Stopped`] or [`Event::Closed`] follows.
-    pub fn write(&mut self, _now: Instant, conn: ConnId, stream: StreamId, bytes: &[u8]) -> Write {
+    pub fn write(&mut self, conn: ConnId, stream: StreamId, bytes: &[u8]) -> Write {
         let Some(connection) = self.connections.get_mut(conn) else { return Write::Closed };
         let write = connection.write(stream, bytes);
         self.touch(conn);
@@ -350,17 +355,17 @@ impl Endpoint {
     }
 
     /// No more bytes will be written to the stream. [`Event::Finished`] follows once all have arrived.
-    pub fn finish(&mut self, _now: Instant, conn: ConnId, stream: StreamId) {
+    pub fn finish(&mut self, conn: ConnId, stream: StreamId) {
         self.on_stream(conn, |connection| connection.finish(stream));
     }
 
     /// Gives up sending: what was not acknowledged yet may be lost (RESET_STREAM).
-    pub fn reset(&mut self, _now: Instant, conn: ConnId, stream: StreamId, code: u32) {
+    pub fn reset(&mut self, conn: ConnId, stream: StreamId, code: u32) {
         self.on_stream(conn, |connection| connection.reset(stream, code));
     }
 
     /// Gives up receiving: what was not read is lost (STOP_SENDING).
-    pub fn stop(&mut self, _now: Instant, conn: ConnId, stream: StreamId, code: u32) {
+    pub fn stop(&mut self, conn: ConnId, stream: StreamId, code: u32) {
         self.on_stream(conn, |connection| connection.stop(stream, code));
     }
 

@@ -130,10 +130,10 @@ fn stragglers_do_not_move_the_way_back() {
     pair.rule = Some(Box::new(|datagram| {
         vec![(if datagram.way.remote.port() == 5000 { 2 * DELAY } else { DELAY }, datagram)]
     }));
-    pair.client.endpoint.write(pair.now, here, stream, b"late");
+    pair.client.endpoint.write(here, stream, b"late");
     pair.flush();
     pair.client_seen = client_seen(6000);
-    pair.client.endpoint.write(pair.now, here, stream, b"early");
+    pair.client.endpoint.write(here, stream, b"early");
     pair.run(5 * DELAY);
     assert_ne!(pair.server.endpoint.way(there), Some(old));
 }
@@ -188,24 +188,24 @@ fn the_ends_of_a_stream_are_told() {
     let stream = pair.stream(here);
     let mut buf = [0; 16];
 
-    pair.client.endpoint.finish(pair.now, here, stream);
+    pair.client.endpoint.finish(here, stream);
     pair.run(SECOND);
     assert!(pair.client.events.contains(&Event::Finished { conn: here, stream }));
-    let mut read = |pair: &mut Pair| pair.server.endpoint.read(pair.now, there, stream, &mut buf);
+    let mut read = |pair: &mut Pair| pair.server.endpoint.read(there, stream, &mut buf);
     assert_eq!(read(&mut pair), Read::Bytes(1));
     assert_eq!(read(&mut pair), Read::Finished);
     assert_eq!(read(&mut pair), Read::Reset);
 
-    pair.client.endpoint.stop(pair.now, here, stream, 7);
+    pair.client.endpoint.stop(here, stream, 7);
     pair.run(SECOND);
     assert!(pair.server.events.contains(&Event::Stopped { conn: there, stream, code: 7 }));
-    assert_eq!(pair.server.endpoint.write(pair.now, there, stream, b"no"), Write::Closed);
+    assert_eq!(pair.server.endpoint.write(there, stream, b"no"), Write::Closed);
 
     let other = pair.stream(here);
-    pair.client.endpoint.reset(pair.now, here, other, 8);
+    pair.client.endpoint.reset(here, other, 8);
     pair.run(SECOND);
     assert!(pair.server.events.contains(&Event::Readable { conn: there, stream: other }));
-    assert_eq!(pair.server.endpoint.read(pair.now, there, other, &mut [0; 16]), Read::Reset);
+    assert_eq!(pair.server.endpoint.read(there, other, &mut [0; 16]), Read::Reset);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn credit_for_streams_is_told() {
     assert_eq!(pair.client.endpoint.open(here), None);
     pair.client.events.clear();
     assert_eq!(transfer(&mut pair, stream, (false, here), there, b"all"), b"all");
-    pair.server.endpoint.finish(pair.now, there, stream);
+    pair.server.endpoint.finish(there, stream);
     pair.run(SECOND);
     assert!(pair.client.events.contains(&Event::StreamsAvailable { conn: here }));
     assert!(pair.client.endpoint.open(here).is_some());
@@ -251,7 +251,7 @@ fn connections_take_turns() {
     let (first, second) = (pair.connect().0, pair.connect().0);
     for here in [first, second] {
         let stream = pair.client.endpoint.open(here).unwrap();
-        pair.client.endpoint.write(pair.now, here, stream, &noise(MIB / 8));
+        pair.client.endpoint.write(here, stream, &noise(MIB / 8));
     }
     let order: Vec<_> =
         transmits(&mut pair.client, pair.now, 2).into_iter().filter_map(|sent| sent.0).collect();

@@ -28,11 +28,6 @@ impl Control {
         Self { conn, stream, reader: FrameReader::default(), waiting: Vec::new() }
     }
 
-    /// The QUIC stream.
-    pub(crate) fn stream(&self) -> StreamId {
-        self.stream
-    }
-
     /// Sends `frame`, at once where there is room. Dropped when the other end has not read for long.
     pub(crate) fn send(&mut self, quic: &mut Endpoint, frame: &Frame) {
         if self.waiting.len() < MAX_WAITING {

@@ -188,7 +188,7 @@ impl Pair {
     /// Opens a stream from the client that the server knows of.
     pub(super) fn stream(&mut self, here: ConnId) -> StreamId {
         let stream = self.client.endpoint.open(here).expect("there is credit");
-        assert_eq!(self.client.endpoint.write(self.now, here, stream, b"x"), Write::Accepted(1));
+        assert_eq!(self.client.endpoint.write(here, stream, b"x"), Write::Accepted(1));
         self.run(Duration::from_millis(50));
         let opened = self.server.take(|event| match event {
             Event::StreamOpened { stream, .. } => Some(*stream),
@@ -275,19 +275,17 @@ pub(super) fn transfer(
     let (mut rest, mut got, mut finished) = (bytes, Vec::new(), false);
     let mut buf = vec![0; 65_536];
     for _ in 0..100_000 {
-        let now = pair.now;
         let sender = &mut pair.end(from.0).endpoint;
-        while let Write::Accepted(count @ 1..) = sender.write(now, from.1, stream, rest) {
+        while let Write::Accepted(count @ 1..) = sender.write(from.1, stream, rest) {
             rest = &rest[count..];
         }
         if rest.is_empty() && !finished {
-            sender.finish(now, from.1, stream);
+            sender.finish(from.1, stream);
             finished = true;
         }
         pair.run(Duration::from_millis(5));
         loop {
-            let now = pair.now;
-            match pair.end(!from.0).endpoint.read(now, to, stream, &mut buf) {
+            match pair.end(!from.0).endpoint.read(to, stream, &mut buf) {
                 Read::Bytes(count) => got.extend_from_slice(&buf[..count]),
                 Read::Blocked => break,
                 Read::Finished => return got,
