@@ -91,11 +91,11 @@ impl Gateways {
 
     pub(super) fn set_addresses(&mut self, gateway: GatewayKey, addresses: Vec<SocketAddr>) {
         let Some(entry) = self.gateways.get_mut(gateway.0) else { return };
-        if let Link::Up { conn, address, .. } = entry.link {
-            if !addresses.contains(&address) {
-                self.retired.insert(conn);
-                entry.link = Link::Idle;
-            }
+        if let Link::Up { conn, address, .. } = entry.link
+            && !addresses.contains(&address)
+        {
+            self.retired.insert(conn);
+            entry.link = Link::Idle;
         }
         entry.config.addresses = addresses;
     }

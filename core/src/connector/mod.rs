@@ -345,10 +345,10 @@ impl Connector {
 
     /// Answers to effects.
     pub fn handle_completion(&mut self, now: Instant, done: Completion) {
-        if let Completion::Bound { socket, result } = done {
-            if let Some(families) = self.sockets.bound(socket, result) {
-                self.sockets_settled(now, families);
-            }
+        if let Completion::Bound { socket, result } = done
+            && let Some(families) = self.sockets.bound(socket, result)
+        {
+            self.sockets_settled(now, families);
         }
     }
 
