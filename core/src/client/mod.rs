@@ -35,7 +35,7 @@ use crate::turn::credentials::Credentials;
 
 pub use channel::{BindError, Readiness};
 pub use event::{Counters, Event, Lost};
-pub use permission::TooManyPeers;
+pub use permission::{MAX_PEERS, TooManyPeers};
 
 use allocation::Allocation;
 use channel::Channels;

@@ -10,7 +10,7 @@ use super::{Client, Event, State, Timer};
 use crate::stun::ErrorCode;
 
 /// How many peers one client permits at most.
-pub(super) const MAX_PEERS: usize = 1024;
+pub const MAX_PEERS: usize = 1024;
 /// A permission lives five minutes (RFC 8656 §9.2); this leaves a minute for retransmissions.
 const REFRESH: Duration = Duration::from_secs(4 * 60);
 /// When a relay that had no room is asked again.
