@@ -1,1 +1,57 @@
-//! The machines of `adit_core` as [`Machine`](crate::Machine)s.
+//! The machines of `adit_core` as [`Machine`]s. Inherent methods win over those of the trait, so that each of these
+//! calls the method of the same name.
+
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use adit_core::io::{Completion, Datagrams, Effect, Forwards, LinkId, Transmit};
+use adit_core::relay;
+use adit_core::time::{Deadline, UnixTime};
+
+use crate::machine::Machine;
+
+macro_rules! machine {
+    ($module:ident::$machine:ident) => {
+        impl Machine for $module::$machine {
+            type Event = $module::Event;
+
+            fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards) {
+                self.handle_datagrams(now, batch, out);
+            }
+            fn handle_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]) {
+                self.handle_bytes(now, link, bytes);
+            }
+            fn handle_completion(&mut self, now: Instant, done: Completion) {
+                self.handle_completion(now, done);
+            }
+            fn handle_clock(&mut self, now: Instant, unix: UnixTime) {
+                self.handle_clock(now, unix);
+            }
+            fn handle_timeout(&mut self, now: Instant) {
+                self.handle_timeout(now);
+            }
+            fn poll_transmit(
+                &mut self,
+                now: Instant,
+                max_segments: NonZeroUsize,
+                out: &mut Vec<u8>,
+            ) -> Option<Transmit> {
+                self.poll_transmit(now, max_segments, out)
+            }
+            fn poll_event(&mut self) -> Option<$module::Event> {
+                self.poll_event()
+            }
+            fn poll_timeout(&self) -> Option<Deadline> {
+                self.poll_timeout()
+            }
+            fn effect(event: $module::Event) -> Result<Effect, $module::Event> {
+                match event {
+                    $module::Event::Effect(effect) => Ok(effect),
+                    news => Err(news),
+                }
+            }
+        }
+    };
+}
+
+machine!(relay::Relay);

@@ -4,8 +4,10 @@
 //! and stops from any application, asynchronous or not.
 
 mod reactor;
+mod server;
 mod worker;
 
 pub use adit_driver::{Counters, Notice};
 pub use reactor::{MioReactor, MioSocket};
+pub use server::{RelayServer, StartError};
 pub use worker::Worker;

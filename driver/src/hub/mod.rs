@@ -127,6 +127,9 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
     /// Does what is to be done at `now`, within a budget: timers, what waits to be sent, what has arrived, and
     /// all that follows from it.
     pub fn turn(&mut self, now: Instant) -> Turn {
+        if self.closed {
+            return Turn { deadline: None, more: false };
+        }
         let mut budget = Budget { batches: TURN_BATCHES, events: TURN_EVENTS };
         if self.clock.is_due(now) {
             self.compare_clocks(now, crate::world::unix());
@@ -237,7 +240,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
         self.waiting.remove(&pipe);
     }
 
-    /// The end: every socket is closed, every wait ends, and no event follows.
+    /// The end: every socket is closed, every wait ends, and no event follows. Turns do nothing from now on.
     pub fn close(&mut self) {
         self.closed = true;
         for (id, entry) in self.sockets.take() {

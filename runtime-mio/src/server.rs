@@ -1,0 +1,106 @@
+//! A relay on its thread.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use adit_core::relay::{self, Config, Event, Relay};
+use adit_driver::{Counters, Notice};
+
+use crate::worker::{Prepared, Worker};
+
+/// A running relay. Dropping it stops it.
+pub struct RelayServer {
+    worker: Worker<Relay>,
+    addresses: Vec<SocketAddr>,
+}
+
+/// Why a relay does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listening address could not be bound.
+    #[error("can't listen on {addr}: {}", describe(*kind))]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// `AddrInUse`, `PermissionDenied`, `AddrNotAvailable`, …
+        kind: ErrorKind,
+    },
+    /// The system has no thread or no descriptor left.
+    #[error("the system can't run the relay: {0}")]
+    System(#[from] io::Error),
+}
+
+impl RelayServer {
+    /// Starts a relay. When this returns, it listens.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn spawn(config: Config) -> Result<Self, StartError> {
+        let (clock, now) = adit_driver::clock();
+        let machine = Relay::new(config, clock, now, adit_driver::random_seed());
+        let mut prepared = Prepared::new(machine, now)?;
+        let addresses = listening(|| prepared.hub.pop_event())?;
+        let worker = prepared.start("adit-relay")?;
+        Ok(Self { worker, addresses })
+    }
+
+    /// The addresses that it listens on, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Waits for the next event; `None` when `timeout` has passed or the relay has stopped.
+    pub fn wait_event(&self, timeout: Duration) -> Option<Notice<Event>> {
+        self.worker.wait_event(timeout)
+    }
+
+    /// What the relay has done so far.
+    pub fn counters(&self) -> relay::Counters {
+        self.worker.shared().with(|hub| *hub.machine().counters())
+    }
+
+    /// The number of allocations.
+    pub fn allocations(&self) -> usize {
+        self.worker.shared().with(|hub| hub.machine().allocations())
+    }
+
+    /// What was moved and what was dropped by the sockets.
+    pub fn socket_counters(&self) -> Counters {
+        self.worker.shared().counters()
+    }
+
+    /// Whether the thread has ended although nobody has stopped it.
+    pub fn has_failed(&self) -> bool {
+        self.worker.is_finished()
+    }
+
+    /// Stops the relay and waits for its end. Its allocations are gone.
+    pub fn stop(mut self) {
+        self.worker.stop();
+    }
+}
+
+/// The sockets are bound in the first turn, so that all answers are there.
+fn listening(mut next: impl FnMut() -> Option<Notice<Event>>) -> Result<Vec<SocketAddr>, StartError> {
+    let mut addresses = Vec::new();
+    while let Some(notice) = next() {
+        match notice {
+            Notice::Event(Event::Listening { local, .. }) => addresses.push(local),
+            Notice::Event(Event::ListenFailed { addr, kind }) => {
+                return Err(StartError::Listen { addr, kind });
+            }
+            Notice::Event(_) | Notice::Lost(_) => {}
+        }
+    }
+    Ok(addresses)
+}
+
+fn describe(kind: ErrorKind) -> String {
+    match kind {
+        ErrorKind::AddrInUse => "the port is taken".to_owned(),
+        ErrorKind::PermissionDenied => "ports below 1024 need a privilege".to_owned(),
+        ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        other => other.to_string(),
+    }
+}
