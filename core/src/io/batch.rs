@@ -85,6 +85,8 @@ pub enum Onward {
         socket: SocketId,
         /// The receiver.
         to: SocketAddr,
+        /// The local address to send from, where the socket is bound to all.
+        from: Option<IpAddr>,
     },
     /// To the owner of the machine: what a TURN client does with a peer's data. No driver sees this.
     Owner {
@@ -197,7 +199,11 @@ mod tests {
     #[test]
     fn equal_neighbours_become_one_run() {
         let run = |index: usize, len| Run {
-            onward: Onward::Send { socket: SocketId::new(1, 0), to: "127.0.0.1:2".parse().unwrap() },
+            onward: Onward::Send {
+                socket: SocketId::new(1, 0),
+                to: "127.0.0.1:2".parse().unwrap(),
+                from: None,
+            },
             ecn: None,
             strip: 4,
             len,

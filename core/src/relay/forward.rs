@@ -153,7 +153,7 @@ impl Relay {
         if peer.port() == 0 || self.reach.port(peer).is_err() {
             return Err(Drop::OwnPort);
         }
-        Ok(Onward::Send { socket: leg.socket, to: peer })
+        Ok(Onward::Send { socket: leg.socket, to: peer, from: None })
     }
 
     fn send_to_peer(
@@ -217,7 +217,7 @@ impl Relay {
         }
         self.counters.to_clients.add(len);
         let run = Run {
-            onward: Onward::Send { socket: path.socket, to: path.client },
+            onward: Onward::Send { socket: path.socket, to: path.client, from: path.local },
             ecn: batch.ecn,
             strip: 0,
             len,

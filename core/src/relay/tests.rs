@@ -155,14 +155,17 @@ impl Bench {
         let mut again = payload.to_vec();
         let ecn = Some(crate::io::Ecn::Ect0);
         let stride = stride.max(1);
-        let batch = Datagrams { socket, remote, local: None, ecn, stride, payload: &mut copy };
+        let local = Some(addr("192.0.2.99:0").ip());
+        let batch = Datagrams { socket, remote, local, ecn, stride, payload: &mut copy };
         let mut forwards = Forwards::default();
         self.relay.handle_datagrams(self.now, batch, &mut forwards);
-        let batch = Datagrams { socket, remote, local: None, ecn, stride, payload: &mut again };
+        let batch = Datagrams { socket, remote, local, ecn, stride, payload: &mut again };
         let mut sent = Vec::new();
         for run in forwards.runs() {
             assert_eq!(run.ecn, ecn, "ECN is copied (RFC 8656 §14)");
-            let Onward::Send { socket, to } = run.onward else { panic!("a relay owns nothing") };
+            let Onward::Send { socket, to, from } = run.onward else { panic!("a relay owns nothing") };
+            let client = run.prefix.is_some();
+            assert_eq!(from, local.filter(|_| client), "clients hear from the address that they talk to");
             for index in run.segments.clone() {
                 let mut bytes = run.prefix.map(Vec::from).unwrap_or_default();
                 bytes.extend_from_slice(run.body(&batch, index));

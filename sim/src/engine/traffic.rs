@@ -57,7 +57,7 @@ impl Engine {
     }
 
     fn forward(&mut self, host: HostIndex, run: &Run, batch: &Datagrams<'_>) {
-        let Onward::Send { socket, to } = run.onward else {
+        let Onward::Send { socket, to, .. } = run.onward else {
             panic!("{} left a run to its driver that is its owner's", self.hosts[host].name);
         };
         for index in run.segments.clone() {
