@@ -200,7 +200,7 @@ impl World {
         if let Some(&socket) = self.relay_sockets.get(&to) {
             self.relay.handle_datagrams(self.now, single(socket, from, &mut bytes), &mut forwards);
             for run in forwards.drain() {
-                let Onward::Send { socket: out, to } = run.onward else { panic!() };
+                let Onward::Send { socket: out, to, .. } = run.onward else { panic!() };
                 let mut sent = run.prefix.map_or(Vec::new(), |prefix| prefix.to_vec());
                 sent.extend_from_slice(run.body(&single(socket, from, &mut bytes), 0));
                 let from = self.relay_address(out);
