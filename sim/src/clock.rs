@@ -1,4 +1,4 @@
-//! Virtual time: it begins at a fixed unix time and moves only when the engine says so.
+//! Virtual time: it begins at a fixed unix time and moves only when the world says so.
 
 use std::time::{Duration, Instant};
 

@@ -5,10 +5,9 @@
 //! chances from one seed: the same seed gives the same run, packet by packet, and [`Trace::hash`] proves it.
 //!
 //! From the ground up: [`Link`] is what a packet suffers, [`Nat`] what its addresses suffer, [`Party`] is one end
-//! of a byte stream, and [`Engine`] moves time and packets between hosts.
+//! of a byte stream, and [`World`] moves time and packets between hosts.
 
 mod clock;
-mod engine;
 mod host;
 mod link;
 mod machine;
@@ -18,9 +17,9 @@ mod party;
 mod queue;
 mod target;
 mod trace;
+mod world;
 
 pub use clock::{UNIX_START, secs};
-pub use engine::{Engine, Handle};
 pub use link::{Link, Odds, Percent};
 pub use machine::Machine;
 pub use nat::{Dependence, Nat};
@@ -28,6 +27,7 @@ pub use network::{Drop, Packet};
 pub use party::{End, Party, Stream};
 pub use target::Target;
 pub use trace::Trace;
+pub use world::{Handle, World};
 
 /// 2¹⁰ bytes.
 pub const KIB: usize = 1 << 10;

@@ -1,4 +1,4 @@
-//! What the engine asks of a machine, and the box that it keeps one in.
+//! What the world asks of a machine, and the box that it keeps one in.
 
 use std::any::Any;
 use std::fmt::Debug;

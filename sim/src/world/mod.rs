@@ -50,7 +50,7 @@ impl<M> std::fmt::Debug for Handle<M> {
 }
 
 /// Hosts, the network between them and the present.
-pub struct Engine {
+pub struct World {
     present: Present,
     rng: Rng,
     queue: Queue<Happening>,
@@ -79,7 +79,7 @@ enum Happening {
     Wakes { host: HostIndex },
 }
 
-impl Engine {
+impl World {
     /// The time that the operating system takes to answer an effect.
     const SYSTEM_CALL: Duration = Duration::from_micros(50);
     /// The time that a name look-up takes.
@@ -178,7 +178,7 @@ impl Engine {
 }
 
 /// Time.
-impl Engine {
+impl World {
     /// The present.
     pub fn now(&self) -> Instant {
         self.present.now()

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use adit_core::io::PipeId;
 
-use super::{Engine, Handle, Happening};
+use super::{Handle, Happening, World};
 use crate::link::Link;
 use crate::network::{Drop, HostIndex, Packet};
 use crate::party::{Party, Stream};
 use crate::target::Target;
 use crate::trace::Trace;
 
-impl Engine {
+impl World {
     /// Sets the links between hosts that have none of their own.
     pub fn set_usual_link(&mut self, link: Link) {
         self.network.set_usual_link(link);

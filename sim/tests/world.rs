@@ -1,5 +1,7 @@
-//! The engine itself, with a small machine: `Tube` numbers what it sends, answers what it gets, and has one pipe
+//! The world itself, with a small machine: `Tube` numbers what it sends, answers what it gets, and has one pipe
 //! that leads to the target that it dialled.
+
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by failing")]
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +13,7 @@ use adit_core::io::{
     SocketKind, To, Transmit, Write,
 };
 use adit_core::time::{Deadline, UnixTime, Why};
-use adit_sim::{Drop, End, Engine, Handle, Link, Machine, Nat, Percent, Target, UNIX_START, secs};
+use adit_sim::{Drop, End, Handle, Link, Machine, Nat, Percent, Target, UNIX_START, World, secs};
 
 #[derive(Debug)]
 enum Event {
@@ -152,107 +154,107 @@ impl Machine for Tube {
     }
 }
 
-fn host(engine: &mut Engine, name: &str, addr: &str, nat: Option<(Nat, &[IpAddr])>) -> Handle<Tube> {
+fn host(world: &mut World, name: &str, addr: &str, nat: Option<(Nat, &[IpAddr])>) -> Handle<Tube> {
     let addr: SocketAddr = addr.parse().unwrap();
-    let handle = engine.host(name, &[addr.ip()], nat);
-    engine.start(handle, |_, _, _| Tube::new(addr));
+    let handle = world.host(name, &[addr.ip()], nat);
+    world.start(handle, |_, _, _| Tube::new(addr));
     handle
 }
 
-fn say(engine: &mut Engine, from: Handle<Tube>, to: &str, stride: usize, bytes: &[u8]) {
-    engine.call(from, |tube, _| tube.send(to.parse().unwrap(), stride, bytes));
+fn say(world: &mut World, from: Handle<Tube>, to: &str, stride: usize, bytes: &[u8]) {
+    world.call(from, |tube, _| tube.send(to.parse().unwrap(), stride, bytes));
 }
 
-fn got(engine: &Engine, at: Handle<Tube>) -> Vec<Vec<u8>> {
+fn got(world: &World, at: Handle<Tube>) -> Vec<Vec<u8>> {
     let bytes = |event: &Event| if let Event::Got(_, bytes) = event { Some(bytes.clone()) } else { None };
-    engine.news(at).iter().filter_map(bytes).collect()
+    world.news(at).iter().filter_map(bytes).collect()
 }
 
 #[test]
 fn packets_of_one_transmit_go_there_and_back() {
-    let mut engine = Engine::seeded(1);
-    let a = host(&mut engine, "a", "11.0.0.1:5", None);
-    host(&mut engine, "b", "11.0.0.2:5", None);
-    engine.run_for(secs(1));
-    say(&mut engine, a, "11.0.0.2:5", 2, b"!a!b!");
-    let start = engine.elapsed();
-    assert!(engine.run_until(secs(1), |engine| got(engine, a).len() == 3));
-    assert_eq!(got(&engine, a), [&b"?...a"[..], b"?...b", b"?..."]);
-    assert_eq!(engine.elapsed() - start, 2 * Link::default().latency);
-    assert!(!engine.step());
+    let mut world = World::seeded(1);
+    let a = host(&mut world, "a", "11.0.0.1:5", None);
+    host(&mut world, "b", "11.0.0.2:5", None);
+    world.run_for(secs(1));
+    say(&mut world, a, "11.0.0.2:5", 2, b"!a!b!");
+    let start = world.elapsed();
+    assert!(world.run_until(secs(1), |world| got(world, a).len() == 3));
+    assert_eq!(got(&world, a), [&b"?...a"[..], b"?...b", b"?..."]);
+    assert_eq!(world.elapsed() - start, 2 * Link::default().latency);
+    assert!(!world.step());
 }
 
 #[test]
 fn a_bind_says_why_it_failed() {
-    let mut engine = Engine::seeded(1);
-    let taken = engine.host("a", &["11.0.0.1".parse().unwrap()], None);
-    engine.take(taken, "11.0.0.1:5".parse().unwrap());
-    engine.start(taken, |_, _, _| Tube::new("11.0.0.1:5".parse().unwrap()));
-    let elsewhere = engine.host("b", &["11.0.0.2".parse().unwrap()], None);
-    engine.start(elsewhere, |_, _, _| Tube::new("11.0.0.3:5".parse().unwrap()));
-    engine.run_for(secs(1));
-    assert!(matches!(engine.news(taken), [Event::Bound(Err(std::io::ErrorKind::AddrInUse))]));
-    assert!(matches!(engine.news(elsewhere), [Event::Bound(Err(std::io::ErrorKind::AddrNotAvailable))]));
+    let mut world = World::seeded(1);
+    let taken = world.host("a", &["11.0.0.1".parse().unwrap()], None);
+    world.take(taken, "11.0.0.1:5".parse().unwrap());
+    world.start(taken, |_, _, _| Tube::new("11.0.0.1:5".parse().unwrap()));
+    let elsewhere = world.host("b", &["11.0.0.2".parse().unwrap()], None);
+    world.start(elsewhere, |_, _, _| Tube::new("11.0.0.3:5".parse().unwrap()));
+    world.run_for(secs(1));
+    assert!(matches!(world.news(taken), [Event::Bound(Err(std::io::ErrorKind::AddrInUse))]));
+    assert!(matches!(world.news(elsewhere), [Event::Bound(Err(std::io::ErrorKind::AddrNotAvailable))]));
 }
 
 #[test]
 fn a_nat_lets_in_only_what_was_asked_for() {
-    let mut engine = Engine::seeded(1);
+    let mut world = World::seeded(1);
     let public: [IpAddr; 1] = ["11.0.0.9".parse().unwrap()];
-    let inside = host(&mut engine, "inside", "10.0.0.2:5", Some((Nat::port_restricted_cone(), &public)));
-    let asked = host(&mut engine, "asked", "11.0.0.1:5", None);
-    let other = host(&mut engine, "other", "11.0.0.2:5", None);
-    say(&mut engine, inside, "11.0.0.1:5", 9, b"?hello");
-    engine.run_for(secs(1));
-    let seen = engine
+    let inside = host(&mut world, "inside", "10.0.0.2:5", Some((Nat::port_restricted_cone(), &public)));
+    let asked = host(&mut world, "asked", "11.0.0.1:5", None);
+    let other = host(&mut world, "other", "11.0.0.2:5", None);
+    say(&mut world, inside, "11.0.0.1:5", 9, b"?hello");
+    world.run_for(secs(1));
+    let seen = world
         .news(asked)
         .iter()
         .find_map(|event| if let Event::Got(from, _) = event { Some(*from) } else { None });
     let seen = seen.expect("it arrived").to_string();
     assert!(seen.starts_with("11.0.0.9:"), "{seen}");
-    say(&mut engine, other, &seen, 9, b"?stranger");
-    say(&mut engine, asked, &seen, 9, b"?friend");
-    engine.run_for(secs(1));
-    assert_eq!(got(&engine, inside), [b"?friend"]);
-    engine.rebind(inside);
-    say(&mut engine, asked, &seen, 9, b"?late");
-    engine.run_for(secs(1));
-    assert_eq!(got(&engine, inside).len(), 1);
-    assert_eq!(engine.dropped(Drop::Nat), 2);
+    say(&mut world, other, &seen, 9, b"?stranger");
+    say(&mut world, asked, &seen, 9, b"?friend");
+    world.run_for(secs(1));
+    assert_eq!(got(&world, inside), [b"?friend"]);
+    world.rebind(inside);
+    say(&mut world, asked, &seen, 9, b"?late");
+    world.run_for(secs(1));
+    assert_eq!(got(&world, inside).len(), 1);
+    assert_eq!(world.dropped(Drop::Nat), 2);
 }
 
 #[test]
 fn what_does_not_fit_or_is_cut_off_is_dropped_and_counted() {
-    let mut engine = Engine::seeded(1);
-    let a = host(&mut engine, "a", "11.0.0.1:5", None);
-    let b = host(&mut engine, "b", "11.0.0.2:5", None);
-    engine.run_for(secs(1));
-    say(&mut engine, a, "11.0.0.2:5", 2000, &[b'?'; 1473]);
-    say(&mut engine, a, "11.0.0.2:6", 2000, b"?");
-    say(&mut engine, a, "11.0.0.3:6", 2000, b"?");
-    engine.run_for(secs(1));
-    engine.set_cut(b, true);
-    say(&mut engine, a, "11.0.0.2:5", 2000, b"?");
-    engine.run_for(secs(1));
-    assert!(got(&engine, b).is_empty());
+    let mut world = World::seeded(1);
+    let a = host(&mut world, "a", "11.0.0.1:5", None);
+    let b = host(&mut world, "b", "11.0.0.2:5", None);
+    world.run_for(secs(1));
+    say(&mut world, a, "11.0.0.2:5", 2000, &[b'?'; 1473]);
+    say(&mut world, a, "11.0.0.2:6", 2000, b"?");
+    say(&mut world, a, "11.0.0.3:6", 2000, b"?");
+    world.run_for(secs(1));
+    world.set_cut(b, true);
+    say(&mut world, a, "11.0.0.2:5", 2000, b"?");
+    world.run_for(secs(1));
+    assert!(got(&world, b).is_empty());
     assert!(
-        [Drop::TooLarge, Drop::NoSocket, Drop::NoHost, Drop::Cut].iter().all(|&why| engine.dropped(why) == 1)
+        [Drop::TooLarge, Drop::NoSocket, Drop::NoHost, Drop::Cut].iter().all(|&why| world.dropped(why) == 1)
     );
 }
 
 fn trace_of(seed: u64) -> u64 {
-    let mut engine = Engine::seeded(seed);
+    let mut world = World::seeded(seed);
     let link = Link::default().losing(5.percent()).duplicating(5.percent()).reordering(5.percent());
-    engine.set_usual_link(link.jittering(Duration::from_millis(3)));
-    let a = host(&mut engine, "a", "11.0.0.1:5", None);
-    host(&mut engine, "b", "11.0.0.2:5", None);
-    engine.run_for(secs(1));
+    world.set_usual_link(link.jittering(Duration::from_millis(3)));
+    let a = host(&mut world, "a", "11.0.0.1:5", None);
+    host(&mut world, "b", "11.0.0.2:5", None);
+    world.run_for(secs(1));
     for _ in 0..1000 {
-        say(&mut engine, a, "11.0.0.2:5", 9, b"!x");
-        engine.run_for(Duration::from_micros(700));
+        say(&mut world, a, "11.0.0.2:5", 9, b"!x");
+        world.run_for(Duration::from_micros(700));
     }
-    engine.run_for(secs(1));
-    engine.trace().hash()
+    world.run_for(secs(1));
+    world.trace().hash()
 }
 
 #[test]
@@ -263,44 +265,44 @@ fn a_seed_decides_every_packet() {
 
 #[test]
 fn a_link_with_a_rate_queues_and_then_drops() {
-    let mut engine = Engine::seeded(1);
-    engine.set_usual_link(Link::default().at_rate(10_000));
-    let a = host(&mut engine, "a", "11.0.0.1:5", None);
-    let b = host(&mut engine, "b", "11.0.0.2:5", None);
-    engine.run_for(secs(1));
+    let mut world = World::seeded(1);
+    world.set_usual_link(Link::default().at_rate(10_000));
+    let a = host(&mut world, "a", "11.0.0.1:5", None);
+    let b = host(&mut world, "b", "11.0.0.2:5", None);
+    world.run_for(secs(1));
     for _ in 0..100 {
-        say(&mut engine, a, "11.0.0.2:5", 100, &[b'?'; 72]); // 100 bytes with its headers: 10 ms
+        say(&mut world, a, "11.0.0.2:5", 100, &[b'?'; 72]); // 100 bytes with its headers: 10 ms
     }
-    engine.run_for(secs(2));
-    assert_eq!(got(&engine, b).len(), 11);
-    assert_eq!(engine.dropped(Drop::Queue), 89);
+    world.run_for(secs(2));
+    assert_eq!(got(&world, b).len(), 11);
+    assert_eq!(world.dropped(Drop::Queue), 89);
 }
 
 #[test]
 fn bytes_move_between_a_pipe_and_an_echo() {
-    let mut engine = Engine::seeded(1);
-    engine.place("10.77.0.1:7".parse().unwrap(), Target::Echo);
-    let a = host(&mut engine, "a", "11.0.0.1:5", None);
+    let mut world = World::seeded(1);
+    world.place("10.77.0.1:7".parse().unwrap(), Target::Echo);
+    let a = host(&mut world, "a", "11.0.0.1:5", None);
     let words: Vec<u8> = (0u32..100_000).flat_map(u32::to_be_bytes).collect();
-    let pipe = engine.call(a, |tube, _| {
+    let pipe = world.call(a, |tube, _| {
         tube.pipe.to_target.extend(&words);
         tube.dial("10.77.0.1:7".parse().unwrap())
     });
-    engine.run_for(secs(1));
-    assert_eq!(engine.machine(a).pipe.from_target, words);
-    assert!(!engine.machine(a).pipe.closed);
-    engine.call(a, |tube, _| {
+    world.run_for(secs(1));
+    assert_eq!(world.machine(a).pipe.from_target, words);
+    assert!(!world.machine(a).pipe.closed);
+    world.call(a, |tube, _| {
         tube.pipe.finished = true;
         tube.wake(pipe);
     });
-    assert!(engine.machine(a).pipe.closed && engine.open_pipes(a) == 0);
-    let target = engine.connections(a).next().unwrap();
+    assert!(world.machine(a).pipe.closed && world.open_pipes(a) == 0);
+    let target = world.connections(a).next().unwrap();
     assert_eq!((target.heard_end(), target.said_end()), (Some(End::Finished), Some(End::Finished)));
 }
 
 #[test]
 fn a_dial_ends_as_its_target_wants() {
-    let mut engine = Engine::seeded(1);
+    let mut world = World::seeded(1);
     let ends = [
         ("10.77.0.1:1", Target::Refuses, Some(std::io::ErrorKind::ConnectionRefused)),
         ("10.77.0.2:1", Target::Silent, Some(std::io::ErrorKind::TimedOut)),
@@ -309,30 +311,30 @@ fn a_dial_ends_as_its_target_wants() {
     ];
     for (at, target, end) in ends {
         let at: SocketAddr = at.parse().unwrap();
-        engine.place(at, target);
+        world.place(at, target);
         let a =
-            host(&mut engine, "a", &format!("11.0.0.{}:5", at.ip().to_string().as_bytes()[8] - b'0'), None);
-        engine.call(a, |tube, _| tube.dial(at));
-        engine.run_for(secs(6));
-        let Some(Event::Dialled(result)) = engine.news(a).last() else { panic!("no answer") };
+            host(&mut world, "a", &format!("11.0.0.{}:5", at.ip().to_string().as_bytes()[8] - b'0'), None);
+        world.call(a, |tube, _| tube.dial(at));
+        world.run_for(secs(6));
+        let Some(Event::Dialled(result)) = world.news(a).last() else { panic!("no answer") };
         assert_eq!(result.err(), end);
     }
-    assert_eq!(engine.dialled().count(), 4);
+    assert_eq!(world.dialled().count(), 4);
 }
 
 #[test]
 fn names_are_resolved_after_a_while() {
-    let mut engine = Engine::seeded(1);
-    engine.name("echo", &["10.77.0.1".parse().unwrap()]);
-    let a = host(&mut engine, "a", "11.0.0.1:5", None);
+    let mut world = World::seeded(1);
+    world.name("echo", &["10.77.0.1".parse().unwrap()]);
+    let a = host(&mut world, "a", "11.0.0.1:5", None);
     for name in ["echo", "10.1.2.3", "nobody"] {
-        engine.call(a, |tube, _| {
+        world.call(a, |tube, _| {
             let query = Arena::<QueryId, ()>::default().insert(());
             tube.events.push_back(Event::Effect(Effect::Resolve { query, host: name.to_owned() }));
         });
     }
-    engine.run_for(secs(1));
-    let answers: Vec<_> = engine
+    world.run_for(secs(1));
+    let answers: Vec<_> = world
         .news(a)
         .iter()
         .filter_map(
@@ -345,33 +347,33 @@ fn names_are_resolved_after_a_while() {
 
 #[test]
 fn a_sleeper_rings_late_and_learns_the_time() {
-    let mut engine = Engine::seeded(1);
-    let a = host(&mut engine, "a", "11.0.0.1:5", None);
-    engine.call(a, |tube, now| tube.alarm = Some(now + secs(10)));
-    engine.run_for(secs(1));
-    engine.sleep(a, secs(99));
-    engine.run_for(secs(98));
-    assert_eq!(engine.news(a).len(), 1);
-    engine.run_for(secs(2));
-    let now = engine.now();
-    let [_, Event::Clock(unix), Event::Rang(at)] = engine.news(a) else { panic!("{:?}", engine.news(a)) };
+    let mut world = World::seeded(1);
+    let a = host(&mut world, "a", "11.0.0.1:5", None);
+    world.call(a, |tube, now| tube.alarm = Some(now + secs(10)));
+    world.run_for(secs(1));
+    world.sleep(a, secs(99));
+    world.run_for(secs(98));
+    assert_eq!(world.news(a).len(), 1);
+    world.run_for(secs(2));
+    let now = world.now();
+    let [_, Event::Clock(unix), Event::Rang(at)] = world.news(a) else { panic!("{:?}", world.news(a)) };
     assert_eq!((unix.0, *at), (UNIX_START.as_secs() + 100, now - secs(1)));
-    engine.jump(a, secs(1000));
-    let Some(Event::Clock(unix)) = engine.news(a).last() else { panic!("no clock") };
+    world.jump(a, secs(1000));
+    let Some(Event::Clock(unix)) = world.news(a).last() else { panic!("no clock") };
     assert_eq!(unix.0, UNIX_START.as_secs() + 1101);
 }
 
 #[test]
 fn the_dead_get_no_mail() {
-    let mut engine = Engine::seeded(1);
-    let a = host(&mut engine, "a", "11.0.0.1:5", None);
-    let b = host(&mut engine, "b", "11.0.0.2:5", None);
-    engine.run_for(secs(1));
-    say(&mut engine, a, "11.0.0.2:5", 9, b"?x");
-    engine.kill(b);
-    engine.run_for(secs(1));
-    assert_eq!(engine.dropped(Drop::NoSocket), 1);
-    engine.start(b, |_, _, _| Tube::new("11.0.0.2:5".parse().unwrap()));
-    engine.run_for(secs(1));
-    assert!(matches!(engine.news(b), [Event::Bound(Ok(_))]));
+    let mut world = World::seeded(1);
+    let a = host(&mut world, "a", "11.0.0.1:5", None);
+    let b = host(&mut world, "b", "11.0.0.2:5", None);
+    world.run_for(secs(1));
+    say(&mut world, a, "11.0.0.2:5", 9, b"?x");
+    world.kill(b);
+    world.run_for(secs(1));
+    assert_eq!(world.dropped(Drop::NoSocket), 1);
+    world.start(b, |_, _, _| Tube::new("11.0.0.2:5".parse().unwrap()));
+    world.run_for(secs(1));
+    assert!(matches!(world.news(b), [Event::Bound(Ok(_))]));
 }

@@ -2,13 +2,13 @@
 
 use adit_core::io::PipeId;
 
-use super::{Engine, Handle};
+use super::{Handle, World};
 use crate::host::Host;
 use crate::machine::Machine;
 use crate::network::HostIndex;
 use crate::party::{Party, Stream};
 
-impl Engine {
+impl World {
     /// Seats an application at `pipe` that says nothing yet.
     pub fn attend<M: Machine>(&mut self, on: Handle<M>, pipe: PipeId) -> Stream {
         let stream = self.seat(on.host, pipe, Party::talker(self.present.now()));

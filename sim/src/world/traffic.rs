@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use adit_core::io::{Datagrams, Ecn, Onward, Run, SocketId, To, Transmit};
 
-use super::{Engine, Happening};
+use super::{Happening, World};
 use crate::network::{Drop, HostIndex, Packet};
 
-impl Engine {
+impl World {
     pub(super) fn arrive(&mut self, host: HostIndex, packet: Packet) {
         let Some(inner) = self.network.receive(self.now(), host, &packet) else { return };
         let Some(socket) = self.hosts[host].sockets.at(inner) else {

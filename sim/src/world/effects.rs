@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use adit_core::io::{Completion, Effect, PipeId};
 
-use super::{Engine, Happening};
+use super::{Happening, World};
 use crate::machine::Driven;
 use crate::network::HostIndex;
 use crate::party::{Party, Stream};
 
-impl Engine {
+impl World {
     /// Carries out what the machine of `host` wants until it wants nothing more.
     pub(super) fn settle(&mut self, host: HostIndex) {
         let Some(mut machine) = self.hosts[host].machine.take() else { return };
