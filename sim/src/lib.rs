@@ -11,9 +11,11 @@ mod clock;
 mod host;
 mod link;
 mod machine;
+mod machines;
 mod nat;
 mod network;
 mod party;
+mod pki;
 mod queue;
 mod target;
 mod trace;
@@ -25,9 +27,10 @@ pub use machine::Machine;
 pub use nat::{Dependence, Nat};
 pub use network::{Drop, Packet};
 pub use party::{End, Party, Stream};
+pub use pki::Validity;
 pub use target::Target;
 pub use trace::Trace;
-pub use world::{Handle, World};
+pub use world::{ConnectorBuilder, GatewayBuilder, Handle, Point, Transfer, World};
 
 /// 2¹⁰ bytes.
 pub const KIB: usize = 1 << 10;

@@ -92,6 +92,11 @@ impl Party {
         if self.manners == Manners::Echoes { &self.heard } else { &self.script }
     }
 
+    /// How many bytes of it were taken by the pipe.
+    pub fn said(&self) -> usize {
+        self.said
+    }
+
     /// What it heard so far.
     pub fn received(&self) -> &[u8] {
         &self.heard

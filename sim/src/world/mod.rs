@@ -4,9 +4,14 @@
 //! its transmits are sent, its effects carried out and its woken pipes pumped until it has nothing more to say.
 
 mod around;
+mod connectors;
 mod effects;
+mod fleet;
+mod gateways;
+mod relays;
 mod streams;
 mod traffic;
+mod transfer;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -28,6 +33,11 @@ use crate::network::{HostIndex, Network, Packet};
 use crate::party::{Party, Stream};
 use crate::queue::Queue;
 use crate::target::Directory;
+pub use connectors::ConnectorBuilder;
+use fleet::Fleet;
+pub use gateways::GatewayBuilder;
+use transfer::Watch;
+pub use transfer::{Point, Transfer};
 
 /// A host whose machine is an `M`.
 pub struct Handle<M> {
@@ -60,6 +70,8 @@ pub struct World {
     parties: Vec<Party>,
     dials: Vec<(HostIndex, SocketAddr)>,
     connections: BTreeMap<(HostIndex, PipeId, u32), Stream>,
+    watches: Vec<Watch>,
+    fleet: Fleet,
     spin: Spin,
     scratch: Vec<u8>,
     forwards: Forwards,
@@ -105,6 +117,8 @@ impl World {
             parties: Vec::new(),
             dials: Vec::new(),
             connections: BTreeMap::new(),
+            watches: Vec::new(),
+            fleet: Fleet::default(),
             spin: Spin::default(),
             scratch: Vec::new(),
             forwards: Forwards::default(),
@@ -241,6 +255,7 @@ impl World {
             self.note_spin(deadline, host);
             self.input(host, Driven::handle_timeout);
         }
+        self.act_on_watches();
         true
     }
 

@@ -1,0 +1,152 @@
+//! What a world knows about the tunnels in it: addresses to give, certificates to issue, how to make a machine again.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::rc::Rc;
+
+use adit_core::client::Families;
+use adit_core::connector::GatewayKey;
+
+use crate::clock::UNIX_START;
+use crate::machine::Machine;
+use crate::nat::Nat;
+use crate::network::HostIndex;
+use crate::pki::Pki;
+use crate::target::Target;
+
+use super::connectors::Dialling;
+use super::{Handle, World};
+
+/// What makes the machine of a host, the first time and after each death.
+type Maker = Rc<dyn Fn(&mut World)>;
+
+pub(crate) struct Fleet {
+    pub(super) families: Families,
+    pub(super) pki: Pki,
+    pub(super) gateway_names: BTreeMap<HostIndex, String>,
+    pub(super) keys: BTreeMap<(HostIndex, u32, HostIndex), GatewayKey>,
+    pub(super) dialling: BTreeMap<HostIndex, Rc<Dialling>>,
+    makers: BTreeMap<HostIndex, Maker>,
+    counts: BTreeMap<Kind, u8>,
+}
+
+/// The neighbourhoods of the public network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Kind {
+    Relay = 1,
+    Gateway = 2,
+    Connector = 3,
+    Target = 77,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self {
+            families: Families::V4,
+            pki: Pki::default(),
+            gateway_names: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            dialling: BTreeMap::new(),
+            makers: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+}
+
+/// The secret that relays and gateways share for time-limited credentials.
+pub(super) const SECRET: &[u8] = b"only in simulated worlds";
+
+/// The organisation of everybody who is not said to be of another.
+pub(super) const ORGANISATION: &str = "acme";
+
+/// When credentials run out: in a month.
+pub(super) const CREDENTIALS_EXPIRE: u64 = UNIX_START.as_secs() + 30 * 86_400;
+
+/// The addresses of one host: public ones, and private ones where there is a NAT between.
+pub(super) struct Addresses {
+    pub(super) public: Vec<IpAddr>,
+    private: Vec<IpAddr>,
+}
+
+impl World {
+    /// Gives all hosts addresses of these families from now on; IPv4 alone is the default.
+    pub fn over(mut self, families: Families) -> Self {
+        self.fleet.families = families;
+        self
+    }
+
+    /// Starts the machine of a host anew, with another seed; kills it first if it still runs. What it had in memory
+    /// is lost.
+    pub fn restart<M: Machine>(&mut self, on: Handle<M>) {
+        self.kill(on);
+        let make = self.fleet.makers.get(&on.host).expect("a world made it").clone();
+        make(self);
+    }
+
+    /// Puts a target behind a name, which is made up of the next free addresses of the private network, and returns
+    /// the addresses.
+    pub fn target(&mut self, name: &str, port: u16, target: Target) -> Vec<IpAddr> {
+        let addresses = self.next_addresses(Kind::Target).private;
+        self.name(name, &addresses);
+        for &address in &addresses {
+            self.place((address, port).into(), target.clone());
+        }
+        addresses
+    }
+
+    /// The targets that every gateway allows.
+    pub(super) fn place_usual_targets(&mut self) {
+        if !self.fleet.counts.contains_key(&Kind::Target) {
+            self.target("echo", 7, Target::Echo);
+            self.target("sink", 9, Target::Sink);
+        }
+    }
+
+    pub(super) fn next_addresses(&mut self, kind: Kind) -> Addresses {
+        let count = self.fleet.counts.entry(kind).or_default();
+        *count += 1;
+        addresses(self.fleet.families, kind, *count)
+    }
+
+    pub(super) fn settle_down<M: Machine>(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        nat: Option<Nat>,
+    ) -> (Handle<M>, Addresses) {
+        let addresses = self.next_addresses(kind);
+        let handle = match nat {
+            Some(nat) => self.host(name, &addresses.private, Some((nat, &addresses.public))),
+            None => self.host(name, &addresses.public, None),
+        };
+        (handle, addresses)
+    }
+
+    /// Remembers how to make the machine of `on`, and makes it.
+    pub(super) fn make<M: Machine>(&mut self, on: Handle<M>, maker: impl Fn(&mut World) + 'static) {
+        let maker: Maker = Rc::new(maker);
+        self.fleet.makers.insert(on.host, maker.clone());
+        maker(self);
+    }
+}
+
+/// The public addresses that the first connectors of a world will have: gateways permit them.
+pub(super) fn first_connectors(families: Families) -> Vec<IpAddr> {
+    (1..=8).flat_map(|number| addresses(families, Kind::Connector, number).public).collect()
+}
+
+/// Public addresses are such as nobody's policy objects to.
+fn addresses(families: Families, kind: Kind, number: u8) -> Addresses {
+    let place = kind as u8;
+    let (hex, number16) = (u16::from(place), u16::from(number));
+    let v4 = |first: u8, last: [u8; 2]| IpAddr::V4(Ipv4Addr::new(first, place, last[0], last[1]));
+    let public6 = IpAddr::V6(Ipv6Addr::new(0x2a0a, 0xad17, hex, 0, 0, 0, 0, number16));
+    let private6 = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, hex, number16, 0, 0, 0, 2));
+    let pick = |v4: IpAddr, v6: IpAddr| match families {
+        Families::V4 => vec![v4],
+        Families::V6 => vec![v6],
+        Families::Both => vec![v4, v6],
+    };
+    Addresses { public: pick(v4(11, [0, number]), public6), private: pick(v4(10, [number, 2]), private6) }
+}
