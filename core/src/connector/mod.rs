@@ -253,7 +253,9 @@ impl Connector {
     /// none.
     pub fn connect(&mut self, now: Instant, gateway: GatewayKey) {
         let (ref mut step, gateways, pipes) = self.step(now);
-        if let Err(error) = gateways.connect(step, gateway) {
+        if let Some(conn) = gateways.current(gateway) {
+            pipes.start_waiting(step, gateway, conn);
+        } else if let Err(error) = gateways.connect(step, gateway) {
             pipes.fail_waiting(step, gateway, &error);
         }
         self.settle(now);
