@@ -100,6 +100,7 @@ fn allocations_permissions_and_channels_live_for_as_long_as_they_are_needed() {
         world.run_for(secs(1));
         assert_eq!(world.received(stream).len(), hour * 5);
     }
+    world.finish(stream);
     assert!(losses(&world, gateway).is_empty());
     assert_reachable(&mut world, gateway);
 }
