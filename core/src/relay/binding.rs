@@ -11,6 +11,9 @@ const LIMIT: (usize, usize) = (3, 2);
 
 impl Relay {
     pub(super) fn binding(&mut self, now: Instant, path: Path, message: &Message<'_>) {
+        if !self.may_answer(now, path) {
+            return;
+        }
         // Nothing in a Binding request needs to be understood; what a client signs is not looked at either.
         let unknown = message.unknown_required(&[attribute::USERNAME, attribute::REALM, attribute::NONCE]);
         let builder = if unknown.is_empty() {
@@ -18,6 +21,6 @@ impl Relay {
         } else {
             Builder::error(message, 420, "").unknown_attributes(&unknown)
         };
-        self.reply_to_stranger(now, path, message, LIMIT, builder.finish());
+        self.reply_to_stranger(path, message, LIMIT, builder.finish());
     }
 }

@@ -7,6 +7,9 @@ use std::ops::RangeInclusive;
 use super::config::Config;
 use crate::turn::address_policy::Policy;
 
+/// More addresses than a machine has; it may own a whole prefix of IPv6, though.
+const MOST_OWN: usize = 1024;
+
 /// A peer may not be reached; 403 on the wire (RFC 8656 §10.2, §12.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Forbidden;
@@ -46,6 +49,15 @@ impl Reach {
     pub(super) fn listens(&mut self, local: SocketAddr) {
         self.own.insert(local.ip());
         self.listening.insert(local.port());
+    }
+
+    /// Notes an address of this machine by which a user has reached it: where the relay listens on all addresses,
+    /// that is how it comes to know them.
+    pub(super) fn learn(&mut self, local: Option<IpAddr>) {
+        let known = |ip: &IpAddr| ip.is_loopback() || self.own.contains(ip);
+        if let Some(local) = local.filter(|ip| self.own.len() < MOST_OWN && !known(ip)) {
+            self.own.insert(local);
+        }
     }
 
     /// Whether a permission for `peer` may be installed.

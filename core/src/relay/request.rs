@@ -51,7 +51,10 @@ impl Relay {
     /// Handles a request of one of TURN's methods.
     pub(super) fn request(&mut self, now: Instant, path: Path, message: Message<'_>) {
         match self.authenticate(now, path, message) {
-            Ok(request) => self.carry_out(now, &request),
+            Ok(request) => {
+                self.reach.learn(path.local);
+                self.carry_out(now, &request);
+            }
             Err(challenge) => self.challenge(now, path, &message, challenge),
         }
     }
@@ -79,6 +82,9 @@ impl Relay {
     }
 
     fn challenge(&mut self, now: Instant, path: Path, message: &Message<'_>, challenge: Challenge) {
+        if !self.may_answer(now, path) {
+            return;
+        }
         let (code, reason) = match challenge {
             Challenge::BadRequest => (400, "Bad Request"),
             Challenge::Unauthenticated => (401, "Unauthorized"),
@@ -89,14 +95,22 @@ impl Relay {
             let nonce = self.nonces.issue(path.client, self.clock.unix(now));
             builder = builder.realm(self.config.authenticator.realm()).nonce(&nonce);
         }
-        self.reply_to_stranger(now, path, message, LIMIT, builder.finish());
+        self.reply_to_stranger(path, message, LIMIT, builder.finish());
     }
 
-    /// Sends a reply to somebody who may have forged their address: within the budget of that address, and never
-    /// `limit` (as a fraction) times larger than the request, IP and UDP headers included.
+    /// Whether the source of a request, who may not be who sent it, gets a reply. Asked before anything is computed.
+    pub(super) fn may_answer(&mut self, now: Instant, path: Path) -> bool {
+        let may = self.budget.spend(now, path.client.ip());
+        if !may {
+            self.counters.drop(Drop::OverBudget);
+        }
+        may
+    }
+
+    /// Sends a reply to somebody who may have forged their address: never `times / over` times larger than the
+    /// request, IP and UDP headers included.
     pub(super) fn reply_to_stranger(
         &mut self,
-        now: Instant,
         path: Path,
         request: &Message<'_>,
         (times, over): (usize, usize),
@@ -105,9 +119,6 @@ impl Relay {
         let headers = if path.client.is_ipv4() { 28 } else { 48 };
         if over * (reply.len() + headers) > times * (request.bytes().len() + headers) {
             return self.counters.drop(Drop::Amplifying);
-        }
-        if !self.budget.spend(now, path.client.ip()) {
-            return self.counters.drop(Drop::OverBudget);
         }
         self.reply(path, reply.into_boxed_slice());
     }

@@ -119,3 +119,22 @@ fn a_full_table_is_508() {
     bench.advance(301);
     assert_eq!(bench.permit(&client, "203.0.113.3:1").code(), 0, "what has run out makes room");
 }
+
+#[test]
+fn a_relay_that_listens_on_all_addresses_learns_which_are_its_own() {
+    let mut wide = config();
+    wide.listen = vec![addr("0.0.0.0:3478")];
+    wide.policy = wide.policy.clone().allow(ip("198.51.100.0")).allow(ip("198.51.100.200"));
+    let (mut bench, client) = allocated(wide);
+    let own = "198.51.100.200:3478";
+    assert_eq!(bench.bind_channel(&client, 0x4000, own).code(), 0, "nobody has told it yet");
+    let request = client.sign(bench.builder(Method::REFRESH));
+    let mut payload = request.clone();
+    let (socket, remote) = (bench.listening(client.address), client.address);
+    let local = Some(ip("198.51.100.200"));
+    let batch = Datagrams { socket, remote, local, ecn: None, stride: request.len(), payload: &mut payload };
+    bench.relay.handle_datagrams(bench.now, batch, &mut Forwards::default());
+    bench.settle();
+    assert_eq!(bench.bind_channel(&client, 0x4000, own).code(), 403);
+    assert!(bench.send(client.address, b"\x40\x00\x00\x01x").is_empty(), "not by the old channel either");
+}
