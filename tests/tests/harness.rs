@@ -26,17 +26,13 @@ fn postgresql_answers_on_both_loopback_addresses_to_a_user_without_power() {
 fn coturns_client_loses_nothing_on_coturns_server() {
     let ports = Ports::claim();
     let server = Coturn::start(&ports, "a-secret");
-    let exercise = Exercise {
-        relay: "127.0.0.1",
-        port: server.port(),
-        secret: "a-secret",
-        clients: 2,
-        messages: 20,
-        length: 200,
-        indications: false,
-    };
-    let said = exercise.run(&ports).success();
-    assert!(said.contains("Total lost packets 0 (0.000000%)"), "{said}");
+    for relay in ["127.0.0.1", "::1"] {
+        let (port, secret) = (server.port(), "a-secret");
+        let exercise =
+            Exercise { relay, port, secret, clients: 2, messages: 20, length: 200, indications: false };
+        let said = exercise.run(&ports).success();
+        assert!(said.contains("Total lost packets 0 (0.000000%)"), "{said}");
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn run_all(steps: &mut Steps, options: &Options) -> Result<()> {
         check(steps, options)?;
     }
     // The end-to-end tests start the binary; built first, none of them waits for the compiler.
-    steps.run("build of adit", cargo().args(["build", "--package", "adit"]))?;
+    steps.run("build of adit", cargo().args(["build", "--workspace", "--bins"]))?;
     test(steps, options)
 }
 
@@ -51,7 +51,7 @@ fn check(steps: &mut Steps, options: &Options) -> Result<()> {
 }
 
 fn deny(steps: &mut Steps, options: &Options) -> Result<()> {
-    let name = "licences, bans, advisories";
+    let name = "licences, bans, sources";
     if !has_subcommand("deny") {
         if !(options.deny || options.long) {
             steps.skip(name, "cargo-deny is not installed (--deny installs it)");
@@ -59,7 +59,14 @@ fn deny(steps: &mut Steps, options: &Options) -> Result<()> {
         }
         steps.run("install of cargo-deny", cargo().args(["install", "--locked", "cargo-deny"]))?;
     }
-    steps.run(name, cargo().args(["deny", "--all-features", "check"]))
+    steps.run(name, cargo().args(["deny", "--all-features", "check", "licenses", "bans", "sources"]))?;
+    match quietly(cargo().args(["deny", "fetch", "db"])) {
+        true => steps.run("advisories", cargo().args(["deny", "--all-features", "check", "advisories"])),
+        false => {
+            steps.skip("advisories", "their database cannot be fetched from here");
+            Ok(())
+        }
+    }
 }
 
 fn test(steps: &mut Steps, options: &Options) -> Result<()> {
@@ -83,7 +90,10 @@ fn test(steps: &mut Steps, options: &Options) -> Result<()> {
 }
 
 fn has_subcommand(name: &str) -> bool {
-    let mut probe = Command::new(format!("cargo-{name}"));
-    probe.args([name, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
-    probe.status().is_ok_and(|status| status.success())
+    quietly(Command::new(format!("cargo-{name}")).args([name, "--version"]))
+}
+
+/// Whether `command` succeeds; what it says is not shown.
+fn quietly(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
