@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::log::LogFormat;
-use crate::{ca, config, demo, exit};
+use crate::{ca, config, demo, exit, relay};
 
 /// Reach a private database or API without one inbound port.
 ///
@@ -30,6 +30,8 @@ pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ",
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(subcommand)]
+    Relay(relay::Relay),
     #[command(subcommand)]
     Ca(ca::Ca),
     #[command(subcommand)]

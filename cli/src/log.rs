@@ -1,5 +1,7 @@
 //! Log lines, and the last words of a command that failed. Both go to standard error.
 
+use std::io::IsTerminal as _;
+
 use clap::ValueEnum;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
@@ -21,7 +23,9 @@ pub(crate) fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Human => lines.with_target(false).compact().init(),
+        LogFormat::Human => {
+            lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).compact().init();
+        }
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
 }

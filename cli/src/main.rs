@@ -7,6 +7,8 @@ mod demo;
 mod exit;
 mod files;
 mod log;
+mod relay;
+mod service;
 mod when;
 
 use std::process::ExitCode;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Relay(relay) => relay::run(relay),
         Command::Ca(ca) => ca::run(ca),
         Command::Config(config) => config::run(config),
         Command::Demo(demo) => demo::run(&demo),

@@ -50,7 +50,7 @@ fn show_gateway(path: &Path, file: &GatewayFile) {
     };
     show("credentials", [credentials]);
     show("permits", file.permit.iter());
-    show("targets", file.targets.iter());
+    show("targets", file.rules.iter());
     if let Some(path) = &file.address_file {
         show("address file", [path.display()]);
     }
@@ -58,7 +58,7 @@ fn show_gateway(path: &Path, file: &GatewayFile) {
     if file.permit.is_empty() {
         warn(&["[peers] permit is empty: the relay will let no connector through".into()]);
     }
-    if file.targets.is_empty() {
+    if file.rules.is_empty() {
         warn(&["[targets] allow is empty: every target will be denied".into()]);
     }
 }

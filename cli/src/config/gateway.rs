@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use adit_core::gateway::{TargetPolicy, TargetRule};
 use adit_core::pki::{Name, Office, TrustDomain};
-use adit_core::tunnel::Target;
 use adit_core::turn::uri::RelayUri;
 use serde::Deserialize;
 
@@ -49,7 +49,7 @@ struct PeersToml {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct TargetsToml {
     #[serde(default)]
-    allow: Vec<Text<Target>>,
+    allow: Vec<Text<TargetRule>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,7 +67,9 @@ pub(crate) struct GatewayFile {
     /// The connectors' addresses that the relay is to let through.
     pub(crate) permit: Vec<IpAddr>,
     /// The only targets that connectors may open.
-    pub(crate) targets: Vec<Target>,
+    pub(crate) targets: TargetPolicy,
+    /// The same as texts.
+    pub(super) rules: Vec<String>,
     pub(crate) address_file: Option<PathBuf>,
 }
 
@@ -95,6 +97,11 @@ impl GatewayFile {
         Self::parse(path, &toml_file::read(path)?)
     }
 
+    /// The gateway's name, as its certificate has it.
+    pub(crate) fn name(&self) -> &Name {
+        self.identity.own.identity().role.name()
+    }
+
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
         let file: GatewayToml = toml_file::parse(path, text)?;
         let base = path.parent().unwrap_or(Path::new(""));
@@ -104,7 +111,8 @@ impl GatewayFile {
             credentials: file.credentials.load(base)?,
             identity: file.identity.load(base, names, Office::Gateway)?,
             permit: file.peers.permit.into_iter().map(|Text(ip)| ip).collect(),
-            targets: file.targets.allow.into_iter().map(|Text(rule)| rule).collect(),
+            rules: file.targets.allow.iter().map(|Text(rule)| rule.to_string()).collect(),
+            targets: TargetPolicy::new(file.targets.allow.into_iter().map(|Text(rule)| rule).collect()),
             address_file: file.status.address_file.map(|name| base.join(name)),
         })
     }

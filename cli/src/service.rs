@@ -1,0 +1,61 @@
+//! What a long-running part tells those who started it: a line on standard output, and systemd; and how it is
+//! told to end.
+
+use std::fmt;
+use std::future::Future;
+use std::io::Write as _;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::exit::{Exit, Failure};
+
+/// Runs `part` on a runtime of this thread.
+pub(crate) fn block_on(part: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Other, format!("the runtime can't be started: {error}")))?;
+    runtime.block_on(part)
+}
+
+/// Ctrl-C and SIGTERM, from the moment that this is made.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let catch = |kind| {
+            signal(kind)
+                .map_err(|error| Failure::new(Exit::Other, format!("signals can't be handled: {error}")))
+        };
+        Ok(Self { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
+    }
+
+    /// Waits for one of them.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Writes a line to standard output at once, also into a pipe.
+pub(crate) fn say(line: fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    // Who has closed our output does not want to read it.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Tells systemd that the part serves; nothing happens under anything else.
+pub(crate) fn ready() {
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+}
+
+/// Tells systemd that the part ends.
+pub(crate) fn stopping() {
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+}

@@ -1,0 +1,60 @@
+//! `adit relay start` as a process.
+
+#![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::UdpSocket;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+fn relay(listen: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
+    command.args(["relay", "start", "--listen", listen, "--user", "ada:secret"]).env_remove("RUST_LOG");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// The first line of the relay's output, which tells its address.
+fn address(relay: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(relay.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    line.trim().strip_prefix("listening on ").unwrap().to_owned()
+}
+
+fn errors(relay: &mut Child) -> String {
+    let mut text = String::new();
+    relay.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_relay_answers_and_ends_cleanly_when_it_is_told_to() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut relay = relay("127.0.0.1:0");
+        let address = address(&mut relay);
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        // A Binding request without attributes (RFC 8489 §5).
+        let request = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+        client.send_to(&request, &address).unwrap();
+        let mut answer = [0; 100];
+        client.recv_from(&mut answer).unwrap();
+        assert_eq!((&answer[..2], &answer[4..20]), (&[1, 1][..], &request[4..]));
+
+        kill_process(Pid::from_child(&relay), signal).unwrap();
+        assert_eq!(relay.wait().unwrap().code(), Some(0));
+        assert!(errors(&mut relay).contains("the relay stops"));
+    }
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let _owner = UdpSocket::bind(taken).unwrap();
+    let mut relay = relay(&taken.to_string());
+    assert_eq!(relay.wait().unwrap().code(), Some(7));
+    let errors = errors(&mut relay);
+    assert!(errors.contains(&format!("can't listen on {taken}: the port is taken")), "{errors}");
+    assert!(errors.contains("next: "), "{errors}");
+}
