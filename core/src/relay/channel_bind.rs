@@ -19,7 +19,8 @@ impl Relay {
         }
         same_family(allocation, peer)?;
         self.reach.address(peer.ip()).map_err(|_| Refusal::Forbidden)?;
-        self.reach.port(peer).map_err(|_| Refusal::Forbidden)?;
+        let relayed = |version, port| self.table.is_relayed(version, port);
+        self.reach.port(peer, relayed).map_err(|_| Refusal::Forbidden)?;
         self.table.bind_channel(now, id, number, peer).map_err(|refusal| match refusal {
             channel::Refusal::Conflict => Refusal::BadRequest,
             channel::Refusal::Full => Refusal::InsufficientCapacity,

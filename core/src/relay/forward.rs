@@ -150,7 +150,9 @@ impl Relay {
     fn onward(&self, allocation: &Allocation, peer: SocketAddr) -> Result<Onward, Drop> {
         let leg = allocation.leg(IpVersion::of(peer.ip())).ok_or(Drop::NoFamily)?;
         // Nothing can be sent to port 0.
-        if peer.port() == 0 || self.reach.port(peer).is_err() {
+        if peer.port() == 0
+            || self.reach.port(peer, |version, port| self.table.is_relayed(version, port)).is_err()
+        {
             return Err(Drop::OwnPort);
         }
         Ok(Onward::Send { socket: leg.socket, to: peer, from: None })

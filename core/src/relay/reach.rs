@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
 
-use super::config::Config;
+use super::config::{Config, IpVersion};
 use crate::turn::address_policy::Policy;
 
 /// More addresses than a machine has; it may own a whole prefix of IPv6, though.
@@ -22,7 +21,6 @@ pub(super) struct Reach {
     own: BTreeSet<IpAddr>,
     relay: BTreeSet<IpAddr>,
     listening: BTreeSet<u16>,
-    relayed: RangeInclusive<u16>,
     allow_relayed: bool,
 }
 
@@ -40,7 +38,6 @@ impl Reach {
             own,
             relay,
             listening: config.listen.iter().map(SocketAddr::port).collect(),
-            relayed: config.ports.clone(),
             allow_relayed: config.allow_relayed_peers,
         }
     }
@@ -66,12 +63,18 @@ impl Reach {
     }
 
     /// Whether data may go to `peer`, whose address has a permission: never to a listening port of the relay, not
-    /// even where its address is named in the policy, and to relayed ports only where that is configured. On the
-    /// data path: allocates nothing.
-    pub(super) fn port(&self, peer: SocketAddr) -> Result<(), Forbidden> {
+    /// even where its address is named in the policy, and to relayed ports only where that is configured. `relayed`
+    /// says which ports those are at present: other sockets of this machine may have ports of the same range. On
+    /// the data path: allocates nothing.
+    pub(super) fn port(
+        &self,
+        peer: SocketAddr,
+        relayed: impl FnOnce(IpVersion, u16) -> bool,
+    ) -> Result<(), Forbidden> {
         let address = peer.ip().to_canonical();
         let listening = self.listening.contains(&peer.port()) && self.is_own(address);
-        let relayed = !self.allow_relayed && self.relayed.contains(&peer.port()) && self.is_relay(address);
+        let relayed =
+            !self.allow_relayed && self.is_relay(address) && relayed(IpVersion::of(address), peer.port());
         if listening || relayed { Err(Forbidden) } else { Ok(()) }
     }
 

@@ -256,6 +256,14 @@ impl Table {
         self.ports(leg.version).give_back(leg.port);
     }
 
+    /// Whether a relayed address of that version has the port.
+    pub(super) fn is_relayed(&self, version: IpVersion, port: u16) -> bool {
+        match version {
+            IpVersion::V4 => self.ports_v4.is_taken(port),
+            IpVersion::V6 => self.ports_v6.is_taken(port),
+        }
+    }
+
     fn ports(&mut self, version: IpVersion) -> &mut Ports {
         match version {
             IpVersion::V4 => &mut self.ports_v4,

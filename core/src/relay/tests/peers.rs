@@ -78,6 +78,15 @@ fn relayed_addresses_are_peers_only_where_that_is_allowed() {
 }
 
 #[test]
+fn other_sockets_of_the_relays_machine_may_have_ports_of_the_relayed_range() {
+    let (mut bench, client) = allocated(config());
+    let second = bench.client("198.51.100.1:4001");
+    let own: SocketAddr = bench.allocate(&second).to_string().parse().unwrap();
+    let beside = SocketAddr::new(own.ip(), if own.port() % 2 == 0 { own.port() + 1 } else { own.port() - 1 });
+    assert_eq!(bench.bind_channel(&client, 0x4000, &beside.to_string()).code(), 0);
+}
+
+#[test]
 fn numbers_and_peers_are_bound_one_to_one() {
     let (mut bench, client) = allocated(config());
     let mut code = |number, peer| bench.bind_channel(&client, number, peer).code();
