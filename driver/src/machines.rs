@@ -4,11 +4,11 @@
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use adit_core::io::{Completion, Datagrams, Effect, Forwards, LinkId, Transmit};
-use adit_core::relay;
+use adit_core::io::{Completion, Datagrams, Effect, Forwards, LinkId, PipeId, Read, Transmit, Write};
 use adit_core::time::{Deadline, UnixTime};
+use adit_core::{connector, gateway, relay};
 
-use crate::machine::Machine;
+use crate::machine::{Machine, Pipes};
 
 macro_rules! machine {
     ($module:ident::$machine:ident) => {
@@ -54,4 +54,28 @@ macro_rules! machine {
     };
 }
 
+macro_rules! pipes {
+    ($module:ident::$machine:ident) => {
+        impl Pipes for $module::$machine {
+            fn pipe_read(&mut self, now: Instant, pipe: PipeId, buffer: &mut [u8]) -> Read {
+                self.pipe_read(now, pipe, buffer)
+            }
+            fn pipe_write(&mut self, now: Instant, pipe: PipeId, bytes: &[u8]) -> Write {
+                self.pipe_write(now, pipe, bytes)
+            }
+            fn pipe_finish(&mut self, now: Instant, pipe: PipeId) {
+                self.pipe_finish(now, pipe);
+            }
+            fn pipe_close(&mut self, now: Instant, pipe: PipeId) {
+                self.pipe_close(now, pipe);
+            }
+        }
+    };
+}
+
+machine!(connector::Connector);
+pipes!(connector::Connector);
+
+machine!(gateway::Gateway);
+pipes!(gateway::Gateway);
 machine!(relay::Relay);

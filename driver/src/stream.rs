@@ -30,6 +30,10 @@ impl<M: Pipes, R: Reactor> Stream<M, R> {
         Self { shared, pipe }
     }
 
+    pub(crate) fn shared(&self) -> &Shared<M, R> {
+        &self.shared
+    }
+
     /// The pipe.
     pub fn pipe(&self) -> PipeId {
         self.pipe

@@ -1,0 +1,177 @@
+//! A connector whose answers to `open` wait for whoever asked.
+//!
+//! All other events go through a queue that may lose the oldest; a lost answer would leave somebody waiting.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use adit_core::connector::{self, Connector, Event, Failure, GatewayKey};
+use adit_core::io::{
+    Completion, Datagrams, Direction, Effect, Forwards, LinkId, PipeId, Read, Transmit, Write,
+};
+use adit_core::time::{Deadline, UnixTime};
+use adit_core::tunnel::Target;
+
+use crate::machine::{Machine, Pipes};
+use crate::reactor::Reactor;
+use crate::shared::Shared;
+use crate::stream::Stream;
+
+/// A connector, with the answers that were not fetched yet.
+#[derive(Debug)]
+pub struct Opener {
+    connector: Connector,
+    /// One entry for each pipe that was asked for, until its answer is fetched or its stream dropped.
+    answers: HashMap<PipeId, Option<Result<SocketAddr, Failure>>>,
+}
+
+/// Why there is no stream to a target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// It was not even tried.
+    #[error(transparent)]
+    Untried(#[from] connector::OpenError),
+    /// It was tried in vain.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// The connector was shut down.
+    #[error("the connector was shut down")]
+    ShutDown,
+}
+
+impl Opener {
+    /// Takes `connector` over.
+    pub fn new(connector: Connector) -> Self {
+        Self { connector, answers: HashMap::new() }
+    }
+
+    /// The connector, for all but opening pipes.
+    pub fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// The connector, for all but opening pipes.
+    pub fn connector_mut(&mut self) -> &mut Connector {
+        &mut self.connector
+    }
+
+    fn open(
+        &mut self,
+        now: Instant,
+        gateway: GatewayKey,
+        target: &Target,
+    ) -> Result<PipeId, connector::OpenError> {
+        let pipe = self.connector.open(now, gateway, target)?;
+        self.answers.insert(pipe, None);
+        Ok(pipe)
+    }
+
+    fn take_answer(&mut self, pipe: PipeId) -> Option<Result<SocketAddr, Failure>> {
+        let answer = self.answers.get_mut(&pipe)?.take()?;
+        self.answers.remove(&pipe);
+        Some(answer)
+    }
+
+    /// Keeps the answer, and wakes whoever waits for it.
+    fn keep(&mut self, pipe: PipeId, answer: Result<SocketAddr, Failure>) -> Event {
+        if let Some(slot) = self.answers.get_mut(&pipe) {
+            *slot = Some(answer);
+        }
+        Event::Effect(Effect::Wake { pipe, direction: Direction::Read })
+    }
+}
+
+impl<R: Reactor> Stream<Opener, R> {
+    /// Asks for a stream to `target` through `gateway`. It may be used after [`poll_opened`](Self::poll_opened);
+    /// dropping it before takes the wish back.
+    ///
+    /// # Errors
+    /// [`OpenError::Untried`] and [`OpenError::ShutDown`].
+    pub fn open(
+        shared: &Arc<Shared<Opener, R>>,
+        gateway: GatewayKey,
+        target: &Target,
+    ) -> Result<Self, OpenError> {
+        let pipe = shared.call(|hub, now| {
+            if hub.is_closed() {
+                return Err(OpenError::ShutDown);
+            }
+            Ok(hub.machine_mut().open(now, gateway, target)?)
+        })?;
+        Ok(Self::new(Arc::clone(shared), pipe))
+    }
+
+    /// Waits for the gateway's answer: the address that it dialled. Ready once.
+    ///
+    /// # Errors
+    /// [`OpenError::Failed`] and [`OpenError::ShutDown`].
+    pub fn poll_opened(&self, cx: &Context<'_>) -> Poll<Result<SocketAddr, OpenError>> {
+        let pipe = self.pipe();
+        self.shared().with(|hub| {
+            if hub.is_closed() {
+                return Poll::Ready(Err(OpenError::ShutDown));
+            }
+            if let Some(answer) = hub.machine_mut().take_answer(pipe) {
+                return Poll::Ready(answer.map_err(OpenError::Failed));
+            }
+            hub.wait_for(pipe, Direction::Read, cx.waker());
+            Poll::Pending
+        })
+    }
+}
+
+impl Machine for Opener {
+    type Event = Event;
+
+    fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards) {
+        self.connector.handle_datagrams(now, batch, out);
+    }
+    fn handle_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]) {
+        self.connector.handle_bytes(now, link, bytes);
+    }
+    fn handle_completion(&mut self, now: Instant, done: Completion) {
+        self.connector.handle_completion(now, done);
+    }
+    fn handle_clock(&mut self, now: Instant, unix: UnixTime) {
+        self.connector.handle_clock(now, unix);
+    }
+    fn handle_timeout(&mut self, now: Instant) {
+        self.connector.handle_timeout(now);
+    }
+    fn poll_transmit(&mut self, now: Instant, max: NonZeroUsize, out: &mut Vec<u8>) -> Option<Transmit> {
+        self.connector.poll_transmit(now, max, out)
+    }
+    fn poll_event(&mut self) -> Option<Event> {
+        Some(match self.connector.poll_event()? {
+            Event::Opened { pipe, address } => self.keep(pipe, Ok(address)),
+            Event::Failed { pipe, failure } => self.keep(pipe, Err(failure)),
+            other => other,
+        })
+    }
+    fn poll_timeout(&self) -> Option<Deadline> {
+        self.connector.poll_timeout()
+    }
+    fn effect(event: Event) -> Result<Effect, Event> {
+        Connector::effect(event)
+    }
+}
+
+impl Pipes for Opener {
+    fn pipe_read(&mut self, now: Instant, pipe: PipeId, buffer: &mut [u8]) -> Read {
+        self.connector.pipe_read(now, pipe, buffer)
+    }
+    fn pipe_write(&mut self, now: Instant, pipe: PipeId, bytes: &[u8]) -> Write {
+        self.connector.pipe_write(now, pipe, bytes)
+    }
+    fn pipe_finish(&mut self, now: Instant, pipe: PipeId) {
+        self.connector.pipe_finish(now, pipe);
+    }
+    fn pipe_close(&mut self, now: Instant, pipe: PipeId) {
+        self.answers.remove(&pipe);
+        self.connector.pipe_close(now, pipe);
+    }
+}
