@@ -1,0 +1,100 @@
+//! Local TCP connections, each forwarded to a target behind a gateway.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_core::connector::GatewayKey;
+use adit_core::tunnel::Target;
+use adit_driver::OpenError;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::connector::Connector;
+use crate::join::{Moved, join};
+
+/// How long no connection is accepted after that has failed, which is for want of descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What became of a local connection, or of the wish to accept one.
+#[derive(Debug)]
+pub enum Forwarded {
+    /// The target is open.
+    Opened {
+        /// The local client.
+        client: SocketAddr,
+        /// The address that the gateway dialled.
+        address: SocketAddr,
+    },
+    /// The target was not opened; the client sees a reset.
+    Refused {
+        /// The local client.
+        client: SocketAddr,
+        /// Why.
+        error: OpenError,
+    },
+    /// Both ends have finished.
+    Ended {
+        /// The local client.
+        client: SocketAddr,
+        /// How many bytes went each way.
+        moved: Moved,
+    },
+    /// One end was reset, or lost.
+    Broken {
+        /// The local client.
+        client: SocketAddr,
+        /// How.
+        error: io::Error,
+    },
+    /// No connection could be accepted for the moment.
+    NotAccepted(io::Error),
+}
+
+/// Accepts connections for ever and forwards each to `target`. `report` is told what becomes of them.
+pub async fn forward(
+    listener: TcpListener,
+    connector: Connector,
+    gateway: GatewayKey,
+    target: Target,
+    report: impl Fn(Forwarded) + Send + Sync + 'static,
+) {
+    let (target, report) = (Arc::new(target), Arc::new(report));
+    loop {
+        match listener.accept().await {
+            Ok((tcp, client)) => {
+                let (connector, target, report) =
+                    (connector.clone(), Arc::clone(&target), Arc::clone(&report));
+                tokio::spawn(async move {
+                    report(forward_one(tcp, client, &connector, gateway, &target, &*report).await);
+                });
+            }
+            Err(error) => {
+                report(Forwarded::NotAccepted(error));
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn forward_one(
+    tcp: TcpStream,
+    client: SocketAddr,
+    connector: &Connector,
+    gateway: GatewayKey,
+    target: &Target,
+    report: &impl Fn(Forwarded),
+) -> Forwarded {
+    let stream = match connector.open(gateway, target).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            let _ = tcp.set_zero_linger();
+            return Forwarded::Refused { client, error };
+        }
+    };
+    report(Forwarded::Opened { client, address: stream.address() });
+    match join(tcp, stream.inner).await {
+        Ok(moved) => Forwarded::Ended { client, moved },
+        Err(error) => Forwarded::Broken { client, error },
+    }
+}
