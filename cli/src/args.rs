@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::log::LogFormat;
-use crate::{ca, config, demo, exit, relay};
+use crate::{ca, config, demo, exit, forward, gateway, relay};
 
 /// Reach a private database or API without one inbound port.
 ///
@@ -32,6 +32,9 @@ pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ",
 pub(crate) enum Command {
     #[command(subcommand)]
     Relay(relay::Relay),
+    #[command(subcommand)]
+    Gateway(gateway::Gateway),
+    Forward(forward::Forward),
     #[command(subcommand)]
     Ca(ca::Ca),
     #[command(subcommand)]

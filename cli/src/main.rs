@@ -1,11 +1,14 @@
 //! The one binary of Adit: it reads flags, environment and files, starts a part, and says what went wrong.
 
+mod addresses;
 mod args;
 mod ca;
 mod config;
 mod demo;
 mod exit;
 mod files;
+mod forward;
+mod gateway;
 mod log;
 mod relay;
 mod service;
@@ -33,6 +36,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Relay(relay) => relay::run(relay),
+        Command::Gateway(gateway) => gateway::run(gateway),
+        Command::Forward(forward) => forward::run(forward),
         Command::Ca(ca) => ca::run(ca),
         Command::Config(config) => config::run(config),
         Command::Demo(demo) => demo::run(&demo),

@@ -35,8 +35,11 @@ pub(crate) struct Identity {
     /// What was noticed that is no mistake yet.
     pub(super) warnings: Vec<String>,
     /// The authorities that we trust, with the files that they came from.
-    pub(super) trusted: Vec<(PathBuf, Option<AuthorityInfo>)>,
+    pub(super) trusted: Vec<Trusted>,
 }
+
+/// A file and what the authority in it says, unless it is of unknown make.
+pub(super) type Trusted = (PathBuf, Option<AuthorityInfo>);
 
 impl IdentityToml {
     /// Reads the files, whose paths are relative to `base`, for a machine whose certificate an authority of
@@ -66,7 +69,7 @@ impl IdentityToml {
         })
     }
 
-    fn trusted(&self, base: &Path) -> Result<(Anchors, Vec<(PathBuf, Option<AuthorityInfo>)>), Failure> {
+    fn trusted(&self, base: &Path) -> Result<(Anchors, Vec<Trusted>), Failure> {
         if self.trust_anchor.is_empty() {
             return Err(Failure::config("trust-anchor is empty, so nobody would be believed")
                 .next("a gateway names connector-ca.pem there, a connector gateway-ca.pem"));
@@ -143,7 +146,7 @@ fn check_dates(own: &Certified, now: UnixTime, warnings: &mut Vec<String>) -> Re
 
 /// At least one anchor must be able to vouch for the other side.
 fn check_trusted(
-    trusted: &[(PathBuf, Option<AuthorityInfo>)],
+    trusted: &[Trusted],
     own: Office,
     expected: &Expected,
     now: UnixTime,

@@ -17,6 +17,9 @@ use clap::Subcommand;
 
 use crate::exit::Failure;
 
+pub(crate) use connector::{Addresses, ConnectorFile};
+pub(crate) use gateway::{GatewayFile, RelayCredentials};
+
 /// Look at configuration files.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {

@@ -25,7 +25,7 @@ use crate::files;
   adit relay start --listen 192.0.2.1:3478 --listen '[2001:db8::1]:3478' --static-auth-secret-file secret
 
 Open UDP for the listening port and for --min-port to --max-port. Nothing needs to be opened at gateways.")]
-pub(super) struct Start {
+pub(crate) struct Start {
     /// Where clients are served. Repeat it for more addresses; port 0 takes any free one.
     #[arg(
         long,
@@ -244,7 +244,7 @@ mod tests {
         start: Start,
     }
 
-    fn config(arguments: &[&str]) -> Config {
+    fn relay(arguments: &[&str]) -> Config {
         let line = ["relay", "--user", "u:p"].iter().chain(arguments);
         Line::try_parse_from(line).unwrap().start.config().unwrap()
     }
@@ -255,18 +255,18 @@ mod tests {
 
     #[test]
     fn each_family_relays_on_the_address_that_it_listens_on() {
-        let config = config(&["--listen", "127.0.0.1:0", "--listen", "[::1]:0"]);
+        let config = relay(&["--listen", "127.0.0.1:0", "--listen", "[::1]:0"]);
         assert_eq!(config.ipv4, Some(RelayAddress::direct(ip("127.0.0.1"))));
         assert_eq!(config.ipv6, Some(RelayAddress::direct(ip("::1"))));
-        assert_eq!(super::tests::config(&["--listen", "127.0.0.1:0"]).ipv6, None);
+        assert_eq!(relay(&["--listen", "127.0.0.1:0"]).ipv6, None);
     }
 
     #[test]
     fn an_external_address_is_what_clients_are_told() {
-        let config = config(&["--listen", "10.0.0.1:3478", "--external-ip", "203.0.113.7"]);
+        let config = relay(&["--listen", "10.0.0.1:3478", "--external-ip", "203.0.113.7"]);
         let expected = RelayAddress { bind: ip("10.0.0.1"), advertised: ip("203.0.113.7") };
         assert_eq!(config.ipv4, Some(expected));
-        let config = super::tests::config(&["--external-ip", "203.0.113.7/10.0.0.2"]);
+        let config = relay(&["--external-ip", "203.0.113.7/10.0.0.2"]);
         assert_eq!(config.ipv4.unwrap().bind, ip("10.0.0.2"));
     }
 
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn peers_are_named_by_networks() {
-        let policy = config(&["--allowed-peer-ip", "127.0.0.1", "--denied-peer-ip", "8.8.0.0/16"]).policy;
+        let policy = relay(&["--allowed-peer-ip", "127.0.0.1", "--denied-peer-ip", "8.8.0.0/16"]).policy;
         assert!(policy.judge(ip("127.0.0.1")).is_ok());
         assert!(policy.judge(ip("8.8.8.8")).is_err());
         assert!(policy.judge(ip("10.0.0.1")).is_err());

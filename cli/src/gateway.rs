@@ -1,0 +1,272 @@
+//! `adit gateway`: the agent inside the private network.
+//!
+//! 1. It reads its file and empties the address file.
+//! 2. It asks every relay for an allocation. If none gives one, it says why and ends.
+//! 3. From then on it writes each change of its addresses down, logs, and tries again by itself whatever fails.
+//! 4. On Ctrl-C or SIGTERM it gives its allocations back.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use adit_core::client::{Families, Lost};
+use adit_core::gateway::{Config, Event, RelayConfig, RelayLost};
+use adit_core::pki::tls;
+use adit_core::time::{UnixTime, WallCell};
+use adit_core::tunnel::ALPN;
+use adit_core::turn::credentials::Credentials;
+use adit_tokio::Notice;
+use clap::{Args, Subcommand};
+
+use crate::config::{GatewayFile, RelayCredentials};
+use crate::exit::{Exit, Failure};
+use crate::service::{self, Signals};
+use crate::{addresses, when};
+
+/// How long credentials that we make from the relay's secret are good.
+const CREDENTIALS_LIFE: Duration = Duration::from_secs(86_400);
+
+/// Run the gateway inside the private network.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Gateway {
+    Start(Start),
+}
+
+/// Start the gateway.
+///
+/// It opens no port. It keeps an allocation on each relay and lets connectors of its organisation open streams to
+/// the targets that its file allows. It ends when no relay gives an allocation at the start; later it tries again
+/// for ever.
+#[derive(Debug, Args)]
+#[command(after_help = r#"A file:
+  relays = ["turn:relay.example:3478?transport=udp"]
+  organisation = "acme"
+  [credentials]
+  static-auth-secret-file = "secret"     # or: username, with password-file or password
+  [identity]
+  certificate = "gw-1.pem"               # adit ca issue DIR gateway gw-1
+  key = "gw-1.key"
+  trust-anchor = ["connector-ca.pem"]
+  [peers]
+  permit = ["198.51.100.7"]              # where connectors come from, as the relay sees them
+  [targets]
+  allow = ["tcp://db.internal:5432"]     # nothing else can be reached
+  [status]
+  address-file = "gateway.addr"          # where the gateway is, for connectors
+
+Example:
+  adit gateway start --config /etc/adit/gateway.toml"#)]
+pub(crate) struct Start {
+    /// The gateway's file.
+    #[arg(long, value_name = "FILE", env = "ADIT_CONFIG", default_value = "/etc/adit/gateway.toml")]
+    config: PathBuf,
+    /// Keep trying when no relay gives an allocation at the start, instead of ending.
+    #[arg(long, env = "ADIT_KEEP_TRYING")]
+    keep_trying: bool,
+}
+
+pub(crate) fn run(gateway: Gateway) -> Result<(), Failure> {
+    let Gateway::Start(start) = gateway;
+    service::block_on(serve(start))
+}
+
+async fn serve(start: Start) -> Result<(), Failure> {
+    let file = GatewayFile::load(&start.config)?;
+    let mut signals = Signals::new()?;
+    let mut watch = Watch::new(&file, start.keep_trying);
+    watch.publish(&[])?;
+    let config = config(&file, when::now())?;
+    let mut gateway = adit_tokio::Gateway::spawn(config).map_err(Failure::config)?;
+    tokio::select! {
+        failure = watch.run(&mut gateway) => return Err(failure),
+        () = signals.next() => {}
+    }
+    service::stopping();
+    tracing::info!("the gateway stops");
+    // Nobody shall try an address that is about to vanish.
+    watch.publish(&[])?;
+    gateway.shut_down().await;
+    Ok(())
+}
+
+fn config(file: &GatewayFile, now: UnixTime) -> Result<Config, Failure> {
+    let (identity, wall) = (&file.identity, WallCell::new(now));
+    let server = tls::server_config(
+        &identity.own,
+        identity.anchors.clone(),
+        identity.expected.clone(),
+        &[ALPN],
+        wall.clone(),
+    );
+    let server = server.map_err(|error| Failure::new(Exit::Certificate, error))?;
+    let relays = file.relays.iter().map(|relay| RelayConfig {
+        host: relay.host.to_string(),
+        port: relay.port,
+        credentials: credentials(file, now),
+        families: families(&file.permit),
+    });
+    Ok(Config {
+        relays: relays.collect(),
+        permit: file.permit.clone(),
+        targets: file.targets.clone(),
+        ..Config::new(server, wall)
+    })
+}
+
+fn credentials(file: &GatewayFile, now: UnixTime) -> Credentials {
+    match &file.credentials {
+        RelayCredentials::User { username, password } => {
+            Credentials { username: username.clone(), password: password.clone() }
+        }
+        RelayCredentials::Secret(secret) => {
+            let expiry = UnixTime(now.0 + CREDENTIALS_LIFE.as_secs());
+            Credentials::time_limited(secret.as_bytes(), expiry, file.name().as_str())
+        }
+    }
+}
+
+/// The families in which someone may come: a relayed address that nobody may reach is of no use.
+fn families(permit: &[IpAddr]) -> Families {
+    match (permit.iter().any(IpAddr::is_ipv4), permit.iter().any(IpAddr::is_ipv6)) {
+        (true, false) => Families::V4,
+        (false, true) => Families::V6,
+        _ => Families::Both,
+    }
+}
+
+/// What is known of a running gateway.
+struct Watch<'a> {
+    file: &'a GatewayFile,
+    /// Why each relay gave no allocation, while none ever did; `None` for one that has not answered yet.
+    refusals: Vec<Option<Failure>>,
+    started: bool,
+    keep_trying: bool,
+}
+
+impl<'a> Watch<'a> {
+    fn new(file: &'a GatewayFile, keep_trying: bool) -> Self {
+        Self { file, refusals: vec![None; file.relays.len()], started: false, keep_trying }
+    }
+
+    /// Follows the gateway until something goes wrong for good.
+    async fn run(&mut self, gateway: &mut adit_tokio::Gateway) -> Failure {
+        loop {
+            let result = match gateway.event().await {
+                Some(Notice::Event(event)) => self.handle(event),
+                Some(Notice::Lost(count)) => {
+                    tracing::debug!(count, "events were not logged");
+                    self.publish(&gateway.addresses())
+                }
+                None => Err(Failure::new(Exit::Other, "the gateway has ended by itself")),
+            };
+            if let Err(failure) = result {
+                return failure;
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Addresses(addresses) => return self.addresses(&addresses),
+            Event::RelayLost { relay, reason, retry_in } => {
+                tracing::warn!(relay = %self.file.relays[relay], %reason, ?retry_in, "no allocation");
+                let refusal = refusal(&self.file.relays[relay].to_string(), &reason);
+                return self.refused(relay, refusal);
+            }
+            Event::RelaySilent { relay, since } => {
+                tracing::warn!(relay = %self.file.relays[relay], ?since, "the relay does not answer");
+                let reason = RelayLost::Client(Lost::Unreachable);
+                return self.refused(relay, refusal(&self.file.relays[relay].to_string(), &reason));
+            }
+            other => self.log(&other),
+        }
+        Ok(())
+    }
+
+    fn addresses(&mut self, addresses: &[SocketAddr]) -> Result<(), Failure> {
+        self.publish(addresses)?;
+        if addresses.is_empty() {
+            tracing::warn!("the gateway can't be reached for now");
+            return Ok(());
+        }
+        let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        service::say(format_args!("gateway {} is reached at {}", self.file.name(), list.join(", ")));
+        if !std::mem::replace(&mut self.started, true) {
+            service::ready();
+        }
+        Ok(())
+    }
+
+    /// Ends the start when the last relay has refused as well.
+    fn refused(&mut self, relay: usize, refusal: Option<Failure>) -> Result<(), Failure> {
+        if self.started || self.keep_trying {
+            return Ok(());
+        }
+        if refusal.is_some() {
+            self.refusals[relay] = refusal;
+        }
+        match self.refusals.iter().all(Option::is_some) {
+            true => Err(self.refusals.swap_remove(0).expect("all are there")),
+            false => Ok(()),
+        }
+    }
+
+    fn publish(&self, addresses: &[SocketAddr]) -> Result<(), Failure> {
+        match &self.file.address_file {
+            Some(path) => addresses::write(path, self.file.name().as_str(), addresses),
+            None => Ok(()),
+        }
+    }
+
+    /// Who connects is shown at DEBUG only.
+    fn log(&self, event: &Event) {
+        match event {
+            Event::Allocated { relay, relayed } => {
+                tracing::info!(relay = %self.file.relays[*relay], ?relayed, "allocated");
+            }
+            // 443: no relayed address of that family, which the relay's answer to Allocate has told already.
+            Event::PermissionDenied { relay, peer, code: 443, .. } => {
+                tracing::debug!(relay = %self.file.relays[*relay], %peer, "no relayed address of this family");
+            }
+            Event::PermissionDenied { relay, peer, code, reason } => tracing::warn!(
+                relay = %self.file.relays[*relay], %peer, code, reason,
+                "the relay does not let this peer through: its operator names it with --allowed-peer-ip"
+            ),
+            Event::Connected { peer } => {
+                tracing::info!("a connector has connected");
+                tracing::debug!(%peer, "connected");
+            }
+            Event::Refused { reason } => tracing::warn!(%reason, "a connector was refused"),
+            Event::Disconnected { peer, reason } => {
+                tracing::info!(%reason, "a connector has gone");
+                tracing::debug!(%peer, "disconnected");
+            }
+            Event::Opened { peer, target, address } => {
+                tracing::debug!(%peer, %target, %address, "a target was opened");
+            }
+            Event::Rejected { peer, target, code, sentence } => {
+                let target = target.as_ref().map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(target = target, %code, sentence, "a connector did not get its target");
+                tracing::debug!(%peer, "rejected");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How the start ends when a relay gives no allocation for `reason`; nothing where it will give one soon.
+fn refusal(relay: &str, reason: &RelayLost) -> Option<Failure> {
+    let exit = match reason {
+        RelayLost::Unresolved(_) => Exit::RelayUnreachable,
+        RelayLost::Client(lost) => match lost {
+            Lost::Unreachable | Lost::Rejected { .. } | Lost::Nonsense => Exit::RelayUnreachable,
+            Lost::NoSocket { .. } => Exit::Address,
+            Lost::Forgotten => return None,
+            _ => Exit::RelayRefused,
+        },
+    };
+    // The sentence says what went wrong, and behind its colon what to look at.
+    let sentence = reason.to_string();
+    let (what, next) = sentence.split_once(": ").unwrap_or((&sentence, ""));
+    Some(Failure::new(exit, format!("{relay}: {what}")).next(next))
+}
