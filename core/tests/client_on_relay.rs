@@ -1,6 +1,8 @@
 //! The TURN client on the TURN server, in virtual time and without a socket: both are machines, and the test is
 //! the network between them.
 
+#![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
