@@ -26,8 +26,17 @@ impl Coturn {
     /// When it is not installed or does not start.
     #[must_use]
     pub fn start(ports: &Ports, secret: &str) -> Self {
+        Self::start_on(ports, ports.one(), secret)
+    }
+
+    /// Starts it on a certain port, such as that of one that has ended.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_on(ports: &Ports, port: u16, secret: &str) -> Self {
         let place = Place::new();
-        let (port, relayed) = (ports.one(), ports.range(50));
+        let relayed = ports.range(50);
         let mut server = Command::new(programs::find("turnserver"));
         server.args([
             "-n",

@@ -11,6 +11,10 @@ use crate::turn;
 /// However short a lifetime the relay grants, it is not refreshed more often than this.
 const MIN_REFRESH: Duration = Duration::from_secs(1);
 
+/// ADDITIONAL-ADDRESS-FAMILY as coturn has it up to 4.6: the number of a draft, before IANA gave out 0x8000. Whoever
+/// does not know it passes over it, since it is above 0x7FFF.
+const DRAFT_ADDITIONAL_ADDRESS_FAMILY: u16 = 0x8032;
+
 /// What the relay has given.
 #[derive(Debug)]
 pub(super) struct Allocation {
@@ -41,7 +45,9 @@ impl Client {
             Families::V6 => builder.requested_family(Family::V6),
             Families::Both if self.single => builder,
             // Not together with REQUESTED-ADDRESS-FAMILY, and only IPv6 can be the additional one (RFC 8656 §7.1).
-            Families::Both => builder.additional_family(Family::V6),
+            Families::Both => builder
+                .additional_family(Family::V6)
+                .raw(DRAFT_ADDITIONAL_ADDRESS_FAMILY, &[Family::V6.codepoint(), 0, 0, 0]),
         };
         match self.config.lifetime {
             Some(lifetime) => builder.lifetime(lifetime),
@@ -64,6 +70,8 @@ impl Client {
         let (Ok(mut relayed), Ok(Some(lifetime))) = (relayed, response.lifetime()) else {
             return self.lose(now, Lost::Nonsense);
         };
+        // Coturn gives the unspecified address for a family that it could not serve.
+        relayed.retain(|address| !address.ip().is_unspecified());
         relayed.sort_by_key(SocketAddr::is_ipv6);
         relayed.dedup_by_key(|address| address.is_ipv6());
         if relayed.is_empty() || lifetime.is_zero() {
