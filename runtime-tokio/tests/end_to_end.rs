@@ -253,3 +253,20 @@ async fn futures<T, F: Future<Output = T>>(count: usize, make: impl Fn(usize) ->
     .await;
     results
 }
+
+#[tokio::test]
+async fn an_idle_tunnel_sleeps() {
+    let world = World::start(V4).await;
+    let _stream = world.open(echo_target(V4).await).await;
+    let before = cpu_ticks();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let used = cpu_ticks() - before;
+    assert!(used < 20, "{used} hundredths of a second were spent on nothing");
+}
+
+/// User and system time of this process so far, in hundredths of a second (proc(5), fields 14 and 15).
+fn cpu_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let behind_name = stat.rsplit_once(')').unwrap().1;
+    behind_name.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
+}
