@@ -30,6 +30,6 @@ pub use hub::{Hub, Request, Turn};
 pub use machine::{Machine, Pipes};
 pub use opening::{OpenError, Opener};
 pub use reactor::{Reactor, UdpIo};
-pub use shared::Shared;
+pub use shared::{Closer, Shared};
 pub use stream::{Stream, Watch};
 pub use world::{clock, random_seed, unix};

@@ -23,6 +23,23 @@ struct Inner<M: Machine, R: Reactor> {
     driver: Option<Waker>,
 }
 
+/// Closes the hub when the one who takes its turns ends, be it by a panic: else its streams and its application
+/// would wait for ever.
+pub struct Closer<M: Machine, R: Reactor>(Arc<Shared<M, R>>);
+
+impl<M: Machine, R: Reactor> Closer<M, R> {
+    /// Takes care of `shared`.
+    pub fn new(shared: Arc<Shared<M, R>>) -> Self {
+        Self(shared)
+    }
+}
+
+impl<M: Machine, R: Reactor> Drop for Closer<M, R> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 impl<M: Machine, R: Reactor> Shared<M, R> {
     /// Shares `hub`.
     pub fn new(hub: Hub<M, R>) -> Arc<Self> {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
 use adit_core::io::{Id, PipeId};
-use adit_driver::{Hub, Shared, Stream};
+use adit_driver::{Closer, Hub, Shared, Stream};
 use common::{Direct, Echo};
 
 #[derive(Default)]
@@ -88,4 +88,21 @@ fn closing_the_hub_ends_every_wait() {
     assert!(matches!(shared.poll_event(&cx), Poll::Ready(None)));
     let Poll::Ready(Err(error)) = stream.poll_read(&cx, &mut buffer) else { panic!("still waiting") };
     assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+}
+
+#[test]
+fn a_driver_that_panics_leaves_nobody_waiting() {
+    let (shared, stream) = shared();
+    let closer = Closer::new(Arc::clone(&shared));
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    let cx = Context::from_waker(&waker);
+    assert!(stream.poll_read(&cx, &mut [0]).is_pending());
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _closer = closer;
+        shared.turn(Instant::now(), |_| panic!("a bug"));
+    }))
+    .unwrap_err();
+    assert_eq!(count.take(), 1);
+    assert!(matches!(shared.poll_event(&cx), Poll::Ready(None)));
 }

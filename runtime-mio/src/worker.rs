@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use adit_core::io::Completion;
-use adit_driver::{Hub, Machine, Notice, Request, Shared, Turn};
+use adit_driver::{Closer, Hub, Machine, Notice, Request, Shared, Turn};
 use mio::event::Event;
 use mio::{Events, Poll};
 
@@ -146,7 +146,8 @@ impl Wake for Unpark {
     }
 }
 
-fn run<M: Machine>(mut poll: Poll, shared: &Shared<M, MioReactor>, signal: &Signal, first: Turn) {
+fn run<M: Machine>(mut poll: Poll, shared: &Arc<Shared<M, MioReactor>>, signal: &Signal, first: Turn) {
+    let _closer = Closer::new(Arc::clone(shared));
     let mut events = Events::with_capacity(EVENTS);
     let mut turn = first;
     while !signal.stop.load(Ordering::Acquire) {
@@ -160,7 +161,6 @@ fn run<M: Machine>(mut poll: Poll, shared: &Shared<M, MioReactor>, signal: &Sign
         refuse(shared, requests);
         turn = next;
     }
-    shared.close();
 }
 
 /// How long the poll may wait; `None` is for ever.

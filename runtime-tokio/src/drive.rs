@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use adit_driver::{Machine, Request, Shared};
+use adit_driver::{Closer, Machine, Request, Shared};
 use tokio::time::Sleep;
 
 use crate::reactor::{TokioReactor, mark_ready};
@@ -16,6 +16,7 @@ const TURNS: usize = 8;
 
 /// Turns the hub until it is closed. `serve` is given what the hub asks of the runtime.
 pub(crate) async fn drive<M: Machine>(shared: Arc<Shared<M, TokioReactor>>, mut serve: impl FnMut(Request)) {
+    let _closer = Closer::new(Arc::clone(&shared));
     let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
     poll_fn(|cx| {
         shared.set_driver(cx.waker());
