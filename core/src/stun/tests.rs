@@ -90,8 +90,29 @@ fn the_sample_request_with_long_term_credentials_is_verified() {
     assert_eq!(message.verify(&long_term_key(user, realm, "thematrix")), Err(Mismatch));
 }
 
-/// RFC 8489 Appendix B.1 has MESSAGE-INTEGRITY-SHA256 only: what follows it must be invisible, and it is no
-/// MESSAGE-INTEGRITY.
+/// RFC 8489 Appendix B.1, with erratum 6268.
+fn sample_sha256_request() -> Vec<u8> {
+    hex("00010090 2112a442 78ad3433c6ad72c029da412e
+         001e0020 4a3cf38fef6992bda952c6780417da0f2481941556 9e60b205c46e41407f1704
+         00150029 6f624d61744a6f7332414141 43662f2f3439396b39353464364f4c33346f4c394653547679363473 41 000000
+         0014000b 6578616d706c652e6f7267 00
+         001d0004 00020000
+         001c0020 b5c7bf005b6c52a21c51c5e892f81924136296cb927c43149309278cc6518e65")
+}
+
+#[test]
+fn the_sample_request_with_sha256_is_read_and_counts_as_unsigned() {
+    let bytes = sample_sha256_request();
+    let message = Message::parse(&bytes).unwrap();
+    assert_eq!(message.nonce(), Ok(Some("obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA")));
+    assert_eq!((message.realm(), message.username()), (Ok(Some("example.org")), Ok(None)));
+    assert_eq!(message.attribute(attribute::USERHASH).map(<[u8]>::len), Some(32));
+    assert_eq!(message.attribute(attribute::PASSWORD_ALGORITHM), Some(&[0, 2, 0, 0][..]));
+    assert!(!message.has_integrity());
+    assert_eq!(message.attributes().count(), 4);
+}
+
+/// What follows MESSAGE-INTEGRITY-SHA256 is invisible, a MESSAGE-INTEGRITY among it (RFC 8489 §14.6).
 #[test]
 fn an_integrity_with_sha256_is_not_one_with_sha1() {
     let bytes = Builder::new(Class::Request, Method::BINDING, [7; 12])
@@ -257,7 +278,7 @@ fn read_everything(bytes: &[u8]) {
     let _ = (message.unknown_required(&[]), message.verify(b"key"), message.class(), message.method());
 }
 
-fn samples() -> [Vec<u8>; 5] {
+fn samples() -> [Vec<u8>; 6] {
     let allocate = Builder::new(Class::Request, Method::ALLOCATE, [3; 12])
         .requested_transport(17)
         .lifetime(Duration::from_secs(600))
@@ -265,7 +286,14 @@ fn samples() -> [Vec<u8>; 5] {
         .peer_address("192.0.2.7:1".parse().unwrap())
         .channel_number(0x4000)
         .finish_with_integrity(b"key");
-    [sample_request(), sample_ipv4_response(), sample_ipv6_response(), sample_long_term_request(), allocate]
+    [
+        sample_request(),
+        sample_ipv4_response(),
+        sample_ipv6_response(),
+        sample_long_term_request(),
+        sample_sha256_request(),
+        allocate,
+    ]
 }
 
 proptest! {
@@ -287,7 +315,7 @@ proptest! {
 
     #[test]
     fn mutated_messages_never_panic(
-        which in 0usize..5,
+        which in 0usize..6,
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in any::<prop::sample::Index>(),
     ) {
