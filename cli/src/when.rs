@@ -24,11 +24,12 @@ pub(crate) fn distance(now: UnixTime, then: UnixTime) -> String {
 }
 
 fn span(seconds: u64) -> String {
+    let rounded = |unit: u64| (seconds + unit / 2) / unit;
     match seconds {
         0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} minutes", seconds / 60),
-        7_200..172_800 => format!("{} hours", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
+        120..7_200 => format!("{} minutes", rounded(60)),
+        7_200..172_800 => format!("{} hours", rounded(3_600)),
+        _ => format!("{} days", rounded(86_400)),
     }
 }
 
@@ -39,7 +40,7 @@ mod tests {
     #[test]
     fn dates_and_distances_read_well() {
         assert_eq!(date(UnixTime(1_800_000_000)), "2027-01-15T08:00:00Z");
-        assert_eq!(distance(UnixTime(0), UnixTime(86_400 * 30)), "in 30 days");
+        assert_eq!(distance(UnixTime(0), UnixTime(86_400 * 30 - 1)), "in 30 days");
         assert_eq!(distance(UnixTime(90), UnixTime(0)), "90 s ago");
     }
 }
