@@ -17,14 +17,16 @@ use adit_core::tunnel::ALPN;
 use adit_core::turn::credentials::Credentials;
 use adit_tokio::Notice;
 use clap::{Args, Subcommand};
+use tokio::time::{Instant, interval_at};
 
 use crate::config::{GatewayFile, RelayCredentials};
 use crate::exit::{Exit, Failure};
 use crate::service::{self, Signals};
 use crate::{addresses, when};
 
-/// How long credentials that we make from the relay's secret are good.
-const CREDENTIALS_LIFE: Duration = Duration::from_secs(86_400);
+/// How long credentials that we make from the relay's secret are good. Who holds the secret gains nothing from a
+/// short life, and some relays end an allocation whose username changes.
+const CREDENTIALS_LIFE: Duration = Duration::from_secs(365 * 86_400);
 
 /// Run the gateway inside the private network.
 #[derive(Debug, Subcommand)]
@@ -150,8 +152,16 @@ impl<'a> Watch<'a> {
 
     /// Follows the gateway until something goes wrong for good.
     async fn run(&mut self, gateway: &mut adit_tokio::Gateway) -> Failure {
+        let mut renewal = interval_at(Instant::now() + CREDENTIALS_LIFE / 2, CREDENTIALS_LIFE / 2);
         loop {
-            let result = match gateway.event().await {
+            let notice = tokio::select! {
+                notice = gateway.event() => notice,
+                _ = renewal.tick() => {
+                    self.renew(gateway);
+                    continue;
+                }
+            };
+            let result = match notice {
                 Some(Notice::Event(event)) => self.handle(event),
                 Some(Notice::Lost(count)) => {
                     tracing::debug!(count, "events were not logged");
@@ -162,6 +172,14 @@ impl<'a> Watch<'a> {
             if let Err(failure) = result {
                 return failure;
             }
+        }
+    }
+
+    /// Makes new credentials before the old ones run out.
+    fn renew(&self, gateway: &adit_tokio::Gateway) {
+        let credentials = credentials(self.file, when::now());
+        for relay in 0..self.file.relays.len() {
+            gateway.set_credentials(relay, credentials.clone());
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_core::gateway::{self, Config, Event, NewError};
+use adit_core::turn::credentials::Credentials;
 
 use adit_driver::{Counters, Hub, Notice, Shared};
 use tokio::time::timeout;
@@ -58,6 +59,11 @@ impl Gateway {
     /// The number of streams to targets.
     pub fn streams(&self) -> usize {
         self.shared.with(|hub| hub.machine().pipes())
+    }
+
+    /// Shows a relay other credentials from now on: see [`gateway::Gateway::set_credentials`].
+    pub fn set_credentials(&self, relay: usize, credentials: Credentials) {
+        self.shared.call(|hub, now| hub.machine_mut().set_credentials(now, relay, credentials));
     }
 
     /// Takes no new streams from now on. Those that are open go on.

@@ -32,6 +32,7 @@ use crate::quic::{self, CloseReason, ConnId, StreamId};
 use crate::rand::{Rng, Seed};
 use crate::time::{Clock, Deadline, UnixTime, WallCell, Why};
 use crate::tunnel::{Code, RejectCode, Target};
+use crate::turn::credentials::Credentials;
 pub use policy::{RuleError, TargetPolicy, TargetRule};
 pub use relays::RelayConfig;
 use relays::Relays;
@@ -269,6 +270,14 @@ impl Gateway {
     /// The relayed addresses, best first.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.relays.addresses()
+    }
+
+    /// Shows a relay, by its place in [`Config::relays`], other credentials from now on: to be called before the
+    /// present ones run out. See [`client::Client::set_credentials`] for what becomes of the allocation.
+    pub fn set_credentials(&mut self, now: Instant, relay: usize, credentials: Credentials) {
+        let (ref mut step, relays, _) = self.step(now);
+        relays.set_credentials(step, relay, credentials);
+        self.settle(now);
     }
 
     /// Takes no new pipes from now on, and tells connectors so. Those that are open go on.

@@ -168,6 +168,15 @@ impl Relays {
         self.relays[relay].client = Some(client);
     }
 
+    /// Shows a relay other credentials from now on; an allocation is kept where the relay allows it.
+    pub(super) fn set_credentials(&mut self, step: &mut Step<'_>, relay: usize, credentials: Credentials) {
+        let Some(relay) = self.relays.get_mut(relay) else { return };
+        relay.config.credentials = credentials.clone();
+        if let Some(client) = &mut relay.client {
+            client.set_credentials(step.now, credentials);
+        }
+    }
+
     // --- what comes in ---------------------------------------------------------------------------------------
 
     /// Datagrams on the socket of a client: TURN's own, or those of peers.
