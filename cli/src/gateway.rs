@@ -15,6 +15,7 @@ use adit_core::pki::tls;
 use adit_core::time::{UnixTime, WallCell};
 use adit_core::tunnel::ALPN;
 use adit_core::turn::credentials::Credentials;
+use adit_core::turn::uri::Host;
 use adit_tokio::Notice;
 use clap::{Args, Subcommand};
 use tokio::time::{Instant, interval_at};
@@ -102,7 +103,11 @@ fn config(file: &GatewayFile, now: UnixTime) -> Result<Config, Failure> {
     );
     let server = server.map_err(|error| Failure::new(Exit::Certificate, error))?;
     let relays = file.relays.iter().map(|relay| RelayConfig {
-        host: relay.host.to_string(),
+        // Without the brackets that an IPv6 address has in a URI.
+        host: match &relay.host {
+            Host::Name(name) => name.clone(),
+            Host::Address(ip) => ip.to_string(),
+        },
         port: relay.port,
         credentials: credentials(file, now),
         families: families(&file.permit),
