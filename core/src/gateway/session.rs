@@ -25,7 +25,7 @@ use crate::tunnel::{
 };
 
 /// How long a stream may take to say OPEN.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many addresses of a name are dialled in turn.
 const MAX_CANDIDATES: usize = 8;
 
