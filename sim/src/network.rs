@@ -91,6 +91,16 @@ impl Network {
         }
     }
 
+    /// Who gets what is sent to `address`.
+    pub(crate) fn host_at(&self, address: IpAddr) -> Option<HostIndex> {
+        self.places.get(&address).copied()
+    }
+
+    /// The public addresses of a host.
+    pub(crate) fn addresses_of(&self, host: HostIndex) -> Vec<IpAddr> {
+        self.places.iter().filter(|&(_, &at)| at == host).map(|(&address, _)| address).collect()
+    }
+
     pub(crate) fn set_usual_link(&mut self, link: Link) {
         self.usual = link;
     }
@@ -141,7 +151,7 @@ impl Network {
         }
         self.trace.record(elapsed, packet.from, packet.to, packet.payload.len());
         self.record(host, &packet);
-        let Some(&receiver) = self.places.get(&packet.to.ip()) else {
+        let Some(receiver) = self.host_at(packet.to.ip()) else {
             self.drop(Drop::NoHost);
             return None;
         };

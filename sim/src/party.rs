@@ -45,7 +45,7 @@ enum Manners {
     Echoes,
     /// Says nothing, and finishes when the other end has.
     Listens,
-    /// Hangs up after it heard that many bytes.
+    /// Hangs up after it heard that many bytes, or the end.
     Breaks(usize),
 }
 
@@ -149,9 +149,10 @@ impl Party {
                 self.stall = self.stall.max(now.duration_since(self.last));
                 self.last = now;
             }
-            let broken = matches!(self.manners, Manners::Breaks(limit) if self.heard.len() >= limit);
-            let reset = self.heard_end == Some(End::Reset);
-            if broken || reset || (self.heard_end.is_some() && self.said_end.is_some()) {
+            if self.is_fed_up()
+                || self.heard_end == Some(End::Reset)
+                || (self.heard_end.is_some() && self.said_end.is_some())
+            {
                 machine.pipe_close(now, pipe);
                 self.heard_end.get_or_insert(End::Reset);
                 self.said_end.get_or_insert(End::Reset);
@@ -161,6 +162,11 @@ impl Party {
                 return;
             }
         }
+    }
+
+    fn is_fed_up(&self) -> bool {
+        let limit = if let Manners::Breaks(limit) = self.manners { limit } else { usize::MAX };
+        self.heard.len() >= limit || (limit < usize::MAX && self.heard_end.is_some())
     }
 
     fn hear(&mut self, now: Instant, machine: &mut dyn Driven, pipe: PipeId) -> bool {

@@ -16,7 +16,7 @@ pub enum Target {
     Sink,
     /// Sends that and finishes at once, without waiting for anything.
     Source(Vec<u8>),
-    /// Takes that many bytes, then resets the connection.
+    /// Takes that many bytes, or fewer up to their end, then resets the connection.
     Breaks(usize),
     /// Refuses the connection.
     Refuses,

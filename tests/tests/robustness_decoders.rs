@@ -1,5 +1,7 @@
 //! A thousand random byte strings and a thousand broken valid ones to each decoder of core: none panics.
 
+mod hostile;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,57 +15,8 @@ use adit_core::tunnel::{Frame, FrameReader, Open, RejectCode, encode};
 use adit_core::turn::address_policy::Policy;
 use adit_core::turn::channel_data;
 use adit_core::turn::uri::RelayUri;
+use hostile::hostile;
 use proptest::prelude::*;
-use proptest::sample::Index;
-
-/// One way to break a valid message.
-#[derive(Debug, Clone)]
-enum Damage {
-    Flip(Index, u8),
-    Cut(Index),
-    Insert(Index, Vec<u8>),
-    Remove(Index, usize),
-    Swap(Index, Index),
-}
-
-fn damage() -> impl Strategy<Value = Damage> {
-    prop_oneof![
-        (any::<Index>(), 1u8..).prop_map(|(at, bits)| Damage::Flip(at, bits)),
-        any::<Index>().prop_map(Damage::Cut),
-        (any::<Index>(), prop::collection::vec(any::<u8>(), 1..9))
-            .prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
-        (any::<Index>(), 1usize..9).prop_map(|(at, len)| Damage::Remove(at, len)),
-        (any::<Index>(), any::<Index>()).prop_map(|(a, b)| Damage::Swap(a, b)),
-    ]
-}
-
-fn inflict(bytes: &mut Vec<u8>, damage: Damage) {
-    if bytes.is_empty() {
-        return;
-    }
-    let len = bytes.len();
-    match damage {
-        Damage::Flip(at, bits) => bytes[at.index(len)] ^= bits,
-        Damage::Cut(at) => bytes.truncate(at.index(len)),
-        Damage::Insert(at, more) => drop(bytes.splice(at.index(len)..at.index(len), more)),
-        Damage::Remove(at, count) => {
-            let start = at.index(len);
-            bytes.drain(start..len.min(start + count));
-        }
-        Damage::Swap(a, b) => bytes.swap(a.index(len), b.index(len)),
-    }
-}
-
-/// Random bytes, or one of `valid` with one to three damages.
-fn hostile(valid: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
-    let broken = (prop::sample::select(valid), prop::collection::vec(damage(), 1..4)).prop_map(
-        |(mut bytes, damages)| {
-            damages.into_iter().for_each(|damage| inflict(&mut bytes, damage));
-            bytes
-        },
-    );
-    prop_oneof![prop::collection::vec(any::<u8>(), 0..600), broken]
-}
 
 fn addr() -> SocketAddr {
     "[2a0a:ad17::1]:5000".parse().expect("an address")

@@ -81,6 +81,11 @@ impl World {
         self.hosts[on.host].taken.push(addr);
     }
 
+    /// The public addresses of a host.
+    pub fn addresses_of<M>(&self, on: Handle<M>) -> Vec<IpAddr> {
+        self.network.addresses_of(on.host)
+    }
+
     /// Every address that was dialled, in order.
     pub fn dialled(&self) -> impl Iterator<Item = SocketAddr> {
         self.dials.iter().map(|&(_, to)| to)
@@ -105,6 +110,14 @@ impl World {
     /// What was captured at a host.
     pub fn captured<M>(&self, on: Handle<M>) -> &[Packet] {
         self.network.captured(on.host)
+    }
+
+    /// Lets a packet arrive that nobody sent, from wherever it says.
+    pub fn inject(&mut self, packet: Packet) {
+        match self.network.host_at(packet.to.ip()) {
+            Some(host) => self.queue.plan(self.now(), Happening::Arrives { host, packet }),
+            None => self.network.drop(Drop::NoHost),
+        }
     }
 
     /// How many packets were dropped for that reason.

@@ -97,7 +97,7 @@ impl World {
 
     /// The targets that every gateway allows.
     pub(super) fn place_usual_targets(&mut self) {
-        if !self.fleet.counts.contains_key(&Kind::Target) {
+        if self.directory.resolve("echo").is_err() {
             self.target("echo", 7, Target::Echo);
             self.target("sink", 9, Target::Sink);
         }
