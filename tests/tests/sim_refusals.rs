@@ -22,8 +22,8 @@ fn with_gateway() -> (World, Handle<Relay>, Handle<Gateway>) {
 /// How opening `target` fails.
 fn failure(world: &mut World, from: Handle<Connector>, through: Handle<Gateway>, target: &str) -> Failure {
     let before = world.news(from).len();
-    world.open(from, through, target);
-    world.run_until_quiet();
+    let stream = world.open(from, through, target);
+    assert!(world.run_until(secs(60), |world| world.party(stream).is_over()));
     let failed = |event: &connector::Event| match event {
         connector::Event::Failed { failure, .. } => Some(failure.clone()),
         _ => None,
@@ -213,4 +213,17 @@ fn a_relay_that_forbids_the_peer_says_so_to_the_gateway() {
     world.run_for(secs(10));
     let denied = |event: &gateway::Event| matches!(event, gateway::Event::PermissionDenied { code: 403, .. });
     assert!(world.news(gateway).iter().any(denied), "{:?}", world.news(gateway));
+}
+
+#[test]
+fn a_connector_whose_certificate_runs_out_opens_nothing_new_and_keeps_what_runs() {
+    let (mut world, _, gateway) = with_gateway();
+    let connector = world.connector().valid(Validity::For(secs(3600))).start();
+    let stream = world.open(connector, gateway, "tcp://echo:7");
+    world.say(stream, b"before");
+    world.run_for(secs(3700));
+    assert_eq!(rejected(&mut world, connector, gateway, "tcp://echo:7"), RejectCode::Draining);
+    world.say(stream, b" and after");
+    world.run_for(secs(1));
+    assert_eq!(world.received(stream), b"before and after");
 }

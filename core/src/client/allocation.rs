@@ -109,6 +109,6 @@ impl Client {
 
     /// Half the lifetime leaves time for all retransmissions of two requests at the default of ten minutes.
     fn refresh_after(&mut self, now: Instant, lifetime: Duration) {
-        self.timers.set(Timer::Refresh, now + (lifetime / 2).max(MIN_REFRESH));
+        self.timers.set(Timer::Refresh, now + (lifetime / 2).min(self.config.keep_alive).max(MIN_REFRESH));
     }
 }

@@ -7,8 +7,9 @@
 //! 5. Channels for every peer that the owner bound, rebound every eight minutes (`channel`).
 //! 6. Data: what peers send comes out of `handle_datagrams` as runs for the owner; what the owner sends is framed by
 //!    `encapsulate` (`data`).
-//! 7. The allocation is refreshed at half its lifetime. When it is lost, for whatever reason, `Event::Lost` says
-//!    why, and a new one is asked for on a new socket after a growing, jittered delay.
+//! 7. The allocation is refreshed at half its lifetime, and often enough to keep NATs open. When it is lost, for
+//!    whatever reason, `Event::Lost` says why, and a new one is asked for on a new socket after a growing,
+//!    jittered delay.
 //!
 //! A response counts only if it comes from the relay's address, answers a request that waits, and is signed where
 //! the request was.
@@ -58,6 +59,14 @@ pub struct Config {
     pub families: Families,
     /// The lifetime that is asked for; the relay decides. `None`: the relay's default.
     pub lifetime: Option<Duration>,
+    /// How long the relay is left alone; at least 1 s. However long a lifetime it grants, the allocation is
+    /// refreshed that often.
+    ///
+    /// A NAT in between may forget a silent client after as little as half a minute, whatever RFC 4787 REQ-5 asks
+    /// for, and then no peer's first packet gets through. A Refresh keeps the NAT's mapping as a Binding indication
+    /// would, and its answer tells as well that the relay lives and still has the allocation: a relay that was
+    /// restarted, or a NAT, is found out in seconds.
+    pub keep_alive: Duration,
     /// The local address of the socket. Port 0 is best: each new attempt then comes from a new port.
     pub bind: SocketAddr,
 }
@@ -74,7 +83,7 @@ pub enum Families {
 }
 
 impl Config {
-    /// With IPv4 relayed addresses, the relay's lifetime, and any local address.
+    /// With IPv4 relayed addresses, the relay's lifetime, 25 s to keep alive, and any local address.
     pub fn new(server: SocketAddr, credentials: Credentials) -> Self {
         let any = if server.is_ipv4() {
             IpAddr::from(Ipv4Addr::UNSPECIFIED)
@@ -82,7 +91,8 @@ impl Config {
             IpAddr::from(Ipv6Addr::UNSPECIFIED)
         };
         let bind = SocketAddr::new(any, 0);
-        Self { server, credentials, families: Families::V4, lifetime: None, bind }
+        let keep_alive = Duration::from_secs(25);
+        Self { server, credentials, families: Families::V4, lifetime: None, keep_alive, bind }
     }
 }
 

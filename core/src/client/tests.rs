@@ -28,7 +28,8 @@ fn peer() -> SocketAddr {
 
 fn config() -> Config {
     let credentials = Credentials { username: "gw".into(), password: "secret".into() };
-    Config::new(server(), credentials)
+    // Only the test of it keeps alive: the others count requests.
+    Config { keep_alive: Duration::MAX, ..Config::new(server(), credentials) }
 }
 
 /// A client, the time, and what it has said so far.
@@ -346,6 +347,17 @@ fn an_allocation_is_refreshed_at_half_its_lifetime() {
     world.live(60 * MINUTE, &mut relay);
     assert_eq!(relay.asked, [Method::REFRESH; 12]);
     assert!(world.events.is_empty());
+}
+
+#[test]
+fn a_relay_is_never_left_alone_for_longer_than_a_nat_remembers() {
+    let mut world = World::allocated(Config { keep_alive: Duration::from_secs(25), ..config() });
+    let mut relay = Relay::default();
+    world.live(5 * MINUTE, &mut relay);
+    assert_eq!(relay.asked, [Method::REFRESH; 12]);
+    relay.refuse = vec![(Method::REFRESH, 437)];
+    world.live(Duration::from_secs(30), &mut relay);
+    assert_eq!(world.lost()[0], &Lost::Forgotten);
 }
 
 #[test]
