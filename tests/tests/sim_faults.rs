@@ -33,8 +33,8 @@ fn a_gateway_allocates_again_when_its_relay_was_restarted() {
     world.await_gateway(gateway);
     let before = world.addresses(gateway).to_vec();
     world.restart(relay);
-    // Without traffic the next refresh tells: after at most half of the allocation's ten minutes.
-    assert!(world.run_until(secs(400), |world| world.addresses(gateway).is_empty()));
+    // Without traffic the next sign of life tells.
+    assert!(world.run_until(secs(30), |world| world.addresses(gateway).is_empty()));
     world.await_gateway(gateway);
     assert_ne!(world.addresses(gateway), before);
     assert_eq!(losses(&world, gateway), [RelayLost::Client(Lost::Forgotten)]);
@@ -66,6 +66,17 @@ fn one_dead_relay_of_two_leaves_the_gateway_reachable() {
 }
 
 #[test]
+fn a_relay_that_vanishes_is_missed_within_a_minute_or_so() {
+    let mut world = World::seeded(3);
+    let relay = world.relay("a");
+    let gateway = world.gateway("gw").on([relay]);
+    world.await_gateway(gateway);
+    world.kill(relay);
+    assert!(world.run_until(secs(70), |world| world.addresses(gateway).is_empty()));
+    assert_eq!(losses(&world, gateway), [RelayLost::Client(Lost::Unreachable)]);
+}
+
+#[test]
 fn a_wrong_secret_is_called_by_its_name() {
     let mut world = World::seeded(3);
     let relay = world.relay("a");
@@ -82,7 +93,7 @@ fn a_nat_that_forgets_the_gateway_costs_an_allocation_and_no_more() {
     let gateway = world.gateway("gw").behind(Nat::symmetric()).on([relay]);
     world.await_gateway(gateway);
     world.rebind(gateway);
-    assert!(world.run_until(secs(400), |world| !losses(world, gateway).is_empty()));
+    assert!(world.run_until(secs(30), |world| !losses(world, gateway).is_empty()));
     world.await_gateway(gateway);
     assert_reachable(&mut world, gateway);
 }
