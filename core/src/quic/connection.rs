@@ -177,6 +177,9 @@ impl Connection {
             StreamEvent::Writable { id } => Event::Writable { conn, stream: id },
             StreamEvent::Finished { id } => Event::Finished { conn, stream: id },
             StreamEvent::Stopped { id, error_code } => {
+                // The answer that is due (RFC 9000 §3.5). Without it the stream never ends, and its credit never
+                // comes back. An error means that it has ended already.
+                let _ = self.quinn.send_stream(id).reset(error_code);
                 Event::Stopped { conn, stream: id, code: error_code.into_inner() }
             }
             StreamEvent::Available { .. } => Event::StreamsAvailable { conn },

@@ -234,6 +234,19 @@ fn credit_for_streams_is_told() {
 }
 
 #[test]
+fn a_stream_that_the_peer_cancels_does_not_cost_its_credit() {
+    let mut pair = Pair::configured(Config { max_streams: 1, ..Config::default() });
+    let (here, there) = pair.connect();
+    let stream = pair.client.endpoint.open(here).unwrap();
+    assert_eq!(transfer(&mut pair, stream, (false, here), there, b"all"), b"all");
+    pair.server.endpoint.write(there, stream, b"nobody reads this");
+    pair.client.endpoint.stop(here, stream, 7);
+    pair.run(SECOND);
+    assert_eq!(pair.server.endpoint.write(there, stream, b"no"), Write::Closed);
+    assert!(pair.client.endpoint.open(here).is_some());
+}
+
+#[test]
 fn a_held_connection_sends_nothing() {
     let mut pair = Pair::new();
     let here = pair.dial();
