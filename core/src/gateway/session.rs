@@ -403,18 +403,30 @@ impl Sessions {
         let dialling = Some(Dialling { candidates, until });
         let pipe = self.pipes.insert(Pipe { pump, target, dialling });
         self.streams.insert(key, Stream::Pipe(pipe));
-        self.dial_next(step, pipe);
+        self.dial_next(step, pipe, ErrorKind::TimedOut);
     }
 
-    /// Dials the next address of a pipe; whether there was one, and time left.
-    fn dial_next(&mut self, step: &mut Step<'_>, pipe: PipeId) -> bool {
-        let Some(entry) = self.pipes.get_mut(pipe) else { return false };
-        let Some(dialling) = &mut entry.dialling else { return false };
-        let timeout = dialling.until.saturating_duration_since(step.now);
-        let Some(ip) = dialling.candidates.pop_front() else { return false };
-        let to = SocketAddr::new(ip, entry.target.port);
-        step.out.push_back(Event::Effect(Effect::Dial { pipe, to, timeout }));
-        !timeout.is_zero()
+    /// Dials the next address of a pipe. Where there is none, or no time left, the pipe ends because of `last`.
+    fn dial_next(&mut self, step: &mut Step<'_>, pipe: PipeId, last: ErrorKind) {
+        let Some(entry) = self.pipes.get_mut(pipe) else { return };
+        let Some(dialling) = &mut entry.dialling else { return };
+        // One that swallows everything must leave time for those behind it.
+        let shares = u32::try_from(dialling.candidates.len()).unwrap_or(u32::MAX).max(1);
+        let timeout = dialling.until.saturating_duration_since(step.now) / shares;
+        match dialling.candidates.pop_front() {
+            Some(ip) if !timeout.is_zero() => {
+                let to = SocketAddr::new(ip, entry.target.port);
+                step.out.push_back(Event::Effect(Effect::Dial { pipe, to, timeout }));
+            }
+            _ => self.not_dialled(step, pipe, last),
+        }
+    }
+
+    /// No address of a target could be reached.
+    fn not_dialled(&mut self, step: &mut Step<'_>, pipe: PipeId, last: ErrorKind) {
+        let Some(Pipe { pump, target, .. }) = self.pipes.remove(pipe) else { return };
+        let (code, sentence) = dial_error(last);
+        self.reject(step, (pump.conn(), pump.stream()), Some(&target), code, sentence);
     }
 
     /// A dial has ended.
@@ -435,21 +447,7 @@ impl Sessions {
                     step.out.push_back(Event::Opened { peer, target, address });
                 }
             }
-            Err(kind) => {
-                let more = entry.dialling.as_ref().is_some_and(|dialling| !dialling.candidates.is_empty());
-                if more && self.dial_next(step, pipe) {
-                    return;
-                }
-                let Some(entry) = self.pipes.remove(pipe) else { return };
-                let (code, sentence) = dial_error(kind);
-                self.reject(
-                    step,
-                    (entry.pump.conn(), entry.pump.stream()),
-                    Some(&entry.target),
-                    code,
-                    sentence,
-                );
-            }
+            Err(kind) => self.dial_next(step, pipe, kind),
         }
     }
 
