@@ -141,6 +141,9 @@ impl Sessions {
     fn pipe_lost(&mut self, step: &mut Step<'_>, pipe: PipeId) {
         if let Some(entry) = self.pipes.get_mut(pipe) {
             entry.pump.on_lost();
+            if let Some(dialling) = &mut entry.dialling {
+                dialling.candidates.clear();
+            }
             wake(step.out, pipe, Direction::Read);
             wake(step.out, pipe, Direction::Write);
         }
