@@ -26,6 +26,8 @@ use crate::tunnel::{
 
 /// How long a stream may take to say OPEN.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connector may take to give room for REJECT.
+const REJECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many addresses of a name are dialled in turn.
 const MAX_CANDIDATES: usize = 8;
 
@@ -218,6 +220,9 @@ impl Sessions {
         if stream == control_stream() {
             return self.control_opened(step, conn, stream);
         }
+        if !self.sessions.contains_key(&conn) {
+            return;
+        }
         self.streams.insert((conn, stream), Stream::Opening(FrameReader::default()));
         self.overdue.set((conn, stream), step.now + OPEN_TIMEOUT);
         self.readable(step, conn, stream);
@@ -318,7 +323,9 @@ impl Sessions {
                         "the name was not resolved in time",
                     );
                 }
-                Some(Stream::Rejecting(_) | Stream::Pipe(_)) | None => {}
+                // Streams count, so a connector that gives no room must not keep them.
+                Some(Stream::Rejecting(_)) => self.abandon(step, key),
+                Some(Stream::Pipe(_)) | None => {}
             }
         }
     }
@@ -463,7 +470,6 @@ impl Sessions {
         code: RejectCode,
         sentence: &str,
     ) {
-        self.overdue.cancel(key);
         let Some(session) = self.sessions.get(&key.0) else { return };
         let peer = session.peer.identity.clone();
         step.out.push_back(Event::Rejected {
@@ -475,6 +481,7 @@ impl Sessions {
         step.quic.stop(key.0, key.1, Code::Rejected as u32);
         let frame = Frame::Reject { code, sentence: sentence.to_owned() };
         self.streams.insert(key, Stream::Rejecting(encode(&frame)));
+        self.overdue.set(key, step.now + REJECT_TIMEOUT);
         self.flush_rejection(step, key);
     }
 
@@ -488,6 +495,7 @@ impl Sessions {
             }
         }
         step.quic.finish(key.0, key.1);
+        self.overdue.cancel(key);
         self.streams.remove(&key);
     }
 
