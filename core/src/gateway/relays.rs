@@ -333,6 +333,8 @@ impl Relays {
 
     // --- what goes out ---------------------------------------------------------------------------------------
 
+    /// The next datagrams: what the clients have to say, then QUIC; the other way round when closing, since nothing
+    /// reaches a peer any more once its allocation was given back.
     pub(super) fn poll_transmit(
         &mut self,
         step: &mut Step<'_>,
@@ -340,13 +342,35 @@ impl Relays {
         scratch: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) -> Option<Transmit> {
-        for relay in &mut self.relays {
-            let own =
-                relay.client.as_mut().and_then(|client| client.poll_transmit(step.now, max_segments, out));
-            if let Some(transmit) = own.or_else(|| relay.unpark(step, out)) {
-                return relay.readdressed(transmit);
-            }
+        if self.closing {
+            self.poll_quic(step, max_segments, scratch, out)
+                .or_else(|| self.poll_clients(step, max_segments, out))
+        } else {
+            self.poll_clients(step, max_segments, out)
+                .or_else(|| self.poll_quic(step, max_segments, scratch, out))
         }
+    }
+
+    fn poll_clients(
+        &mut self,
+        step: &mut Step<'_>,
+        max_segments: NonZeroUsize,
+        out: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        self.relays.iter_mut().find_map(|relay| {
+            let own = relay.client.as_mut()?.poll_transmit(step.now, max_segments, out);
+            let transmit = own.or_else(|| relay.unpark(step, out))?;
+            relay.readdressed(transmit, out)
+        })
+    }
+
+    fn poll_quic(
+        &mut self,
+        step: &mut Step<'_>,
+        max_segments: NonZeroUsize,
+        scratch: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Option<Transmit> {
         loop {
             scratch.clear();
             let outgoing = step.quic.poll_transmit(step.now, max_segments, scratch)?;
@@ -357,8 +381,9 @@ impl Relays {
                 stride: outgoing.stride,
                 bytes: Vec::new(),
             };
-            if let Some(transmit) = relay.send(step, parked, scratch, out) {
-                return relay.readdressed(transmit);
+            let transmit = relay.send(step, parked, scratch, out);
+            if let Some(transmit) = transmit.and_then(|transmit| relay.readdressed(transmit, out)) {
+                return Some(transmit);
             }
         }
     }
@@ -393,11 +418,17 @@ impl Relay {
     /// The next datagrams whose channel is no longer pending.
     fn unpark(&mut self, step: &mut Step<'_>, out: &mut Vec<u8>) -> Option<Transmit> {
         let client = self.client.as_mut()?;
-        let ready = |parked: &Parked| client.readiness(parked.peer) != Readiness::Pending;
-        let index = self.parked.iter().position(ready)?;
-        let parked = self.parked.remove(index)?;
-        self.parked_bytes -= parked.bytes.len();
-        client.encapsulate(step.now, parked.peer, &parked.bytes, parked.stride, parked.ecn, out)
+        loop {
+            let ready = |parked: &Parked| client.readiness(parked.peer) != Readiness::Pending;
+            let index = self.parked.iter().position(ready)?;
+            let parked = self.parked.remove(index)?;
+            self.parked_bytes -= parked.bytes.len();
+            let Parked { peer, ecn, stride, bytes } = parked;
+            let transmit = client.encapsulate(step.now, peer, &bytes, stride, ecn, out);
+            if transmit.is_some() {
+                return transmit;
+            }
+        }
     }
 
     /// Forgets what waits: there is no allocation any more.
@@ -407,9 +438,12 @@ impl Relay {
         self.parked_bytes = 0;
     }
 
-    /// The client's transmit under our number for its socket.
-    fn readdressed(&self, transmit: Transmit) -> Option<Transmit> {
-        let socket = self.socket?;
+    /// The client's transmit under our number for its socket; nothing where that is gone.
+    fn readdressed(&self, transmit: Transmit, out: &mut Vec<u8>) -> Option<Transmit> {
+        let Some(socket) = self.socket else {
+            out.clear();
+            return None;
+        };
         match transmit.to {
             To::Udp { to, .. } => Some(Transmit { to: To::Udp { socket, to }, ..transmit }),
             To::Link(_) => Some(transmit),
