@@ -60,6 +60,8 @@ struct Slot {
     /// Whether the owner wants it.
     live: bool,
     bound: bool,
+    /// The relay had no room; it is asked again, and meanwhile there is no channel.
+    refused: bool,
     /// When the relay may last have refreshed the binding.
     asked: Instant,
 }
@@ -90,7 +92,7 @@ impl Channels {
         if self.by_peer.len() >= MAX_CHANNELS {
             return None;
         }
-        let slot = Slot { peer, live: true, bound: false, asked: now };
+        let slot = Slot { peer, live: true, bound: false, refused: false, asked: now };
         let old = self.slots.iter().position(|slot| slot.peer == peer);
         let fresh = || (self.slots.len() < NUMBERS.len()).then_some(self.slots.len());
         let rested = || self.slots.iter().position(|slot| !slot.live && now >= slot.asked + REST);
@@ -147,8 +149,11 @@ impl Client {
     pub fn readiness(&self, peer: SocketAddr) -> Readiness {
         match self.channels.by_peer.get(&peer) {
             None => Readiness::Absent,
-            Some(_) if self.channels.bound(peer).is_some() => Readiness::Bound,
-            Some(_) => Readiness::Pending,
+            Some(&number) => match self.channels.slot(number) {
+                Some(Slot { bound: true, .. }) => Readiness::Bound,
+                Some(Slot { refused: false, .. }) => Readiness::Pending,
+                Some(_) | None => Readiness::Absent,
+            },
         }
     }
 
@@ -186,6 +191,8 @@ impl Client {
             return;
         }
         if matches!(error.code, 486 | 500 | 508) {
+            let slot = self.channels.slot_mut(number).expect("a live channel has a slot");
+            slot.refused = true;
             return self.timers.set(Timer::Channel(number), now + RETRY);
         }
         self.release_channel(peer);
