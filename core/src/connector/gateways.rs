@@ -91,11 +91,16 @@ impl Gateways {
 
     pub(super) fn set_addresses(&mut self, gateway: GatewayKey, addresses: Vec<SocketAddr>) {
         let Some(entry) = self.gateways.get_mut(gateway.0) else { return };
-        if let Link::Up { conn, address, .. } = entry.link
-            && !addresses.contains(&address)
-        {
-            self.retired.insert(conn);
-            entry.link = Link::Idle;
+        match &mut entry.link {
+            Link::Up { conn, address, .. } if !addresses.contains(address) => {
+                self.retired.insert(*conn);
+                entry.link = Link::Idle;
+            }
+            // The address that is being tried may still answer; then it goes on with the new ones.
+            Link::Connecting { address, rest, .. } => {
+                *rest = addresses.iter().copied().filter(|other| other != address).collect();
+            }
+            Link::Idle | Link::Waiting | Link::Up { .. } => {}
         }
         entry.config.addresses = addresses;
     }
