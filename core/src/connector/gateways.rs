@@ -240,8 +240,15 @@ impl Gateways {
         });
     }
 
-    /// Ends all connections.
+    /// Ends all connections and attempts.
     pub(super) fn close(&mut self, step: &mut Step<'_>) {
+        for entry in &mut self.gateways {
+            match &mut entry.link {
+                Link::Waiting => entry.link = Link::Idle,
+                Link::Connecting { rest, .. } => rest.clear(),
+                Link::Idle | Link::Up { .. } => {}
+            }
+        }
         for &conn in self.by_conn.keys() {
             step.quic.close(step.now, conn, Code::Done as u32, b"");
         }

@@ -280,9 +280,10 @@ impl Connector {
         gateways.ping(step, gateway);
     }
 
-    /// Ends all connections.
+    /// Ends all connections and attempts, and with them all pipes.
     pub fn close(&mut self, now: Instant) {
-        let (ref mut step, gateways, _) = self.step(now);
+        let (ref mut step, gateways, pipes) = self.step(now);
+        pipes.abandon_waiting(step);
         gateways.close(step);
         self.settle(now);
     }
@@ -428,6 +429,12 @@ impl Connector {
         }
         let (ref mut step, gateways, pipes) = self.step(now);
         gateways.close_unused(step, |conn| pipes.are_on(conn));
+        // Those that waited for credit on a connection that is gone want another one.
+        for gateway in pipes.awaited() {
+            if let Err(error) = gateways.connect(step, gateway) {
+                pipes.fail_waiting(step, gateway, &error);
+            }
+        }
     }
 
     fn on_quic_event(&mut self, now: Instant, event: quic::Event) {

@@ -153,6 +153,21 @@ impl Pipes {
         }
     }
 
+    /// The gateways that pipes wait for.
+    pub(super) fn awaited(&self) -> Vec<GatewayKey> {
+        let awaited = self.waiting.iter().filter(|(_, waiting)| !waiting.is_empty());
+        awaited.map(|(&gateway, _)| gateway).collect()
+    }
+
+    /// Ends all pipes that wait.
+    pub(super) fn abandon_waiting(&mut self, step: &mut Step<'_>) {
+        for pipe in std::mem::take(&mut self.waiting).into_values().flatten() {
+            if self.pipes.get(pipe).is_some() {
+                self.fail(step, pipe, Failure::ConnectionLost(CloseReason::LocallyClosed));
+            }
+        }
+    }
+
     /// Ends the pipes that were not opened in time.
     pub(super) fn handle_timeout(&mut self, step: &mut Step<'_>) {
         while let Some(pipe) = self.overdue.pop_due(step.now) {
