@@ -114,9 +114,15 @@ impl Connection {
     }
 
     /// Sends by `way` from now on.
+    ///
+    /// Where only the port is another, a NAT has forgotten its mapping and the path is the same: what is known of it
+    /// is kept, as RFC 9000 §9.4 allows. To forget it would be harmful. The packets that were lost meanwhile still
+    /// count as in flight and would fill the new, small window, and the probes that free it would wait for the new,
+    /// large estimate of the round trip times all the doublings so far: longer than a connection lives.
     pub(super) fn reroute(&mut self, now: Instant, way: Way) {
-        if way != self.way {
-            self.way = way;
+        let same_path = way.via == self.way.via && way.remote.ip() == self.way.remote.ip();
+        self.way = way;
+        if !same_path {
             self.quinn.path_changed(now);
         }
     }
