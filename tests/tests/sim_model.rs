@@ -93,7 +93,7 @@ impl Story {
     }
 
     fn break_something(&mut self) {
-        match self.rng.below(8) {
+        match self.rng.below(12) {
             0..=2 => {
                 self.world.set_cut(self.relay, true);
                 let pause = u64::from(self.rng.below(2_000));
@@ -102,6 +102,7 @@ impl Story {
             }
             3 | 4 => self.world.jump(self.gateway, secs(100)),
             5 | 6 => self.world.jump_back(self.connector, secs(50)),
+            7..=10 => self.world.rebind(self.connector),
             _ => {
                 self.restarted = true;
                 self.world.restart(self.relay);

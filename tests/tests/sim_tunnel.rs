@@ -197,6 +197,18 @@ fn bytes_wait_for_a_slow_way_and_none_is_lost() {
 }
 
 #[test]
+fn the_narrowest_path_carries_bulk() {
+    for (families, mtu) in [(Families::V4, 1280), (Families::V6, 1300)] {
+        let (mut world, _, gateway, connector) = tunnel(World::seeded(5).over(families));
+        world.set_usual_link(Link::default().with_mtu(mtu));
+        let stream = world.open(connector, gateway, "tcp://echo:7");
+        world.transfer(stream, MIB);
+        world.run_until_quiet();
+        assert_echoed(&world, &[stream]);
+    }
+}
+
+#[test]
 fn each_direction_of_a_stream_ends_by_itself() {
     let (mut world, _, gateway, connector) = tunnel(World::seeded(5));
     world.target("source", 19, Target::Source(vec![7; 300_000]));

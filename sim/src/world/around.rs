@@ -28,12 +28,11 @@ impl World {
         self.network.set_cut(on.host, cut);
     }
 
-    /// Makes the NAT of a host forget its mappings, as after a restart.
-    ///
-    /// # Panics
-    /// When the host has none.
+    /// Makes the NAT of a host forget its mappings, as after a restart. Without a NAT there is nothing to forget.
     pub fn rebind<M>(&mut self, on: Handle<M>) {
-        self.network.nat(on.host).expect("the host is behind a NAT").rebind();
+        if let Some(nat) = self.network.nat(on.host) {
+            nat.rebind();
+        }
     }
 
     /// Sets the wall clock of a host forward, and tells its machine.
