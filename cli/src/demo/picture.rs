@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 
-use super::postgres::{DATABASE, USER, round_trip};
+use super::postgres::{DATABASE, USER, usual_round_trip};
 use super::proof::{CLIENTS, Proof};
 use super::tap::Sight;
 use super::world::World;
@@ -65,11 +65,11 @@ impl Picture {
 fn head(world: &World, proof: &Proof) -> String {
     let mut text = path([
         ("[ connector ]", "adit forward", world.entrance),
-        ("[ relay ]", "adit relay start", world.relay_address),
-        ("[ gateway ]", "adit gateway start", world.relayed),
+        ("[ relay ]", "adit relay", world.relay_address),
+        ("[ gateway ]", "adit gateway", world.relayed),
         ("[ target ]", "PostgreSQL", world.postgres.address),
     ]);
-    let _ = writeln!(text, "          └── TLS 1.3 in QUIC, certificates on both sides ──┘\n");
+    let _ = writeln!(text, "          └─── QUIC: TLS 1.3, certificates on both sides ────┘\n");
     row(&mut text, "a row through the tunnel", &proof.row);
     let benchmark = format!(
         "{:.0} transactions/s, {:.2} ms each ({CLIENTS} connections, {} s)",
@@ -79,14 +79,14 @@ fn head(world: &World, proof: &Proof) -> String {
     text
 }
 
-/// The parts side by side: names with arrows between them, what runs there, and where.
+/// The parts side by side, in 80 columns: names with arrows between them, what runs there, and where.
 fn path(parts: [(&str, &str, SocketAddr); 4]) -> String {
     let names = parts.map(|(name, _, _)| name.to_owned());
     let programs = parts.map(|(_, program, _)| program.to_owned());
     let addresses = parts.map(|(_, _, address)| address.to_string());
-    let (arrows, gaps) = (["psql ──▶ ", "══▶ ", "◀══ ", "──▶ "], ["         ", "    ", "    ", "    "]);
+    let (arrows, gaps) = (["psql ──▶ ", "═▶ ", "◀═ ", "─▶ "], ["         ", "   ", "   ", "   "]);
     let line = |cells: [String; 4], between: [&str; 4]| {
-        let cells = between.iter().zip(cells).map(|(before, cell)| format!("{before}{cell:<19}"));
+        let cells = between.iter().zip(cells).map(|(before, cell)| format!("{before}{cell:<15}"));
         format!(" {}\n", cells.collect::<String>().trim_end())
     };
     [line(names, arrows), line(programs, gaps), line(addresses, gaps)].concat()
@@ -94,13 +94,13 @@ fn path(parts: [(&str, &str, SocketAddr); 4]) -> String {
 
 fn figures(world: &World, direct: &str) -> String {
     let mut text = String::new();
-    let trip = match round_trip(world.entrance) {
+    let trip = match usual_round_trip(world.entrance) {
         Ok(took) => format!("{:.2} ms through the tunnel, {direct}", took.as_secs_f64() * 1e3),
         Err(error) => format!("none: {error}"),
     };
     row(&mut text, "round trip", &trip);
     let sight = world.tap.sight();
-    row(&mut text, "the relay could see", &seen(&sight));
+    row(&mut text, "what the relay saw", &seen(&sight));
     row(&mut text, "the row's text among it", &format!("{} times", sight.markers));
     row(&mut text, "the newest datagram", &sample(&sight));
     text
@@ -111,11 +111,7 @@ fn row(text: &mut String, name: &str, value: &str) {
 }
 
 fn seen(sight: &Sight) -> String {
-    format!(
-        "{} bytes in {} datagrams, from whom, to whom and when",
-        grouped(sight.bytes),
-        grouped(sight.datagrams)
-    )
+    format!("{} bytes in {} datagrams", grouped(sight.bytes), grouped(sight.datagrams))
 }
 
 fn sample(sight: &Sight) -> String {

@@ -113,6 +113,16 @@ impl Postgres {
     }
 }
 
+/// The median of several round trips: one alone says little on a busy machine.
+///
+/// # Errors
+/// When there is no PostgreSQL at `address`.
+pub(crate) fn usual_round_trip(address: SocketAddr) -> Result<Duration> {
+    let mut trips = (0..5).map(|_| round_trip(address)).collect::<Result<Vec<_>>>()?;
+    trips.sort();
+    Ok(trips[trips.len() / 2])
+}
+
 /// The time that a question to a PostgreSQL server and its answer take, after the connection stands.
 ///
 /// # Errors

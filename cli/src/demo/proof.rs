@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::postgres::round_trip;
+use super::postgres::usual_round_trip;
 use super::stop::Stop;
 use super::world::World;
 
@@ -36,7 +36,7 @@ pub(crate) fn show(world: &mut World, seconds: u16, stop: &Stop) -> Result<Proof
     ensure!(row == world.marker, "the row that came through the tunnel is {row:?}, not {:?}", world.marker);
     eprintln!("running pgbench through the tunnel for {seconds} s …");
     let (rate, latency) = benchmark(world, seconds, stop)?;
-    let direct = round_trip(world.postgres.address)?;
+    let direct = usual_round_trip(world.postgres.address)?;
     world.check()?;
     let sight = world.tap.sight();
     ensure!(sight.bytes > 0, "nothing passed between connector and relay: the row took another way");

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// How often the threads look whether they are to end.
 const TURN: Duration = Duration::from_millis(200);
 /// Bytes of the newest datagram that are kept to be shown.
-pub(crate) const SAMPLE: usize = 16;
+pub(crate) const SAMPLE: usize = 10;
 
 /// A running tap.
 #[derive(Debug)]
@@ -160,6 +160,6 @@ mod tests {
         assert_eq!(client.recv(&mut buffer).unwrap(), 5);
         let sight = tap.sight();
         assert_eq!((sight.datagrams, sight.bytes, sight.markers), (2, 35, 1));
-        assert_eq!(&sight.sample, b"a datagram with ");
+        assert_eq!(&sight.sample, b"a datagram");
     }
 }

@@ -245,9 +245,9 @@ fn free_udp() -> Result<SocketAddr> {
     Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-/// Thirty-two random digits, from the system.
+/// Sixteen random digits, from the system.
 fn random() -> Result<String> {
-    let mut bytes = [0; 16];
+    let mut bytes = [0; 8];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
