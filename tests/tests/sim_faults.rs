@@ -182,6 +182,19 @@ fn a_connector_that_dies_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_allocation_of_a_gateway_that_died_runs_out() {
+    let mut world = World::seeded(3);
+    let relay = world.relay("a");
+    let gateway = world.gateway("gw").on([relay]);
+    world.await_gateway(gateway);
+    world.kill(gateway);
+    world.run_for(secs(590));
+    assert_eq!(world.sockets(relay), 2, "one listens, one is relayed");
+    world.run_for(secs(40));
+    assert_eq!(world.sockets(relay), 1);
+}
+
+#[test]
 fn a_short_cut_in_the_network_is_sat_out() {
     let mut world = World::seeded(3);
     let relay = world.relay("a");
