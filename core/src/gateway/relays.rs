@@ -199,15 +199,20 @@ impl Relays {
         for run in self.forwards.drain() {
             let Onward::Owner { peer } = run.onward else { continue };
             let way = way(relay, peer);
-            // Where no channel can be had, Send indications do its work.
-            if client.readiness(peer) == Readiness::Absent && client.bind_channel(step.now, peer).is_ok() {
-                self.channels.set(way, step.now + CHANNEL_IN_USE);
-            }
+            let mut connected = false;
             for index in run.segments.clone() {
                 let range = run.body_range(&batch, index);
                 bytes.advance(range.start - at);
                 at = range.end;
-                step.quic.handle(step.now, way, run.ecn, bytes.split_to(range.len()));
+                connected |= step.quic.handle(step.now, way, run.ecn, bytes.split_to(range.len()));
+            }
+            // Only who has a connection gets a channel; noise from many ports would take them all. Where none can
+            // be had, Send indications do its work.
+            if connected
+                && client.readiness(peer) == Readiness::Absent
+                && client.bind_channel(step.now, peer).is_ok()
+            {
+                self.channels.set(way, step.now + CHANNEL_IN_USE);
             }
         }
     }

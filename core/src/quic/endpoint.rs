@@ -163,11 +163,12 @@ impl Endpoint {
         Ok(id)
     }
 
-    /// Handles a datagram that came by `way`.
-    pub fn handle(&mut self, now: Instant, way: Way, ecn: Option<Ecn>, datagram: BytesMut) {
+    /// Handles a datagram that came by `way`. Whether it named a connection, or has begun one; who sent it is not
+    /// certain then.
+    pub fn handle(&mut self, now: Instant, way: Way, ecn: Option<Ecn>, datagram: BytesMut) -> bool {
         let Some(destination) = Destination::of(&datagram) else {
             self.counters.malformed += 1;
-            return;
+            return false;
         };
         let known = self.find(&destination);
         let address = match (known, destination) {
@@ -175,22 +176,28 @@ impl Endpoint {
             (None, Destination::Long(_)) if self.is_server => self.addresses.address(way),
             _ => {
                 self.counters.unknown += 1;
-                return;
+                return false;
             }
         };
         self.scratch.clear();
         let ecn = ecn.map(codepoint);
         match self.quinn.handle(now, address, None, ecn, datagram, &mut self.scratch) {
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                self.deliver(now, way, handle, event);
+                return true;
+            }
+            Some(DatagramEvent::NewConnection(incoming)) if known.is_none() => {
+                return self.welcome(now, way, destination, incoming);
+            }
             None => self.counters.ignored += 1,
-            Some(DatagramEvent::ConnectionEvent(handle, event)) => self.deliver(now, way, handle, event),
             Some(DatagramEvent::Response(_)) => self.respond(way),
             // The address must be that of its own way, or a Retry token of another way would be believed.
-            Some(DatagramEvent::NewConnection(incoming)) if known.is_some() => {
+            Some(DatagramEvent::NewConnection(incoming)) => {
                 self.quinn.ignore(incoming);
                 self.counters.unknown += 1;
             }
-            Some(DatagramEvent::NewConnection(incoming)) => self.welcome(now, way, destination, incoming),
         }
+        false
     }
 
     /// Handles what is due. Early and repeated calls are legal.
@@ -399,8 +406,8 @@ impl Endpoint {
         }
     }
 
-    /// Decides about somebody who wants to connect.
-    fn welcome(&mut self, now: Instant, way: Way, destination: Destination, incoming: Incoming) {
+    /// Decides about somebody who wants to connect; whether there is a connection now.
+    fn welcome(&mut self, now: Instant, way: Way, destination: Destination, incoming: Incoming) -> bool {
         let validated = incoming.remote_address_validated();
         let full = self.connections.len() >= self.config.max_connections
             || self.incoming >= self.config.max_handshakes;
@@ -414,8 +421,9 @@ impl Endpoint {
         } else if self.incoming >= self.config.retry_threshold && !validated {
             self.retry(way, incoming);
         } else {
-            self.accept(now, way, destination, incoming);
+            return self.accept(now, way, destination, incoming);
         }
+        false
     }
 
     /// Lets the client prove its address.
@@ -429,10 +437,10 @@ impl Endpoint {
         self.respond(way);
     }
 
-    fn accept(&mut self, now: Instant, way: Way, destination: Destination, incoming: Incoming) {
+    fn accept(&mut self, now: Instant, way: Way, destination: Destination, incoming: Incoming) -> bool {
         let Destination::Long(first) = destination else {
             self.quinn.ignore(incoming);
-            return;
+            return false;
         };
         let address = incoming.remote_address();
         let handshake_ends = now + self.config.handshake_timeout;
@@ -449,12 +457,14 @@ impl Endpoint {
                 self.first_ids.insert(first, id);
                 self.incoming += 1;
                 self.begin(id);
+                true
             }
             Err(has_response) => {
                 self.counters.failed += 1;
                 if has_response {
                     self.respond(way);
                 }
+                false
             }
         }
     }
