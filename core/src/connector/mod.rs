@@ -463,6 +463,9 @@ impl Connector {
             }
             quic::Event::Readable { conn, stream } => pipes.readable(step, conn, stream),
             quic::Event::Writable { conn, stream } => pipes.writable(step, conn, stream),
+            quic::Event::Stopped { conn, stream, .. } if stream == control_stream() => {
+                step.quic.close(step.now, conn, Code::Protocol as u32, b"protocol error");
+            }
             quic::Event::Stopped { conn, stream, .. } => pipes.stopped(step, conn, stream),
             // A gateway opens no streams; what it opens all the same is refused.
             quic::Event::StreamOpened { conn, stream } => {

@@ -282,6 +282,9 @@ impl Sessions {
 
     /// The connector takes no more bytes of a stream.
     pub(super) fn stopped(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
+        if stream == control_stream() {
+            return step.quic.close(step.now, conn, Code::Protocol as u32, b"protocol error");
+        }
         let key = (conn, stream);
         match self.streams.get_mut(&key) {
             Some(Stream::Pipe(pipe)) => {
