@@ -24,9 +24,10 @@ const RETRY: Duration = Duration::from_secs(10);
 pub enum Readiness {
     /// It does.
     Bound,
-    /// The relay has not answered yet.
+    /// The relay has not answered yet: about the channel, or where none was asked for, about the permission.
     Pending,
-    /// No channel was asked for, or the relay refused it, or the allocation is gone.
+    /// No channel was asked for, or the relay refused it, or the allocation is gone. If the peer is permitted, data
+    /// for it goes in Send indications.
     Absent,
 }
 
@@ -148,6 +149,7 @@ impl Client {
     /// Whether data for `peer` goes through a channel.
     pub fn readiness(&self, peer: SocketAddr) -> Readiness {
         match self.channels.by_peer.get(&peer) {
+            None if self.asks_permission(peer.ip()) => Readiness::Pending,
             None => Readiness::Absent,
             Some(&number) => match self.channels.slot(number) {
                 Some(Slot { bound: true, .. }) => Readiness::Bound,

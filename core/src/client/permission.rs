@@ -50,6 +50,10 @@ impl Permissions {
         self.peers.get(&peer).is_some_and(|peer| peer.standing == Standing::Installed)
     }
 
+    fn is_unknown(&self, peer: IpAddr) -> bool {
+        self.peers.get(&peer).is_some_and(|peer| peer.standing == Standing::Unknown)
+    }
+
     /// Whether `peer` is to be let in. Data path.
     pub(super) fn wanted(&self, peer: IpAddr) -> bool {
         self.peers.contains_key(&peer)
@@ -144,6 +148,11 @@ impl Client {
         }
         let reason = "no relayed address of this family".to_owned();
         self.deny(peer, ErrorCode { code: 443, reason });
+    }
+
+    /// Whether the relay has yet to say whether it lets `peer` in.
+    pub(super) fn asks_permission(&self, peer: IpAddr) -> bool {
+        self.permissions.is_unknown(peer) && self.transactions.awaits(Purpose::Permission(peer))
     }
 
     pub(super) fn permission_installed(&mut self, now: Instant, peer: IpAddr) {
