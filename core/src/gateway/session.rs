@@ -159,6 +159,10 @@ impl Sessions {
     /// The relayed addresses have changed: all connectors are told.
     pub(super) fn set_paths(&mut self, step: &mut Step<'_>, paths: Vec<SocketAddr>) {
         self.paths = paths;
+        if self.paths.is_empty() {
+            // There is no way to anybody, and what is lost now would hold up the next news.
+            return;
+        }
         self.tell_all(step, &Frame::Paths(self.paths.clone()));
     }
 
