@@ -25,6 +25,8 @@ pub(super) struct Gateways {
 #[derive(Debug)]
 struct Gateway {
     config: GatewayConfig,
+    /// What the gateway itself has said last about its addresses.
+    paths: Vec<SocketAddr>,
     link: Link,
 }
 
@@ -43,6 +45,8 @@ enum Link {
         conn: ConnId,
         address: SocketAddr,
         control: Box<Control>,
+        /// Whether the gateway has named `address` as its own on this connection.
+        named: bool,
         pinged: Option<([u8; 8], Instant)>,
         pings: u64,
     },
@@ -64,7 +68,7 @@ impl Gateways {
     }
 
     pub(super) fn add(&mut self, config: GatewayConfig) -> GatewayKey {
-        self.gateways.push(Gateway { config, link: Link::Idle });
+        self.gateways.push(Gateway { config, paths: Vec::new(), link: Link::Idle });
         GatewayKey(self.gateways.len() - 1)
     }
 
@@ -103,6 +107,7 @@ impl Gateways {
             Link::Idle | Link::Waiting | Link::Up { .. } => {}
         }
         entry.config.addresses = addresses;
+        entry.paths.clear();
     }
 
     // --- connecting ------------------------------------------------------------------------------------------
@@ -113,7 +118,9 @@ impl Gateways {
         if !matches!(entry.link, Link::Idle) {
             return Ok(());
         }
-        let addresses = entry.config.addresses.iter().copied().collect();
+        // What the gateway says is newer; but it may not know how it is seen from here.
+        let told = entry.config.addresses.iter().filter(|address| !entry.paths.contains(address));
+        let addresses = entry.paths.iter().chain(told).copied().collect();
         self.attempt(step, gateway, addresses, ConnectError::NoAddress)
     }
 
@@ -194,8 +201,8 @@ impl Gateways {
             step.quic.close(step.now, conn, Code::Protocol as u32, b"no control stream");
             return None;
         };
-        entry.link =
-            Link::Up { conn, address, control: Box::new(Control::new(conn, stream)), pinged: None, pings: 0 };
+        let control = Box::new(Control::new(conn, stream));
+        entry.link = Link::Up { conn, address, control, named: false, pinged: None, pings: 0 };
         step.out.push_back(Event::Connected { gateway, address });
         // Nothing else tells the gateway that the stream is there.
         self.ping(step, gateway);
@@ -272,7 +279,7 @@ impl Gateways {
     pub(super) fn control_ready(&mut self, step: &mut Step<'_>, conn: ConnId) {
         let Some(gateway) = self.of(conn) else { return };
         let entry = &mut self.gateways[gateway.0];
-        let Link::Up { control, pinged, .. } = &mut entry.link else { return };
+        let Link::Up { control, address, named, pinged, .. } = &mut entry.link else { return };
         control.flush(step.quic);
         loop {
             match control.receive(step.quic) {
@@ -283,10 +290,18 @@ impl Gateways {
                     }
                 }
                 Ok(Some(Frame::Paths(addresses))) => {
+                    let (before, now) = (*named, addresses.contains(address));
+                    *named = now || (before && addresses.is_empty());
                     if !addresses.is_empty() {
-                        entry.config.addresses.clone_from(&addresses);
+                        entry.paths.clone_from(&addresses);
                     }
                     step.out.push_back(Event::Paths { gateway, addresses });
+                    if before && !*named {
+                        // Nothing reaches it there any more; what it sent came by a new way.
+                        self.retired.insert(conn);
+                        entry.link = Link::Idle;
+                        return;
+                    }
                 }
                 Ok(Some(Frame::Drain)) => step.out.push_back(Event::Draining { gateway }),
                 Ok(Some(_)) | Err(_) => {
