@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
 mod pki;
+mod stranger;
+mod strangers;
 mod world;
 
 use std::io::ErrorKind;
@@ -473,6 +475,24 @@ fn a_relay_without_channels_left_still_relays() {
     let (here, there) = world.open(ECHO);
     world.transfer((Node::Connector, here), (Node::Gateway, there), &noise(50_000));
     world.transfer((Node::Gateway, there), (Node::Connector, here), &noise(50_000));
+}
+
+#[test]
+fn a_relay_that_forgets_everything_is_used_again() {
+    let mut world = World::ready();
+    let (here, _) = world.open(ECHO);
+    let before = world.gateway.addresses();
+    world.restart_relay(0);
+    world.live(30 * SECOND);
+    assert_ne!(world.gateway.addresses(), before);
+    assert_eq!(world.allocations(), 1);
+    // The new address came by the old connection, so nobody waits for that to time out.
+    let next = world.try_open(ECHO);
+    world.live(SECOND);
+    assert!(world.is_open(next), "{:?}", world.at_connector);
+    world.live(60 * SECOND);
+    assert_eq!(world.read(Node::Connector, here, &mut [0; 9]), Read::Reset);
+    assert_eq!(world.gateway.connections(), 1);
 }
 
 #[test]

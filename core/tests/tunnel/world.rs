@@ -10,14 +10,19 @@ use std::time::{Duration, Instant};
 use adit_core::connector::{self, Connector, GatewayConfig, GatewayKey};
 use adit_core::gateway::{self, Gateway, RelayConfig, TargetPolicy};
 use adit_core::io::{
-    Completion, Datagrams, Direction, Effect, Forwards, Onward, PipeId, Read, SocketId, To, Transmit, Write,
+    Completion, Datagrams, Direction, Effect, Forwards, Onward, PipeId, QueryId, Read, SocketId, To,
+    Transmit, Write,
 };
+use adit_core::quic::Way;
 use adit_core::relay::{self, Relay, RelayAddress};
 use adit_core::time::{Clock, Deadline, UnixTime, WallCell};
 use adit_core::tunnel::{self, Target};
 use adit_core::turn::credentials::{Authenticator, Credentials};
 
+use bytes::BytesMut;
+
 use super::pki::Pki;
+use super::stranger::Stranger;
 
 pub(crate) const UNIX: UnixTime = UnixTime(1_800_000_000);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -88,12 +93,22 @@ pub(crate) struct World {
     pub(crate) connector: Connector,
     pub(crate) key: GatewayKey,
     relays: Vec<Relay>,
+    clock: Clock,
+    pki: Pki,
+    stranger: Option<Stranger>,
+    restarts: u8,
     addresses: BTreeMap<(Node, SocketId), SocketAddr>,
     next_port: u16,
     wire: VecDeque<(Instant, Packet)>,
     /// What is sent to or from these is lost.
     pub(crate) silent: BTreeSet<Node>,
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
+    /// The queries that wait for the test's answer.
+    pub(crate) queries: Vec<QueryId>,
+    /// Whether queries are answered from `names`.
+    pub(crate) resolves: bool,
+    /// How many datagrams there were.
+    pub(crate) carried: usize,
     pub(crate) dialling: BTreeMap<SocketAddr, Dialled>,
     pub(crate) dials: Vec<(PipeId, SocketAddr, Duration)>,
     pub(crate) at_gateway: Vec<gateway::Event>,
@@ -129,6 +144,10 @@ impl World {
         Self {
             now,
             relays: relays.collect(),
+            clock,
+            pki,
+            stranger: None,
+            restarts: 0,
             gateway,
             connector,
             key,
@@ -137,6 +156,9 @@ impl World {
             wire: VecDeque::new(),
             silent: BTreeSet::new(),
             names: BTreeMap::new(),
+            queries: Vec::new(),
+            resolves: true,
+            carried: 0,
             dialling: BTreeMap::new(),
             dials: Vec::new(),
             at_gateway: Vec::new(),
@@ -161,6 +183,32 @@ impl World {
 
     pub(crate) fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
         self.connector.set_addresses(self.key, addresses);
+    }
+
+    /// A stranger with a certificate begins to connect, from the connector's address.
+    pub(crate) fn meet_stranger(&mut self) {
+        let wall = WallCell::new(UNIX);
+        let tls = self.pki.connector(UNIX, 86_400 * SECOND, None, wall.clone());
+        let address = SocketAddr::new(connector_ip(), 50_000);
+        let mut stranger = Stranger::new(adit_core::quic::Config::default(), wall, address);
+        stranger.connect(self.now, self.gateway.addresses()[0], tls);
+        self.stranger = Some(stranger);
+    }
+
+    pub(crate) fn stranger(&mut self) -> &mut Stranger {
+        self.stranger.as_mut().unwrap()
+    }
+
+    /// A relay that has lost its memory.
+    pub(crate) fn restart_relay(&mut self, index: usize) {
+        self.addresses.retain(|(node, _), _| *node != Node::Relay(index));
+        self.restarts += 1;
+        self.relays[index] = Relay::new(relay_config(index), self.clock, self.now, [100 + self.restarts; 32]);
+    }
+
+    /// A datagram out of nowhere.
+    pub(crate) fn inject(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        self.wire.push_back((self.now + DELAY, Packet { from, to, bytes: bytes.to_vec() }));
     }
 
     pub(crate) fn allocations(&self) -> usize {
@@ -292,9 +340,10 @@ impl World {
             self.now = self.now.max(next);
             while self.wire.front().is_some_and(|(at, _)| *at <= self.now) {
                 let (_, packet) = self.wire.pop_front().unwrap();
+                self.carried += 1;
                 self.deliver(packet);
             }
-            self.wake_up();
+            self.wake_all();
         }
         assert!(self.deadlines().all(|deadline| deadline.at > end), "the world never comes to rest");
         self.now = end;
@@ -303,26 +352,41 @@ impl World {
     fn deadlines(&self) -> impl Iterator<Item = Deadline> {
         let relays = self.relays.iter().map(Relay::poll_timeout);
         let both = [self.gateway.poll_timeout(), self.connector.poll_timeout()];
-        relays.chain(both).flatten()
+        let stranger = self.stranger.as_ref().map(|stranger| stranger.quic.poll_timeout());
+        relays.chain(both).chain(stranger).flatten()
     }
 
-    /// Calls `handle_timeout` where it is due. A deadline that this does not move would keep a driver spinning.
+    /// Until nothing is due. A deadline may turn out to have passed when it is looked at again, but one that never
+    /// moves would keep a driver spinning.
+    fn wake_all(&mut self) {
+        for _ in 0..3 {
+            self.wake_up();
+            self.settle();
+            if self.deadlines().all(|deadline| deadline.at > self.now) {
+                return;
+            }
+        }
+        let late: Vec<_> = self.deadlines().filter(|deadline| deadline.at <= self.now).collect();
+        panic!("{late:?} at {:?}", self.now);
+    }
+
+    /// Calls `handle_timeout` where it is due.
     fn wake_up(&mut self) {
         let now = self.now;
         let due = |deadline: Option<Deadline>| deadline.is_some_and(|deadline| deadline.at <= now);
         for relay in &mut self.relays {
             if due(relay.poll_timeout()) {
                 relay.handle_timeout(now);
-                assert!(!due(relay.poll_timeout()), "{:?}", relay.poll_timeout());
             }
         }
         if due(self.gateway.poll_timeout()) {
             self.gateway.handle_timeout(now);
-            assert!(!due(self.gateway.poll_timeout()), "{:?}", self.gateway.poll_timeout());
         }
         if due(self.connector.poll_timeout()) {
             self.connector.handle_timeout(now);
-            assert!(!due(self.connector.poll_timeout()), "{:?}", self.connector.poll_timeout());
+        }
+        if let Some(stranger) = &mut self.stranger {
+            stranger.quic.handle_timeout(now);
         }
     }
 
@@ -357,6 +421,9 @@ impl World {
                 event => self.at_connector.push(event),
             }
         }
+        if let Some(stranger) = &mut self.stranger {
+            stranger.events();
+        }
         any
     }
 
@@ -373,6 +440,7 @@ impl World {
                 }
             }
             Effect::Unbind { socket } => drop(self.addresses.remove(&(node, socket))),
+            Effect::Resolve { query, .. } if !self.resolves => self.queries.push(query),
             Effect::Resolve { query, host } => {
                 let result = self.names.get(&host).cloned().ok_or(ErrorKind::NotFound);
                 self.complete(Completion::Resolved { query, result });
@@ -420,6 +488,16 @@ impl World {
             self.send(Node::Connector, &sent, &mut out);
         }
         assert!(out.is_empty(), "bytes without a transmit");
+        let wire = &mut self.wire;
+        if let Some(stranger) = &mut self.stranger {
+            while let Some((to, stride)) = stranger.poll_transmit(self.now, &mut out) {
+                for bytes in out.chunks(stride) {
+                    let packet = Packet { from: stranger.address, to, bytes: bytes.to_vec() };
+                    wire.push_back((self.now + DELAY, packet));
+                }
+                out.clear();
+            }
+        }
         self.wire.len() > before
     }
 
@@ -435,6 +513,11 @@ impl World {
     }
 
     fn deliver(&mut self, Packet { from, to, mut bytes }: Packet) {
+        if let Some(stranger) = self.stranger.as_mut().filter(|stranger| stranger.address == to) {
+            let way = Way { via: 0, remote: from };
+            stranger.quic.handle(self.now, way, None, BytesMut::from(&bytes[..]));
+            return;
+        }
         let found = self.addresses.iter().find(|(_, address)| **address == to);
         let Some((&(node, socket), _)) = found else { return };
         if self.silent.contains(&node) {
