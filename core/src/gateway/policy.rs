@@ -6,7 +6,7 @@
 //! address, never through a network, a name or `*`; the name `localhost` alone may stand for loopback.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::tunnel::{Host, Target, TargetError};
@@ -104,8 +104,20 @@ impl TargetRule {
     }
 }
 
+/// Metadata services of clouds outside link-local space: of Alibaba, Azure and Oracle; of AWS and Google over IPv6.
+const METADATA: [IpAddr; 5] = [
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254)),
+];
+
 /// Whether `ip` needs a rule of its own.
 fn is_special(ip: IpAddr) -> bool {
+    if METADATA.contains(&ip) {
+        return true;
+    }
     match ip {
         IpAddr::V4(ip) => {
             ip.is_loopback()
@@ -115,8 +127,6 @@ fn is_special(ip: IpAddr) -> bool {
                 || ip.octets()[0] == 0
         }
         IpAddr::V6(ip) => {
-            // The metadata service of AWS also listens on fd00:ec2::254.
-            let metadata = ip.segments() == [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254];
             // ::/96 embeds IPv4 (RFC 4291 §2.5.5.1); 64:ff9b::/96 (RFC 6052), 64:ff9b:1::/48 (RFC 8215),
             // 2002::/16 (RFC 3056) and 2001::/32 (RFC 4380) may reach IPv4 behind a translator or a tunnel.
             let [a, b, c, d, e, f, ..] = ip.segments();
@@ -128,7 +138,6 @@ fn is_special(ip: IpAddr) -> bool {
                 || ip.is_unspecified()
                 || ip.is_multicast()
                 || ip.is_unicast_link_local()
-                || metadata
                 || embeds_v4
         }
     }
@@ -241,6 +250,11 @@ mod tests {
         for special in [
             "127.0.0.1",
             "169.254.169.254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "fd00:ec2::254",
+            "fd20:ce::254",
             "0.0.0.0",
             "224.0.0.1",
             "255.255.255.255",
