@@ -25,6 +25,8 @@ const MAX_PARKED: usize = 256 * 1024;
 const CHANNEL_IN_USE: Duration = Duration::from_secs(120);
 /// After how long a name is resolved again that could not be; up to 2 s of jitter are added.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
+/// The longest pause before the next address of a relay's name is tried.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// A relay to keep an allocation on.
 #[derive(Debug, Clone)]
@@ -61,6 +63,8 @@ struct Relay {
     /// The client's present socket: our number for it.
     socket: Option<SocketId>,
     relayed: Vec<SocketAddr>,
+    /// How many addresses of its name were silent since there was an allocation.
+    silent: u32,
     parked: VecDeque<Parked>,
     parked_bytes: usize,
 }
@@ -88,6 +92,7 @@ impl Relays {
             client: None,
             socket: None,
             relayed: Vec::new(),
+            silent: 0,
             parked: VecDeque::new(),
             parked_bytes: 0,
         };
@@ -142,7 +147,9 @@ impl Relays {
         relay: usize,
         result: Result<Vec<IpAddr>, ErrorKind>,
     ) {
-        match result.and_then(|ips| ips.first().copied().ok_or(ErrorKind::NotFound)) {
+        let turn = self.relays[relay].silent as usize;
+        let next = |ips: Vec<IpAddr>| ips.get(turn % ips.len().max(1)).copied().ok_or(ErrorKind::NotFound);
+        match result.and_then(next) {
             Ok(ip) => self.begin(step, relay, ip),
             Err(kind) => {
                 // Jittered, so that many gateways don't ask at once.
@@ -295,6 +302,7 @@ impl Relays {
             client::Event::Allocated { relayed, .. } => {
                 let changed = self.relays[relay].relayed != relayed;
                 self.relays[relay].relayed.clone_from(&relayed);
+                self.relays[relay].silent = 0;
                 step.out.push_back(Event::Allocated { relay, relayed });
                 return changed;
             }
@@ -302,6 +310,12 @@ impl Relays {
                 let changed = !self.relays[relay].relayed.is_empty();
                 self.relays[relay].relayed.clear();
                 self.relays[relay].unpark_all(step);
+                let retry_in = match reason {
+                    client::Lost::Unreachable | client::Lost::Rejected { .. } => {
+                        self.try_elsewhere(step, relay, retry_in)
+                    }
+                    _ => retry_in,
+                };
                 step.out.push_back(Event::RelayLost { relay, reason: RelayLost::Client(reason), retry_in });
                 return changed;
             }
@@ -314,6 +328,21 @@ impl Relays {
             client::Event::Closed => self.relays[relay].client = None,
         }
         false
+    }
+
+    /// Nobody answers at the address of a relay. Where it has a name, that is resolved again, and its next address is
+    /// tried; when.
+    fn try_elsewhere(&mut self, step: &mut Step<'_>, relay: usize, retry_in: Duration) -> Duration {
+        let entry = &mut self.relays[relay];
+        let Some(client) = entry.client.as_mut().filter(|_| entry.config.host.parse::<IpAddr>().is_err())
+        else {
+            return retry_in;
+        };
+        client.close(step.now);
+        let pause = retry_in.saturating_mul(1 << entry.silent.min(6)).min(MAX_PAUSE);
+        entry.silent = entry.silent.saturating_add(1);
+        self.again.set(relay, step.now + pause);
+        pause
     }
 
     /// Gives a client's sockets numbers of our own.

@@ -496,6 +496,28 @@ fn a_relay_that_forgets_everything_is_used_again() {
 }
 
 #[test]
+fn the_next_address_of_a_relay_s_name_is_tried() {
+    let mut world = World::made_of(Setup {
+        gateway: |config| config.relays[0].host = "relay.internal".into(),
+        ..Setup::default()
+    });
+    let ips = ["9.0.0.9", "9.0.0.1"].map(|ip| ip.parse().unwrap());
+    world.names.insert("relay.internal".into(), ips.to_vec());
+    world.live(120 * SECOND);
+    assert_eq!(world.gateway.addresses().len(), 1, "{:?}", world.at_gateway);
+
+    // The relay moves, and its name with it.
+    world.silent.insert(Node::Relay(0));
+    world.names.insert("relay.internal".into(), ips[..1].to_vec());
+    world.live(300 * SECOND);
+    assert_eq!(world.gateway.addresses(), []);
+    world.silent.clear();
+    world.names.insert("relay.internal".into(), ips[1..].to_vec());
+    world.live(120 * SECOND);
+    assert_eq!(world.gateway.addresses().len(), 1, "{:?}", world.at_gateway);
+}
+
+#[test]
 fn a_pipe_lives_for_hours() {
     let mut world = World::ready();
     let (here, there) = world.open(ECHO);
