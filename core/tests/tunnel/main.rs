@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
+mod anything;
 mod pki;
 mod stranger;
 mod strangers;
