@@ -311,6 +311,12 @@ mod tests {
         assert_eq!(read_all(&encode(&long), 600), Ok(vec![cut]));
     }
 
+    #[test]
+    fn a_sentence_can_t_talk_to_a_terminal() {
+        let frame = |sentence: &str| Frame::Reject { code: RejectCode::Dns, sentence: sentence.into() };
+        assert_eq!(read_all(&encode(&frame("a\x1b[2J\nb")), 99), Ok(vec![frame("a [2J b")]));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1000))]
         #[test]

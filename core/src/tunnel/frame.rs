@@ -189,8 +189,10 @@ impl Open {
 fn read_reject(rest: &mut &[u8]) -> Option<Frame> {
     let [number] = take_array(rest)?;
     let code = RejectCode::ALL.into_iter().find(|&code| code as u8 == number)?;
-    let sentence = take(rest, rest.len().min(MAX_SENTENCE))?;
-    Some(Frame::Reject { code, sentence: String::from_utf8(sentence.to_vec()).ok()? })
+    let sentence = std::str::from_utf8(take(rest, rest.len().min(MAX_SENTENCE))?).ok()?;
+    // It ends up on somebody's terminal.
+    let sentence = sentence.replace(char::is_control, " ");
+    Some(Frame::Reject { code, sentence })
 }
 
 /// The longest start of `text` that has at most `max` bytes.
