@@ -174,9 +174,14 @@ impl Endpoint {
         let address = match (known, destination) {
             (Some((_, address)), _) => address,
             (None, Destination::Long(_)) if self.is_server => self.addresses.address(way),
-            _ => {
+            (None, Destination::Long(_)) => {
                 self.counters.unknown += 1;
                 return false;
+            }
+            // A stateless reset looks like this, and what deserves one (RFC 9000 §10.3).
+            (None, Destination::Short(_)) => {
+                self.counters.unknown += 1;
+                self.addresses.address(way)
             }
         };
         self.scratch.clear();
@@ -190,7 +195,8 @@ impl Endpoint {
                 return self.welcome(now, way, destination, incoming);
             }
             None => self.counters.ignored += 1,
-            Some(DatagramEvent::Response(_)) => self.respond(way),
+            Some(DatagramEvent::Response(_)) if self.is_server => self.respond(way),
+            Some(DatagramEvent::Response(_)) => self.counters.ignored += 1,
             // The address must be that of its own way, or a Retry token of another way would be believed.
             Some(DatagramEvent::NewConnection(incoming)) => {
                 self.quinn.ignore(incoming);

@@ -220,6 +220,21 @@ fn a_close_is_told_with_its_code() {
 }
 
 #[test]
+fn who_was_forgotten_hears_of_it_at_once() {
+    let (mut pair, here, there) = Pair::connected();
+    // The other end takes its leave, and nobody hears it.
+    pair.rule = Some(Box::new(|datagram| if datagram.to_server { vec![(DELAY, datagram)] } else { vec![] }));
+    pair.server.endpoint.close(pair.now, there, 0, b"");
+    pair.run(5 * SECOND);
+    assert!(pair.server.endpoint.is_empty());
+    assert_eq!(pair.client.take(closed), None);
+    pair.rule = None;
+    pair.client.endpoint.ping(here);
+    pair.run(2 * SECOND);
+    assert_eq!(pair.client.take(closed), Some(CloseReason::Reset));
+}
+
+#[test]
 fn credit_for_streams_is_told() {
     let mut pair = Pair::configured(Config { max_streams: 1, ..Config::default() });
     let (here, there) = pair.connect();
