@@ -1,5 +1,5 @@
-//! The address file, by which a gateway without a platform tells connectors where it is: one `ip:port` a line,
-//! best first, `#` comments, empty while there is none, replaced as a whole at every change.
+//! The address file, by which a gateway without a platform tells connectors where it is: one `ip:port` a
+//! line, best first, `#` comments, empty while there is none, replaced as a whole at every change.
 
 use std::fmt::Write as _;
 use std::io::ErrorKind;
@@ -14,7 +14,8 @@ pub(crate) fn write(path: &Path, gateway: &str, addresses: &[SocketAddr]) -> Res
     files::replace(path, &encode(gateway, addresses), files::PUBLIC)
 }
 
-/// The addresses in `path`: none while there is no such file, as there is none before a gateway's first start.
+/// The addresses in `path`: none while there is no such file, as there is none before a gateway's first
+/// start.
 pub(crate) fn read(path: &Path) -> Result<Vec<SocketAddr>, Failure> {
     match std::fs::read_to_string(path) {
         Ok(text) => decode(&text).map_err(|line| {

@@ -7,9 +7,9 @@ use crate::{ca, config, demo, exit, forward, gateway, relay};
 
 /// Reach a private database or API without one inbound port.
 ///
-/// A gateway inside the private network keeps an allocation on a TURN relay. A connector outside reaches it there
-/// and opens streams to the targets that the gateway's operator allowed: end to end over QUIC with mutual TLS, so
-/// that the relay sees ciphertext only.
+/// A gateway inside the private network keeps an allocation on a TURN relay. A connector outside reaches it
+/// there and opens streams to the targets that the gateway's operator allowed: end to end over QUIC with
+/// mutual TLS, so that the relay sees ciphertext only.
 ///
 /// A flag beats an environment variable (ADIT_…), which beats the file.
 #[derive(Debug, Parser)]

@@ -9,6 +9,7 @@ use adit_core::pki::{
 };
 use adit_core::rand::Rng;
 use adit_core::tunnel::Target;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::exit::{Exit, Failure};
@@ -16,9 +17,9 @@ use crate::{files, when};
 
 /// Make certificates without a platform.
 ///
-/// Each organisation has a root and under it two authorities: one issues the certificates of gateways, the other
-/// those of connectors. A gateway trusts the connectors' authority and the other way round, so that neither can
-/// play the other.
+/// Each organisation has a root and under it two authorities: one issues the certificates of gateways, the
+/// other those of connectors. A gateway trusts the connectors' authority and the other way round, so that
+/// neither can play the other.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ca {
     New(New),
@@ -27,8 +28,8 @@ pub(crate) enum Ca {
 
 /// Make the authorities of a new organisation.
 ///
-/// Writes root-ca, gateway-ca and connector-ca into DIR, each as .pem and .key; the keys are readable by you only.
-/// Keep root-ca.key off line: it is needed only to replace one of the other two.
+/// Writes root-ca, gateway-ca and connector-ca into DIR, each as .pem and .key; the keys are readable by you
+/// only. Keep root-ca.key off line: it is needed only to replace one of the other two.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   adit ca new ca --organisation acme
@@ -46,7 +47,7 @@ pub(crate) struct New {
     #[arg(long, value_name = "DOMAIN", default_value_t)]
     trust_domain: TrustDomain,
     /// How many days the authorities are valid.
-    #[arg(long, value_name = "N", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    #[arg(long, value_name = "N", default_value_t = 3650, value_parser = lifetime())]
     days: u32,
     /// The kind of their keys.
     #[arg(long, value_name = "KIND", default_value = "ecdsa-p256")]
@@ -55,8 +56,8 @@ pub(crate) struct New {
 
 /// Issue the certificate of a gateway or connector.
 ///
-/// Writes NAME.pem (the certificate and its authority's) and NAME.key into DIR, or to where --out says. Nothing is
-/// overwritten.
+/// Writes NAME.pem (the certificate and its authority's) and NAME.key into DIR, or to where --out says.
+/// Nothing is overwritten.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   adit ca issue ca gateway gw-1
@@ -69,15 +70,15 @@ pub(crate) struct Issue {
     kind: Kind,
     /// The gateway's or connector's name: 1 to 64 letters, digits, `.`, `_`, `-`.
     name: Name,
-    /// The only target that the connector may open, such as tcp://db.internal:5432. Repeat it for more; without
-    /// it, the gateway's own list decides alone.
+    /// The only target that the connector may open, such as tcp://db.internal:5432. Repeat it for more;
+    /// without it, the gateway's own list decides alone.
     #[arg(long = "target", value_name = "TARGET")]
     targets: Vec<Target>,
     /// Certify the key of this request (PKCS #10, PEM) instead of making one. Only its key is used.
     #[arg(long, value_name = "FILE")]
     csr: Option<PathBuf>,
     /// How many days the certificate is valid.
-    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = lifetime())]
     days: u32,
     /// Where to write: PATH.pem and PATH.key instead of DIR/NAME.pem and DIR/NAME.key.
     #[arg(long, value_name = "PATH")]
@@ -221,6 +222,11 @@ fn with_extension(stem: &Path, extension: &str) -> PathBuf {
     path.push(".");
     path.push(extension);
     path.into()
+}
+
+/// Up to a hundred years.
+fn lifetime() -> RangedU64ValueParser<u32> {
+    RangedU64ValueParser::new().range(1..=36_500)
 }
 
 fn days(days: u32) -> Duration {

@@ -2,7 +2,8 @@
 //!
 //! 1. It reads its file and empties the address file.
 //! 2. It asks every relay for an allocation. If none gives one, it says why and ends.
-//! 3. From then on it writes each change of its addresses down, logs, and tries again by itself whatever fails.
+//! 3. From then on it writes each change of its addresses down, logs, and tries again by itself whatever
+//!    fails.
 //! 4. On Ctrl-C or SIGTERM it gives its allocations back.
 
 use std::net::{IpAddr, SocketAddr};
@@ -25,8 +26,8 @@ use crate::exit::{Exit, Failure};
 use crate::service::{self, Signals};
 use crate::{addresses, when};
 
-/// How long credentials that we make from the relay's secret are good. Who holds the secret gains nothing from a
-/// short life, and some relays end an allocation whose username changes.
+/// How long credentials that we make from the relay's secret are good. Who holds the secret gains nothing
+/// from a short life, and some relays end an allocation whose username changes.
 const CREDENTIALS_LIFE: Duration = Duration::from_secs(365 * 86_400);
 
 /// Run the gateway inside the private network.
@@ -37,9 +38,9 @@ pub(crate) enum Gateway {
 
 /// Start the gateway.
 ///
-/// It opens no port. It keeps an allocation on each relay and lets connectors of its organisation open streams to
-/// the targets that its file allows. It ends when no relay gives an allocation at the start; later it tries again
-/// for ever.
+/// It opens no port. It keeps an allocation on each relay and lets connectors of its organisation open
+/// streams to the targets that its file allows. It ends when no relay gives an allocation at the start; later
+/// it tries again for ever.
 #[derive(Debug, Args)]
 #[command(after_help = r#"A file:
   relays = ["turn:relay.example:3478?transport=udp"]
@@ -75,6 +76,7 @@ pub(crate) fn run(gateway: Gateway) -> Result<(), Failure> {
 
 async fn serve(start: Start) -> Result<(), Failure> {
     let file = GatewayFile::load(&start.config)?;
+    file.identity.log_warnings();
     let mut signals = Signals::new()?;
     let mut watch = Watch::new(&file, start.keep_trying);
     watch.publish(&[])?;
@@ -249,7 +251,7 @@ impl<'a> Watch<'a> {
             }
             // 443: no relayed address of that family, which the relay's answer to Allocate has told already.
             Event::PermissionDenied { relay, peer, code: 443, .. } => {
-                tracing::debug!(relay = %self.file.relays[*relay], %peer, "no relayed address of this family");
+                tracing::debug!(relay = %self.file.relays[*relay], %peer, "no address of its family");
             }
             Event::PermissionDenied { relay, peer, code, reason } => tracing::warn!(
                 relay = %self.file.relays[*relay], %peer, code, reason,

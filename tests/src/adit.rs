@@ -98,7 +98,18 @@ impl World {
     /// When it does not come up.
     #[must_use]
     pub fn relay(&self, listen: &[SocketAddr]) -> Running {
-        let mut relay = Running::start("adit relay", self.relay_command(listen));
+        self.relay_with(listen, &[])
+    }
+
+    /// The same with more flags.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn relay_with(&self, listen: &[SocketAddr], flags: &[&str]) -> Running {
+        let mut command = self.relay_command(listen);
+        command.args(flags);
+        let mut relay = Running::start("adit relay", command);
         for address in listen {
             relay.expect_line(&address.to_string());
         }

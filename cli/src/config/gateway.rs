@@ -141,8 +141,11 @@ impl CredentialsToml {
                 let password = files::read_secret(&base.join(name), "the password")?;
                 Ok(RelayCredentials::User { username, password })
             }
-            _ => Err(Failure::config("[credentials] needs either static-auth-secret-file, or username and one of password and password-file")
-                .next("use static-auth-secret-file when the relay was started with --static-auth-secret-file")),
+            _ => Err(Failure::config(
+                "[credentials] needs either static-auth-secret-file, or username and one of password and \
+                 password-file",
+            )
+            .next("use static-auth-secret-file when the relay was started with --static-auth-secret-file")),
         }
     }
 }

@@ -41,6 +41,15 @@ pub(crate) struct Identity {
 /// A file and what the authority in it says, unless it is of unknown make.
 pub(super) type Trusted = (PathBuf, Option<AuthorityInfo>);
 
+impl Identity {
+    /// Logs what was noticed that is no mistake yet.
+    pub(crate) fn log_warnings(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
 impl IdentityToml {
     /// Reads the files, whose paths are relative to `base`, for a machine whose certificate an authority of
     /// `office` issues.

@@ -25,8 +25,8 @@ pub(crate) use gateway::{GatewayFile, RelayCredentials};
 pub(crate) enum Config {
     /// Check a gateway's or connector's file without starting anything.
     ///
-    /// Reads the file and all files that it names, checks that keys belong to their certificates and that names,
-    /// roles and dates are right, and prints what it found. The exit status tells programs.
+    /// Reads the file and all files that it names, checks that keys belong to their certificates and that
+    /// names, roles and dates are right, and prints what it found. The exit status tells programs.
     #[command(after_help = "Example:\n  adit config check /etc/adit/gateway.toml")]
     Check {
         /// The file.

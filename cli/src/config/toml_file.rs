@@ -47,7 +47,8 @@ fn explain(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
     }
 }
 
-/// The unknown key and those that are known there, from serde's words: "unknown field `a`, expected one of `b`, …".
+/// The unknown key and those that are known there, from serde's words: "unknown field `a`, expected one of
+/// `b`, …".
 fn unknown_key(message: &str) -> Option<(&str, Vec<&str>)> {
     let mut quoted = message.strip_prefix("unknown field `")?.split('`').step_by(2);
     let key = quoted.next()?;

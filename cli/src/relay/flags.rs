@@ -7,6 +7,7 @@ use std::str::FromStr;
 use adit_core::relay::{Config, RelayAddress};
 use adit_core::turn::address_policy::{Network, Policy};
 use adit_core::turn::credentials::Authenticator;
+use clap::builder::RangedU64ValueParser;
 use clap::{ArgGroup, Args};
 
 use crate::exit::{Exit, Failure};
@@ -15,8 +16,9 @@ use crate::files;
 /// Start the relay.
 ///
 /// Clients authenticate with time-limited credentials that were made from a shared secret (as coturn's
-/// --use-auth-secret), or as users with a password. Peers are denied when they are private, loopback, link-local,
-/// multicast or otherwise special, however the address is written, unless --allowed-peer-ip names them.
+/// --use-auth-secret), or as users with a password. Peers are denied when they are private, loopback,
+/// link-local, multicast or otherwise special, however the address is written, unless --allowed-peer-ip names
+/// them.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("who").required(true).multiple(true))]
 #[command(after_help = "Examples:
@@ -47,13 +49,13 @@ pub(crate) struct Start {
     #[arg(long, value_name = "IP", env = "ADIT_EXTERNAL_IP", value_delimiter = ',')]
     external_ip: Vec<External>,
     /// The lowest port of relayed addresses.
-    #[arg(long, value_name = "PORT", env = "ADIT_MIN_PORT", default_value_t = 49152, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", env = "ADIT_MIN_PORT", default_value_t = 49152, value_parser = port())]
     min_port: u16,
     /// The highest port of relayed addresses.
-    #[arg(long, value_name = "PORT", env = "ADIT_MAX_PORT", default_value_t = 65535, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", env = "ADIT_MAX_PORT", default_value_t = 65535, value_parser = port())]
     max_port: u16,
-    /// A file with the secret that time-limited credentials are made from. Repeat it to keep an old secret alive
-    /// while a new one is brought out.
+    /// A file with the secret that time-limited credentials are made from. Repeat it to keep an old secret
+    /// alive while a new one is brought out.
     #[arg(
         long,
         value_name = "FILE",
@@ -86,8 +88,8 @@ pub(crate) struct Start {
     /// Let clients of this relay reach each other by their relayed addresses.
     #[arg(long)]
     allow_relayed_peers: bool,
-    /// Accept channel numbers up to 0x7FFF, as RFC 5766 had it, for old clients; coturn's turnutils_uclient before
-    /// 4.17 is one.
+    /// Accept channel numbers up to 0x7FFF, as RFC 5766 had it: for old clients, coturn's turnutils_uclient
+    /// before 4.17 among them.
     #[arg(long)]
     rfc5766_channels: bool,
 }
@@ -211,6 +213,10 @@ impl FromStr for User {
             _ => Err("a name, a colon and something behind it are needed".into()),
         }
     }
+}
+
+fn port() -> RangedU64ValueParser<u16> {
+    RangedU64ValueParser::new().range(1..)
 }
 
 /// RFC 8489 §14.9: fewer than 128 characters.

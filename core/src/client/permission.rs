@@ -108,6 +108,11 @@ impl Client {
         self.permissions.peers.iter().filter(|(_, peer)| peer.permitted).map(|(&ip, _)| ip)
     }
 
+    /// Whether the relay has said of each peer that was permitted whether it lets it in. Looks at all of them.
+    pub fn has_asked_all(&self) -> bool {
+        self.permissions.peers.values().all(|peer| !peer.permitted || peer.standing != Standing::Unknown)
+    }
+
     /// A channel needs its peer's permission.
     pub(super) fn hold_permission(&mut self, now: Instant, peer: IpAddr) -> Result<(), TooManyPeers> {
         self.permissions.entry(peer)?.channels += 1;

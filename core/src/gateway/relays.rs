@@ -21,6 +21,8 @@ use crate::turn::credentials::Credentials;
 
 /// How many bytes may wait for channels, per relay.
 const MAX_PARKED: usize = 256 * 1024;
+/// How long an allocation is kept secret at most while its relay does not say whether it lets the peers in.
+const LET_IN: Duration = Duration::from_secs(2);
 /// How often it is looked whether a peer's channel is still used.
 const CHANNEL_IN_USE: Duration = Duration::from_secs(120);
 /// After how long a name is resolved again that could not be; up to 2 s of jitter are added.
@@ -49,6 +51,9 @@ pub(super) struct Relays {
     /// The sockets of all clients, under numbers of our own: each client counts from zero.
     sockets: Arena<SocketId, Socket>,
     again: DeadlineQueue<usize>,
+    /// Relays whose addresses nobody is told yet, and until when: a connector that comes before its permission is
+    /// installed loses its first packets, and with them a second.
+    secret: DeadlineQueue<usize>,
     /// When to look whether the channel to a peer is still used.
     channels: DeadlineQueue<Way>,
     rng: Rng,
@@ -101,6 +106,7 @@ impl Relays {
             permit,
             sockets: Arena::default(),
             again: DeadlineQueue::default(),
+            secret: DeadlineQueue::default(),
             channels: DeadlineQueue::default(),
             rng,
             forwards: Forwards::default(),
@@ -108,16 +114,18 @@ impl Relays {
         }
     }
 
-    /// All relayed addresses, in the order of the relays.
+    /// The relayed addresses that peers can use, in the order of the relays.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        self.relays.iter().flat_map(|relay| relay.relayed.iter().copied()).collect()
+        let open = (0..).zip(&self.relays).filter(|&(relay, _)| self.secret.get(relay).is_none());
+        open.flat_map(|(_, relay)| relay.relayed.iter().copied()).collect()
     }
 
     pub(super) fn deadline(&self) -> Option<Deadline> {
         let again = self.again.next().map(|at| Deadline { at, why: Why::Retry });
+        let secret = self.secret.next().map(|at| Deadline { at, why: Why::Permission });
         let channels = self.channels.next().map(|at| Deadline { at, why: Why::Channel });
         let clients = self.relays.iter().filter_map(|relay| relay.client.as_ref()?.poll_timeout());
-        Deadline::earlier(Deadline::earlier(again, channels), clients.min())
+        [again, secret, channels, clients.min()].into_iter().fold(None, Deadline::earlier)
     }
 
     // --- from a name to a client -----------------------------------------------------------------------------
@@ -285,29 +293,44 @@ impl Relays {
 
     // --- what the clients have to tell -----------------------------------------------------------------------
 
-    /// Passes on the news of all clients; whether the relayed addresses have changed.
+    /// Passes on the news of all clients; whether the addresses that peers can use have changed.
     pub(super) fn settle(&mut self, step: &mut Step<'_>) -> bool {
         let mut changed = false;
         for relay in 0..self.relays.len() {
             while let Some(event) = self.relays[relay].client.as_mut().and_then(Client::poll_event) {
                 changed |= self.on_client_event(step, relay, event);
             }
+            changed |= self.open(step, relay);
         }
         changed
+    }
+
+    /// Ends the secrecy of a relay's addresses once its peers are let in, or have waited long enough; whether that
+    /// is now.
+    fn open(&mut self, step: &Step<'_>, relay: usize) -> bool {
+        let Some(until) = self.secret.get(relay) else { return false };
+        let let_in = self.relays[relay].client.as_ref().is_none_or(Client::has_asked_all);
+        let open = let_in || step.now >= until;
+        if open {
+            self.secret.cancel(relay);
+        }
+        open
     }
 
     fn on_client_event(&mut self, step: &mut Step<'_>, relay: usize, event: client::Event) -> bool {
         match event {
             client::Event::Effect(effect) => self.on_effect(step, relay, effect),
             client::Event::Allocated { relayed, .. } => {
-                let changed = self.relays[relay].relayed != relayed;
-                self.relays[relay].relayed.clone_from(&relayed);
+                if self.relays[relay].relayed != relayed {
+                    self.secret.set(relay, step.now + LET_IN);
+                    self.relays[relay].relayed.clone_from(&relayed);
+                }
                 self.relays[relay].silent = 0;
                 step.out.push_back(Event::Allocated { relay, relayed });
-                return changed;
             }
             client::Event::Lost { reason, retry_in } => {
-                let changed = !self.relays[relay].relayed.is_empty();
+                let changed = !self.relays[relay].relayed.is_empty() && self.secret.get(relay).is_none();
+                self.secret.cancel(relay);
                 self.relays[relay].relayed.clear();
                 self.relays[relay].unpark_all(step);
                 let retry_in = match reason {

@@ -21,11 +21,12 @@ fn explain_certificate(error: &CertificateError) -> String {
             "it is not valid yet: compare the clocks of both machines"
         }
         CertificateError::UnknownIssuer => {
-            "it was issued by an unknown CA: trust-anchor here must hold the other side's intermediate of the same \
-             organisation (a gateway trusts connector-ca.pem, a connector gateway-ca.pem)"
+            "it was issued by an unknown CA: trust-anchor here must hold the other side's intermediate of \
+             the same organisation (a gateway trusts connector-ca.pem, a connector gateway-ca.pem)"
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "it is of the wrong role: a gateway shows a gateway's certificate, and those who dial it a connector's"
+            "it is of the wrong role: a gateway shows a gateway's certificate, and those who dial it a \
+             connector's"
         }
         CertificateError::ApplicationVerificationFailure => {
             "it belongs to another organisation or trust domain than the configuration here names"
@@ -43,21 +44,21 @@ fn explain_certificate(error: &CertificateError) -> String {
     sentence.into()
 }
 
-/// Why *the other end* refused our certificate, from the TLS alert that it sent (RFC 8446 §6.2; in QUIC the low
-/// byte of a `CRYPTO_ERROR`, RFC 9001 §4.8).
+/// Why *the other end* refused our certificate, from the TLS alert that it sent (RFC 8446 §6.2; in QUIC the
+/// low byte of a `CRYPTO_ERROR`, RFC 9001 §4.8).
 pub fn explain_alert(alert: u8) -> &'static str {
     match alert {
         40 => "no cipher suite or key exchange in common",
         42 => "it is malformed",
         43 => {
-            "it is of the wrong role: a gateway shows a certificate of `adit ca issue … gateway`, and those who dial \
-             it one of `adit ca issue … connector`"
+            "it is of the wrong role: a gateway shows a certificate of `adit ca issue … gateway`, and those who \
+             dial it one of `adit ca issue … connector`"
         }
         44 => "it was revoked",
         45 => "it has expired, or is not valid yet: issue a new one, or compare the clocks of both machines",
         46 => {
-            "it does not name whom the other side expects: another gateway, or no identity that it can read (the \
-             other side's log says which)"
+            "it does not name whom the other side expects: another gateway, or no identity that it can read \
+             (the other side's log says which)"
         }
         48 => {
             "it was issued by an unknown CA: is trust-anchor on the other side the intermediate of the same \

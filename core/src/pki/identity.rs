@@ -153,8 +153,8 @@ impl fmt::Display for Name {
     }
 }
 
-/// A trust domain, which names an installation: 1 to [`MAX_TRUST_DOMAIN`] of `a–z 0–9 . _ -` (upper case is no
-/// part of it, so that one domain has one spelling).
+/// A trust domain, which names an installation: 1 to [`MAX_TRUST_DOMAIN`] of `a–z 0–9 . _ -` (upper case is
+/// no part of it, so that one domain has one spelling).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrustDomain(Box<str>);
 

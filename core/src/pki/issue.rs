@@ -103,8 +103,8 @@ impl Serial {
         Self::new(u128::from_be_bytes(rng.bytes()))
     }
 
-    /// `number`, with its highest bit cleared and the next one set: neither negative nor zero, and of the same
-    /// length in every certificate.
+    /// `number`, with its highest bit cleared and the next one set: neither negative nor zero, and of the
+    /// same length in every certificate.
     pub fn new(number: u128) -> Self {
         Self((number & !(1 << 127) | (1 << 126)).to_be_bytes())
     }

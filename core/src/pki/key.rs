@@ -43,8 +43,8 @@ pub enum BadKey {
 }
 
 impl Key {
-    /// A new key, from the cryptographic library's own source of randomness: making one is an act of a person,
-    /// never of a machine.
+    /// A new key, from the cryptographic library's own source of randomness: making one is an act of a
+    /// person, never of a machine.
     pub fn generate(kind: KeyKind) -> Self {
         let algorithm = match kind {
             KeyKind::EcdsaP256 => &PKCS_ECDSA_P256_SHA256,
@@ -125,8 +125,8 @@ impl fmt::Debug for Key {
 pub struct PublicKey(pub(super) SubjectPublicKeyInfo);
 
 impl PublicKey {
-    /// The key of a PKCS #10 request in PEM. Nothing else of the request is used: who its sender is, the issuer
-    /// knows better.
+    /// The key of a PKCS #10 request in PEM. Nothing else of the request is used: who its sender is, the
+    /// issuer knows better.
     ///
     /// # Errors
     /// [`BadKey`]; the request's own signature is checked.

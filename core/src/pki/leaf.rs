@@ -10,8 +10,8 @@ use super::identity::{BadIdentity, Identity, Role};
 use super::targets::{self, BadTargets};
 use crate::time::UnixTime;
 
-/// What a leaf certificate says. Reading proves nothing: the leaf's chain must have been verified, as TLS does
-/// before it hands a peer's certificates out.
+/// What a leaf certificate says. Reading proves nothing: the leaf's chain must have been verified, as TLS
+/// does before it hands a peer's certificates out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerInfo {
     /// Who the holder is.

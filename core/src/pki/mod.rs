@@ -5,7 +5,8 @@
 //! keep one role from playing the other.
 //!
 //! - [`identity`] — the one parser for all kinds of names, carried as a URI in the subject alternative name.
-//! - [`issue`] — makes roots, intermediates and leaves; deterministic for given keys (Ed25519), serials, dates.
+//! - [`issue`] — makes roots, intermediates and leaves; deterministic for given keys (Ed25519), serials,
+//!   dates.
 //! - [`leaf`] — what a verified leaf says: identity, permitted targets, end of validity.
 //! - [`verify`] — what each side checks before it believes the other.
 //! - [`tls`] — the TLS 1.3 configurations that QUIC runs on.

@@ -1,7 +1,7 @@
 //! The extension of a connector's leaf that names the only targets its holder may open.
 //!
-//! It is a DER `SEQUENCE OF UTF8String`, each a target such as `tcp://db.internal:5432`, and not critical, so that
-//! other software can still read the certificate. A gateway of ours always enforces it.
+//! It is a DER `SEQUENCE OF UTF8String`, each a target such as `tcp://db.internal:5432`, and not critical, so
+//! that other software can still read the certificate. A gateway of ours always enforces it.
 
 use thiserror::Error;
 use x509_parser::asn1_rs::{FromDer, SequenceOf, ToDer, Utf8String};
@@ -14,8 +14,8 @@ pub const MAX_TARGETS: usize = 64;
 /// The longest target, in bytes: a host name of 253, a scheme, a port.
 const MAX_LENGTH: usize = 300;
 
-/// The arc under which anyone may number without asking (ITU-T X.667: `2.25` and a number drawn at random). The
-/// number stays below 2^63 since that is what encoders of object identifiers take.
+/// The arc under which anyone may number without asking (ITU-T X.667: `2.25` and a number drawn at random).
+/// The number stays below 2^63 since that is what encoders of object identifiers take.
 pub(super) const OID: &[u64] = &[2, 25, 3_884_442_951_449_346_698];
 
 /// Why a leaf's targets can't be believed.

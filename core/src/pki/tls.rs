@@ -24,8 +24,8 @@ use crate::time::WallCell;
 
 /// The configuration of a gateway: TLS 1.3, a client certificate required, no resumption.
 ///
-/// `alpn` lists the protocols that are spoken, best first. Resumption would admit a certificate that has expired
-/// since, so no tickets are sent.
+/// `alpn` lists the protocols that are spoken, best first. Resumption would admit a certificate that has
+/// expired since, so no tickets are sent.
 ///
 /// # Errors
 /// [`BadCertified::KeyMismatch`].
@@ -49,8 +49,8 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
-/// The configuration of a connector that wants to reach `gateway`: TLS 1.3, no resumption, no SNI (the relay need
-/// not read whom we want, and the certificate says who answered).
+/// The configuration of a connector that wants to reach `gateway`: TLS 1.3, no resumption, no SNI (the relay
+/// need not read whom we want, and the certificate says who answered).
 ///
 /// # Errors
 /// [`BadCertified::KeyMismatch`].

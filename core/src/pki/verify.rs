@@ -1,13 +1,14 @@
 //! What each end checks before it believes the other.
 //!
-//! 1. The name in the leaf: role, organisation, trust domain, and for a connector the gateway that it meant. This
-//!    comes first, although an unproven name proves nothing, because it can only refuse, and then says plainly
-//!    what is wrong; a chain alone would call a gateway's certificate in a connector's place an "unknown issuer".
+//! 1. The name in the leaf: role, organisation, trust domain, and for a connector the gateway that it meant.
+//!    This comes first although an unproven name proves nothing: it can only refuse, and then says plainly
+//!    what is wrong. A chain alone would call a gateway's certificate in a connector's place an "unknown
+//!    issuer".
 //! 2. The chain, up to one of the trusted intermediates, with validity and extended key usage.
 //! 3. The handshake's signature, by rustls.
 //!
-//! Which alert each refusal sends is decided by the kind of [`CertificateError`]; [`super::explain_alert`] turns it
-//! into a sentence at the other end.
+//! Which alert each refusal sends is decided by the kind of [`CertificateError`]; [`super::explain_alert`]
+//! turns it into a sentence at the other end.
 
 use std::sync::Arc;
 
@@ -61,8 +62,8 @@ impl From<Refused> for CertificateError {
     }
 }
 
-/// What a connector checks of a gateway. The server name that TLS asks for is ignored: addresses change, and a
-/// gateway's certificate names the gateway.
+/// What a connector checks of a gateway. The server name that TLS asks for is ignored: addresses change, and
+/// a gateway's certificate names the gateway.
 #[derive(Debug)]
 pub struct GatewayVerifier {
     common: Common,
@@ -243,8 +244,8 @@ fn certificate_error(error: webpki::Error) -> CertificateError {
         Webpki::BadDer | Webpki::BadDerTime | Webpki::TrailingData(_) => CertificateError::BadEncoding,
         Webpki::CertNotValidYet { .. } => CertificateError::NotValidYet,
         Webpki::CertExpired { .. } | Webpki::InvalidCertValidity => CertificateError::Expired,
-        // An issuer of the same name with another key is as unknown as any: two authorities of one organisation
-        // differ in their keys only.
+        // An issuer of the same name with another key is as unknown as any: two authorities of one
+        // organisation differ in their keys only.
         Webpki::UnknownIssuer | Webpki::InvalidSignatureForPublicKey => CertificateError::UnknownIssuer,
         Webpki::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
         other => CertificateError::Other(OtherError(Arc::new(other))),

@@ -1,19 +1,21 @@
 //! `adit forward`: a local port that leads to a target in the private network.
 //!
 //! 1. The local port is bound, and the gateway's addresses are read.
-//! 2. The gateway is connected to, and the target is opened once: what is wrong shows at once, in the exit status.
+//! 2. The gateway is connected to, and the target is opened once: what is wrong shows at once, in the exit
+//!    status.
 //! 3. Each local connection becomes a stream. Failures are logged, and the address file is followed.
+
+mod trouble;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use adit_core::connector::{Config, ConnectError, Event, Failure as OpenFailure, GatewayConfig, GatewayKey};
-use adit_core::pki::{explain_alert, refuses_certificate, tls};
-use adit_core::quic::CloseReason;
+use adit_core::connector::{Config, Event, GatewayConfig, GatewayKey};
+use adit_core::pki::tls;
 use adit_core::time::WallCell;
-use adit_core::tunnel::{ALPN, RejectCode, Target};
-use adit_tokio::{Connector, Forwarded, Notice, OpenError};
+use adit_core::tunnel::{ALPN, Target};
+use adit_tokio::{Connector, Forwarded, Notice};
 use clap::Args;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -23,6 +25,7 @@ use crate::config::{Addresses, ConnectorFile};
 use crate::exit::{Exit, Failure};
 use crate::service::{self, Signals};
 use crate::{addresses, when};
+use trouble::{Trouble, not_connected, not_opened};
 
 /// How long to wait before the gateway is tried again at the start.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -33,8 +36,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Make a local port that leads to a target in the private network.
 ///
-/// Connects to the gateway that the file names, opens the target once to see whether that works, and then forwards
-/// each local connection. Prints where it listens.
+/// Connects to the gateway that the file names, opens the target once to see whether that works, and then
+/// forwards each local connection. Prints where it listens.
 #[derive(Debug, Args)]
 #[command(after_help = r#"A file:
   gateway-id = "gw-1"
@@ -76,6 +79,7 @@ async fn serve(flags: Forward) -> Result<(), Failure> {
     let listener =
         TcpListener::bind(flags.listen).await.map_err(|error| cannot_listen(flags.listen, &error))?;
     let local = listener.local_addr().map_err(|error| cannot_listen(flags.listen, &error))?;
+    file.identity.log_warnings();
     let way = Way::new(file)?;
     tokio::select! {
         result = way.prove(&flags) => result?,
@@ -104,14 +108,6 @@ struct Way {
     gateway: GatewayKey,
 }
 
-/// Why the start did not succeed.
-enum Trouble {
-    /// It may in a moment.
-    Passing(Failure),
-    /// It will not without a person.
-    Lasting(Failure),
-}
-
 impl Way {
     fn new(file: ConnectorFile) -> Result<Self, Failure> {
         let (identity, wall) = (&file.identity, WallCell::new(when::now()));
@@ -134,7 +130,8 @@ impl Way {
         Ok(Self { file, connector, gateway })
     }
 
-    /// Tries until the gateway is connected and the target has opened, or for as long as the user wants to wait.
+    /// Tries until the gateway is connected and the target has opened, or for as long as the user wants to
+    /// wait.
     async fn prove(&self, flags: &Forward) -> Result<(), Failure> {
         let end = Instant::now() + Duration::from_secs(flags.wait);
         loop {
@@ -253,60 +250,6 @@ fn report(what: Forwarded) {
         Forwarded::NotAccepted(error) => {
             tracing::warn!(%error, "no local connection can be accepted for now");
         }
-    }
-}
-
-fn not_opened(error: OpenError) -> Trouble {
-    match error {
-        OpenError::Failed(OpenFailure::Rejected { code, sentence }) => rejected(code, &sentence),
-        OpenError::Failed(OpenFailure::NotConnected(error)) => not_connected(&error),
-        other => Trouble::Passing(Failure::new(Exit::GatewayUnreachable, other)),
-    }
-}
-
-fn rejected(code: RejectCode, sentence: &str) -> Trouble {
-    let failure = |exit| Failure::new(exit, format!("the target was not opened: {sentence} ({code})"));
-    match code {
-        RejectCode::Denied => Trouble::Lasting(failure(Exit::TargetDenied).next(
-            "the gateway's operator allows it under [targets] in its file; a certificate issued with --target must name it too",
-        )),
-        RejectCode::Refused => Trouble::Lasting(
-            failure(Exit::TargetUnreachable).next("is the service running, and is the port right?"),
-        ),
-        RejectCode::Dns => Trouble::Lasting(
-            failure(Exit::TargetUnreachable).next("the gateway resolves the name in its own network: is it known there?"),
-        ),
-        RejectCode::Unreachable | RejectCode::TimedOut => Trouble::Lasting(
-            failure(Exit::TargetUnreachable).next("can the gateway's machine reach it?"),
-        ),
-        RejectCode::Busy | RejectCode::Draining => Trouble::Passing(failure(Exit::GatewayUnreachable)),
-        RejectCode::BadRequest => Trouble::Lasting(failure(Exit::Other)),
-    }
-}
-
-fn not_connected(error: &ConnectError) -> Trouble {
-    let ConnectError::Closed { address, reason } = error else {
-        return match error {
-            ConnectError::Socket(_) => Trouble::Lasting(Failure::new(Exit::Address, error)),
-            _ => Trouble::Passing(Failure::new(Exit::GatewayUnreachable, error)),
-        };
-    };
-    match reason {
-        CloseReason::TlsRefusedByPeer { alert } if refuses_certificate(*alert) => {
-            let what = format!("the gateway refused our certificate: {}", explain_alert(*alert));
-            Trouble::Lasting(Failure::new(Exit::Certificate, what).next("the gateway's log says more"))
-        }
-        CloseReason::TlsRefusedByUs { alert, detail } if refuses_certificate(*alert) => {
-            let what = format!("the gateway's certificate was refused: {detail}");
-            Trouble::Lasting(Failure::new(Exit::Certificate, what).next("check the connector's file with: adit config check"))
-        }
-        CloseReason::TlsRefusedByPeer { .. } | CloseReason::TlsRefusedByUs { .. } | CloseReason::VersionMismatch => {
-            Trouble::Lasting(Failure::new(Exit::GatewayUnreachable, format!("no gateway answers at {address}: {reason}")))
-        }
-        _ => Trouble::Passing(
-            Failure::new(Exit::GatewayUnreachable, format!("the gateway can't be reached at {address}: {reason}"))
-                .next("is it running, is the address still right, and is this machine's address in its [peers] permit?"),
-        ),
     }
 }
 

@@ -1,0 +1,72 @@
+//! The file in which a gateway writes its relayed addresses, and that connectors follow.
+
+#![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use adit_tests::adit::{Connector, Gateway, World};
+use adit_tests::process::PATIENCE;
+use rustix::process::Signal;
+
+#[test]
+fn the_file_is_readable_by_all_and_names_the_addresses_while_they_last() {
+    let world = World::new();
+    let relay_address = world.address("127.0.0.1");
+    let _relay = world.relay(&[relay_address]);
+    let (mut gateway, relayed) = world.gateway(&Gateway::on(relay_address, &[]), 1);
+    let file = world.place.path("gateway.addr");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
+    assert_eq!(relayed[0].ip(), relay_address.ip());
+    gateway.signal(Signal::TERM);
+    assert!(gateway.wait().success(), "{}", gateway.said());
+    assert_eq!(world.addresses(), []);
+}
+
+#[test]
+fn forward_follows_the_file_to_a_gateway_that_was_started_again() {
+    let world = World::new();
+    let echo = echo();
+    let target = format!("tcp://{echo}");
+    let relay_address = world.address("127.0.0.1");
+    let _relay = world.relay(&[relay_address]);
+    let config = Gateway::on(relay_address, &[&target]);
+    let (gateway, before) = world.gateway(&config, 1);
+    let (_forward, entrance) = world.forward(&Connector::to(&[]), &target, "127.0.0.1");
+    assert!(echoes(entrance));
+
+    drop(gateway);
+    let (_gateway, after) = world.gateway(&config, 1);
+    assert_ne!(before, after);
+    let until = Instant::now() + PATIENCE;
+    while !echoes(entrance) {
+        assert!(Instant::now() < until, "forward stays with {before:?} and not {after:?}");
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// A service that sends back what it gets.
+fn echo() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let mut back = stream.try_clone().unwrap();
+                let _ = std::io::copy(&mut stream, &mut back);
+            });
+        }
+    });
+    address
+}
+
+fn echoes(entrance: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect(entrance) else { return false };
+    stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    let mut answer = [0; 5];
+    stream.write_all(b"hello").is_ok() && stream.read_exact(&mut answer).is_ok() && answer == *b"hello"
+}
