@@ -94,6 +94,26 @@ fn an_expired_certificate_of_a_connector_is_refused() {
 }
 
 #[test]
+fn a_gateway_does_not_start_with_an_expired_certificate() {
+    let world = World::new();
+    let role = Role::Gateway { gateway: "gw-1".parse().unwrap(), instance: Name::zero() };
+    issue_expired(&world, "gateway-ca", role, "expired");
+    let relay_address = world.address("127.0.0.1");
+    let _relay = world.relay(&[relay_address]);
+    let gateway = Gateway { identity: "expired", ..Gateway::on(relay_address, &["tcp://127.0.0.1:5432"]) };
+    let finished = finish("adit gateway", world.gateway_command(&gateway), PATIENCE);
+    assert_fails(&finished, 4, &["expired"]);
+}
+
+#[test]
+fn the_certificate_of_a_connector_makes_no_gateway() {
+    let world = World::new();
+    let gateway = Gateway { identity: "ca/laptop", ..Gateway::on(world.address("127.0.0.1"), &[]) };
+    let finished = finish("adit gateway", world.gateway_command(&gateway), PATIENCE);
+    assert_fails(&finished, 4, &["gateway"]);
+}
+
+#[test]
 fn another_gateway_than_the_one_that_was_meant_is_refused() {
     let world = World::new();
     let site = site(&world, |_| {});
