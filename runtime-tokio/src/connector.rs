@@ -61,7 +61,7 @@ impl Connector {
 
     /// Replaces the addresses of a gateway: see [`connector::Connector::set_addresses`].
     pub fn set_addresses(&self, gateway: GatewayKey, addresses: Vec<SocketAddr>) {
-        self.hub().call(|hub, _| hub.machine_mut().connector_mut().set_addresses(gateway, addresses));
+        self.hub().call(|hub, now| hub.machine_mut().connector_mut().set_addresses(now, gateway, addresses));
     }
 
     /// Connects to a gateway before anybody needs it; an event tells how it went.

@@ -175,7 +175,7 @@ fn a_gateway_with_both_families_is_reached_by_each() {
     for address in addresses {
         let target = "tcp://echo:7".parse().unwrap();
         let pipe = world.call(connector, |connector, now| {
-            connector.set_addresses(key, vec![address]);
+            connector.set_addresses(now, key, vec![address]);
             connector.open(now, key, &target).unwrap()
         });
         let stream = world.attend(connector, pipe);

@@ -236,6 +236,11 @@ impl Gateways {
         }
     }
 
+    /// The connections that take no new pipes.
+    pub(super) fn retired(&self) -> Vec<ConnId> {
+        self.retired.iter().copied().collect()
+    }
+
     /// Ends the retired connections on which `in_use` finds no pipe.
     pub(super) fn close_unused(&mut self, step: &mut Step<'_>, in_use: impl Fn(ConnId) -> bool) {
         self.retired.retain(|&conn| {

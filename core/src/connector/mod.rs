@@ -244,9 +244,11 @@ impl Connector {
     }
 
     /// Replaces the addresses of a gateway. Where the present connection's address is not among them, the next
-    /// pipe makes a new connection, and the old one lives on as long as its pipes.
-    pub fn set_addresses(&mut self, gateway: GatewayKey, addresses: Vec<SocketAddr>) {
+    /// pipe makes a new connection, and the old one lives on as long as its pipes. Those that are not open yet move
+    /// to the new one.
+    pub fn set_addresses(&mut self, now: Instant, gateway: GatewayKey, addresses: Vec<SocketAddr>) {
         self.gateways.set_addresses(gateway, addresses);
+        self.settle(now);
     }
 
     /// Connects to the gateway, if there is no connection; `Connected` or `ConnectFailed` follows if there was
@@ -428,8 +430,11 @@ impl Connector {
             self.on_quic_event(now, event);
         }
         let (ref mut step, gateways, pipes) = self.step(now);
+        for conn in gateways.retired() {
+            pipes.move_on(step.quic, conn);
+        }
         gateways.close_unused(step, |conn| pipes.are_on(conn));
-        // Those that waited for credit on a connection that is gone want another one.
+        // Those that waited for credit or an answer on a connection that is gone want another one.
         for gateway in pipes.awaited() {
             if let Err(error) = gateways.connect(step, gateway) {
                 pipes.fail_waiting(step, gateway, &error);

@@ -23,22 +23,35 @@ pub(super) struct Pipes {
 
 #[derive(Debug)]
 enum Pipe {
-    Waiting {
-        gateway: GatewayKey,
-        target: Target,
-        until: Instant,
-    },
+    Waiting(Wish),
     Started {
         pump: Pump,
-        /// Reads the answer to OPEN, until it is there.
-        opening: Option<FrameReader>,
+        /// Until the answer to OPEN is there.
+        opening: Option<Opening>,
     },
+}
+
+/// What was asked for.
+#[derive(Debug, Clone)]
+struct Wish {
+    gateway: GatewayKey,
+    target: Target,
+    until: Instant,
+    /// Whether a connection was lost over it already: once is an accident.
+    unlucky: bool,
+}
+
+/// A wish that was sent.
+#[derive(Debug)]
+struct Opening {
+    reader: FrameReader,
+    wish: Wish,
 }
 
 impl Pipe {
     fn pump(&mut self) -> Option<&mut Pump> {
         match self {
-            Self::Waiting { .. } => None,
+            Self::Waiting(_) => None,
             Self::Started { pump, .. } => Some(pump),
         }
     }
@@ -87,7 +100,7 @@ impl Pipes {
             return Err(OpenError::TooMany);
         }
         let until = now + self.open_timeout;
-        let pipe = self.pipes.insert(Pipe::Waiting { gateway, target, until });
+        let pipe = self.pipes.insert(Pipe::Waiting(Wish { gateway, target, until, unlucky: false }));
         self.waiting.entry(gateway).or_default().push_back(pipe);
         self.overdue.set(pipe, until);
         Ok(pipe)
@@ -98,18 +111,19 @@ impl Pipes {
         let Some(mut waiting) = self.waiting.remove(&gateway) else { return };
         while let Some(pipe) = waiting.pop_front() {
             // Those that were given up meanwhile are no longer there.
-            let Some(entry @ Pipe::Waiting { .. }) = self.pipes.get_mut(pipe) else { continue };
+            let Some(entry) = self.pipes.get_mut(pipe) else { continue };
+            let Pipe::Waiting(wish) = &*entry else { continue };
             let Some(stream) = step.quic.open(conn) else {
                 waiting.push_front(pipe);
                 self.waiting.insert(gateway, waiting);
                 return;
             };
-            let Pipe::Waiting { target, until, .. } = &*entry else { continue };
-            let deadline = until.saturating_duration_since(step.now);
-            let open = Frame::Open(Open { target: target.clone(), deadline, trace: None });
+            let deadline = wish.until.saturating_duration_since(step.now);
+            let open = Frame::Open(Open { target: wish.target.clone(), deadline, trace: None });
             let mut pump = Pump::new(conn, stream);
             pump.begin(step.quic, &encode(&open));
-            *entry = Pipe::Started { pump, opening: Some(FrameReader::default()) };
+            let opening = Some(Opening { reader: FrameReader::default(), wish: wish.clone() });
+            *entry = Pipe::Started { pump, opening };
             self.by_stream.insert((conn, stream), pipe);
             wake(step, pipe, Direction::Write);
         }
@@ -118,7 +132,7 @@ impl Pipes {
     /// The answer to OPEN has arrived, or a part of it.
     fn answered(&mut self, step: &mut Step<'_>, pipe: PipeId, key: (ConnId, StreamId)) {
         let Some(Pipe::Started { opening, .. }) = self.pipes.get_mut(pipe) else { return };
-        let Some(reader) = opening else { return };
+        let Some(Opening { reader, .. }) = opening else { return };
         match read_frame(step.quic, key, reader) {
             FrameRead::Blocked => {}
             FrameRead::Frame(Frame::Accept(address)) => {
@@ -186,7 +200,7 @@ impl Pipes {
                     wake(step, pipe, direction);
                 }
             }
-            Some(Pipe::Waiting { .. }) | None => {}
+            Some(Pipe::Waiting(_)) | None => {}
         }
     }
 
@@ -209,6 +223,10 @@ impl Pipes {
     /// A connection has ended, and with it the pipes on it.
     pub(super) fn lost(&mut self, step: &mut Step<'_>, conn: ConnId, reason: &CloseReason) {
         for pipe in self.on(conn).collect::<Vec<_>>() {
+            // An end that this side made is meant.
+            if *reason != CloseReason::LocallyClosed && self.wish_again(step.quic, pipe) {
+                continue;
+            }
             match self.pipes.get_mut(pipe) {
                 Some(Pipe::Started { pump, opening: None }) => {
                     pump.on_lost();
@@ -220,6 +238,30 @@ impl Pipes {
                 None => {}
             }
         }
+    }
+
+    /// A connection is of no use any more: what was asked for over it, and has not been answered, is asked for
+    /// over the next one.
+    pub(super) fn move_on(&mut self, quic: &mut Endpoint, conn: ConnId) {
+        for pipe in self.on(conn).collect::<Vec<_>>() {
+            self.wish_again(quic, pipe);
+        }
+    }
+
+    /// Takes back an OPEN that was not answered and that no byte has followed, to send it over another connection;
+    /// whether that may be.
+    fn wish_again(&mut self, quic: &mut Endpoint, pipe: PipeId) -> bool {
+        let Some(entry) = self.pipes.get_mut(pipe) else { return false };
+        let Pipe::Started { pump, opening: Some(Opening { reader, wish }) } = entry else { return false };
+        if wish.unlucky || pump.has_begun() || !reader.is_fresh() {
+            return false;
+        }
+        let wish = Wish { unlucky: true, ..wish.clone() };
+        pump.close(quic);
+        self.by_stream.remove(&(pump.conn(), pump.stream()));
+        self.waiting.entry(wish.gateway).or_default().push_back(pipe);
+        *entry = Pipe::Waiting(wish);
+        true
     }
 
     // --- what an application does with a pipe ----------------------------------------------------------------
@@ -235,7 +277,7 @@ impl Pipes {
     pub(super) fn write(&mut self, quic: &mut Endpoint, pipe: PipeId, bytes: &[u8]) -> Write {
         match self.pipes.get_mut(pipe) {
             Some(Pipe::Started { pump, .. }) => pump.write(quic, bytes),
-            Some(Pipe::Waiting { .. }) => Write::Blocked,
+            Some(Pipe::Waiting(_)) => Write::Blocked,
             None => Write::Closed,
         }
     }
@@ -253,8 +295,8 @@ impl Pipes {
         self.overdue.cancel(pipe);
         let Some(mut entry) = self.pipes.remove(pipe) else { return };
         match &mut entry {
-            Pipe::Waiting { gateway, .. } => {
-                if let Some(waiting) = self.waiting.get_mut(gateway) {
+            Pipe::Waiting(wish) => {
+                if let Some(waiting) = self.waiting.get_mut(&wish.gateway) {
                     waiting.retain(|&other| other != pipe);
                 }
             }

@@ -39,6 +39,11 @@ impl FrameReader {
         usize::try_from(missing).unwrap_or(usize::MAX).clamp(1, MAX_FRAME)
     }
 
+    /// Whether no byte of a frame was taken yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        matches!(&self.0, FrameDecoder::Kind(kind) if kind.missing.is_none())
+    }
+
     /// Takes the next bytes, at most as many as [`wants`](Self::wants) said, and returns the frame that they
     /// complete.
     ///

@@ -16,6 +16,8 @@ pub(crate) struct Pump {
     prologue: Vec<u8>,
     receiving: Receiving,
     sending: Sending,
+    /// Whether the pipe has put in a byte, or the end.
+    begun: bool,
     /// Who was told to wait for a wake-up.
     waiting_to_read: bool,
     waiting_to_write: bool,
@@ -46,6 +48,7 @@ impl Pump {
             prologue: Vec::new(),
             receiving: Receiving::Open,
             sending: Sending::Open,
+            begun: false,
             waiting_to_read: false,
             waiting_to_write: false,
         }
@@ -59,6 +62,11 @@ impl Pump {
     /// The QUIC stream.
     pub(crate) fn stream(&self) -> StreamId {
         self.stream
+    }
+
+    /// Whether the pipe has put in a byte, or the end. The prologue does not count.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// Takes received bytes out.
@@ -88,12 +96,14 @@ impl Pump {
         if outcome == Write::Closed && self.sending == Sending::Open {
             self.sending = Sending::Closed;
         }
+        self.begun |= matches!(outcome, Write::Accepted(_));
         self.waiting_to_write = outcome == Write::Blocked;
         outcome
     }
 
     /// No more bytes will be put in: TCP's FIN.
     pub(crate) fn finish(&mut self, quic: &mut Endpoint) {
+        self.begun = true;
         if self.sending == Sending::Open {
             self.sending = Sending::Finishing;
             self.flush(quic);

@@ -409,6 +409,34 @@ fn a_pipe_that_waits_for_credit_moves_to_the_next_connection() {
 }
 
 #[test]
+fn a_pipe_that_waits_for_its_answer_moves_to_the_next_connection() {
+    let mut world = World::ready_with(Setup { relays: 2, ..Setup::default() });
+    let both = world.gateway.addresses();
+    world.open(ECHO);
+    world.silent.insert(Node::Relay(0));
+    let waits = world.try_open(ECHO);
+    world.live(SECOND);
+    assert!(!world.is_open(waits));
+    world.set_addresses(vec![both[1]]);
+    world.live(SECOND);
+    assert!(world.is_open(waits), "{:?}", world.at_connector);
+}
+
+#[test]
+fn a_pipe_whose_first_bytes_are_on_their_way_does_not_move() {
+    let mut world = World::ready_with(Setup { relays: 2, ..Setup::default() });
+    let both = world.gateway.addresses();
+    world.open(ECHO);
+    world.silent.insert(Node::Relay(0));
+    let waits = world.try_open(ECHO);
+    world.live(SECOND);
+    assert_eq!(world.connector.pipe_write(world.now, waits, b"INSERT"), Write::Accepted(6));
+    world.set_addresses(vec![both[1]]);
+    world.live(60 * SECOND);
+    assert!(world.failure(waits).is_some(), "what was written may have arrived, so it is not written again");
+}
+
+#[test]
 fn a_connector_that_closes_stays_closed() {
     let mut world = World::ready_with(Setup { relays: 2, ..Setup::default() });
     let mut addresses = world.gateway.addresses();

@@ -182,7 +182,7 @@ impl World {
     }
 
     pub(crate) fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
-        self.connector.set_addresses(self.key, addresses);
+        self.connector.set_addresses(self.now, self.key, addresses);
     }
 
     /// A stranger with a certificate begins to connect, from the connector's address.

@@ -55,7 +55,7 @@ impl World {
         let life = self.hosts[from.host].life;
         let known = (from.host, life, through.host);
         if let Some(&key) = self.fleet.keys.get(&known) {
-            self.call(from, |connector, _| connector.set_addresses(key, addresses));
+            self.call(from, |connector, now| connector.set_addresses(now, key, addresses));
             return key;
         }
         let make = self.fleet.dialling[&from.host].clone();
