@@ -22,7 +22,17 @@ pub struct Datagrams<'a> {
     pub payload: &'a mut [u8],
 }
 
-impl Datagrams<'_> {
+impl<'a> Datagrams<'a> {
+    /// A batch of one datagram, for who receives one at a time. It may be empty.
+    pub fn single(socket: SocketId, remote: SocketAddr, payload: &'a mut [u8]) -> Self {
+        Self { socket, remote, local: None, ecn: None, stride: payload.len().max(1), payload }
+    }
+
+    /// The same batch for a shorter time: machines take a batch by value, and [`Run::body`] wants it afterwards.
+    pub fn reborrow(&mut self) -> Datagrams<'_> {
+        Datagrams { payload: &mut *self.payload, ..*self }
+    }
+
     /// The number of datagrams.
     pub fn len(&self) -> usize {
         self.payload.len().div_ceil(self.stride.max(1)).max(1)
@@ -178,6 +188,14 @@ pub enum To {
 mod tests {
     use super::*;
     use crate::io::Id;
+
+    #[test]
+    fn an_empty_datagram_is_a_batch_of_one() {
+        let remote = "127.0.0.1:1".parse().unwrap();
+        let mut batch = Datagrams::single(SocketId::new(0, 0), remote, &mut []);
+        assert_eq!((batch.len(), batch.stride), (1, 1));
+        assert!(batch.reborrow().is_empty());
+    }
 
     #[test]
     fn the_last_segment_may_be_short() {

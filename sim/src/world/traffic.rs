@@ -25,7 +25,7 @@ impl World {
         let local = Some(inner.ip());
         let mut batch =
             Datagrams { socket, remote, local, ecn, stride: stride.max(1), payload: &mut payload };
-        machine.handle_datagrams(now, borrow(&mut batch), &mut forwards);
+        machine.handle_datagrams(now, batch.reborrow(), &mut forwards);
         for run in forwards.drain() {
             self.forward(host, &run, &batch);
         }
@@ -101,17 +101,5 @@ impl World {
         if let Some(at) = first {
             self.queue.plan(at, Happening::Arrives { host: receiver, packet });
         }
-    }
-}
-
-/// The same batch for a shorter time.
-fn borrow<'a>(batch: &'a mut Datagrams<'_>) -> Datagrams<'a> {
-    Datagrams {
-        socket: batch.socket,
-        remote: batch.remote,
-        local: batch.local,
-        ecn: batch.ecn,
-        stride: batch.stride,
-        payload: batch.payload,
     }
 }
