@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use crate::build::executable;
 use crate::coturn::REALM;
 use crate::place::Place;
 use crate::ports::Ports;
@@ -288,24 +289,6 @@ trust-anchor = {:?}
 /// The binary of this workspace, built if need be; `ADIT_BINARY` names another.
 fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let build = || executable(&["--bin", "adit"], "adit");
     BINARY.get_or_init(|| std::env::var_os("ADIT_BINARY").map_or_else(build, PathBuf::from))
-}
-
-/// With the features of the whole workspace, so that nothing is compiled twice.
-fn build() -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    build.args(["build", "--quiet", "--workspace", "--bin", "adit", "--message-format=json"]);
-    build.args((!cfg!(debug_assertions)).then_some("--release"));
-    let output = build.stderr(std::process::Stdio::inherit()).output().expect("cargo");
-    assert!(output.status.success(), "adit does not compile");
-    let text = String::from_utf8(output.stdout).expect("cargo writes JSON");
-    let mut executables = text.lines().filter_map(executable);
-    executables.next_back().expect("cargo names the binary that it built")
-}
-
-fn executable(message: &str) -> Option<PathBuf> {
-    let message: serde_json::Value = serde_json::from_str(message).ok()?;
-    message.get("executable")?.as_str().map(PathBuf::from)
 }

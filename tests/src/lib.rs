@@ -4,6 +4,7 @@
 //! Everything here panics with a sentence when the world is not as a test needs it.
 
 pub mod adit;
+pub mod build;
 pub mod coturn;
 pub mod place;
 pub mod ports;

@@ -34,8 +34,8 @@ fn run_all(steps: &mut Steps, options: &Options) -> Result<()> {
     if options.filter.is_none() {
         check(steps, options)?;
     }
-    // The end-to-end tests start the binary; built first, none of them waits for the compiler.
-    steps.run("build of adit", cargo().args(["build", "--workspace", "--bins"]))?;
+    // Tests start the binary and the examples; built first, none of them waits for the compiler.
+    steps.run("build of adit", cargo().args(["build", "--workspace", "--bins", "--examples"]))?;
     test(steps, options)
 }
 
