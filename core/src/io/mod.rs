@@ -1,4 +1,22 @@
 //! The words that all machines share: batches that come in, datagrams that go out, effects and their answers.
+//!
+//! ```text
+//!  Datagrams   ┌─────┬─────┬───┐  one buffer of one source; every segment but the last is `stride` bytes long
+//!  (received)  └─────┴─────┴───┘
+//!                 │     │    └──▶ handled by the machine itself
+//!                 └──┬──┘
+//!  Forwards          ▼           a run: leave `strip` bytes out, put `prefix` in front, send `len` bytes `onward`,
+//!              ┌─────┬─────┐     straight out of the buffer; or, from a client, give them to its owner
+//!              └─────┴─────┘
+//!
+//!  Transmit    ┌─────┬─────┬───┐  what `poll_transmit` has written into `out`, for one receiver
+//!  (to send)   └─────┴─────┴───┘
+//!
+//!  Effect ──▶ the driver carries it out ──▶ Completion, under the same identifier
+//! ```
+//!
+//! Identifiers are generational ([`Id`]): each names a slot and one life of it. Pipes are the two byte streams of one
+//! tunnelled connection; their ends are moved by [`Read`] and [`Write`], and wake-ups come as [`Effect::Wake`].
 
 mod arena;
 mod batch;

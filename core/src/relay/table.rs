@@ -1,5 +1,5 @@
 //! All allocations, and every index of them: by five-tuple, by relayed socket, by time, by user, by port. Nobody else
-//! holds one, so [`Table::check`] states all that must agree.
+//! holds one, so `Table::check`, which tests call, states all that must agree.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};

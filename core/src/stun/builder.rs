@@ -47,7 +47,7 @@ impl Builder {
             .error_code(&ErrorCode { code, reason: reason.to_owned() })
     }
 
-    /// ERROR-CODE.
+    /// ERROR-CODE (RFC 8489 §14.8); a code outside 300 to 599 becomes the nearest one inside.
     pub fn error_code(self, error: &ErrorCode) -> Self {
         let code = error.code.clamp(300, 599);
         let encoded = rfc5389::ErrorCode::new(code, error.reason.clone()).expect("the code was clamped");
@@ -69,49 +69,49 @@ impl Builder {
         self.raw(attribute::NONCE, nonce.as_bytes())
     }
 
-    /// XOR-MAPPED-ADDRESS.
+    /// XOR-MAPPED-ADDRESS: where a request came from (RFC 8489 §14.2).
     pub fn mapped_address(self, address: SocketAddr) -> Self {
         self.with(rfc5389::XorMappedAddress::new(address))
     }
 
-    /// XOR-RELAYED-ADDRESS.
+    /// XOR-RELAYED-ADDRESS (RFC 8656 §18.5); one for each family.
     pub fn relayed_address(self, address: SocketAddr) -> Self {
         self.with(rfc5766::XorRelayAddress::new(address))
     }
 
-    /// XOR-PEER-ADDRESS.
+    /// XOR-PEER-ADDRESS (RFC 8656 §18.3); several in a CreatePermission.
     pub fn peer_address(self, address: SocketAddr) -> Self {
         self.with(rfc5766::XorPeerAddress::new(address))
     }
 
-    /// LIFETIME; whole seconds, cut off at 2³² − 1.
+    /// LIFETIME (RFC 8656 §18.2); whole seconds, cut off at 2³² − 1.
     pub fn lifetime(self, lifetime: Duration) -> Self {
         let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
         self.with(rfc5766::Lifetime::from_u32(seconds))
     }
 
-    /// CHANNEL-NUMBER. Any number is written, so that a test can write a wrong one.
+    /// CHANNEL-NUMBER (RFC 8656 §18.1). Any number is written, so that a test can write a wrong one.
     pub fn channel_number(self, number: u16) -> Self {
         let [high, low] = number.to_be_bytes();
         self.raw(attribute::CHANNEL_NUMBER, &[high, low, 0, 0])
     }
 
-    /// REQUESTED-TRANSPORT: an IP protocol number.
+    /// REQUESTED-TRANSPORT: an IP protocol number, 17 for UDP (RFC 8656 §18.8).
     pub fn requested_transport(self, protocol: u8) -> Self {
         self.with(rfc5766::RequestedTransport::new(protocol))
     }
 
-    /// REQUESTED-ADDRESS-FAMILY.
+    /// REQUESTED-ADDRESS-FAMILY (RFC 8656 §18.6).
     pub fn requested_family(self, family: Family) -> Self {
         self.raw(attribute::REQUESTED_ADDRESS_FAMILY, &[family.codepoint(), 0, 0, 0])
     }
 
-    /// ADDITIONAL-ADDRESS-FAMILY.
+    /// ADDITIONAL-ADDRESS-FAMILY (RFC 8656 §18.11).
     pub fn additional_family(self, family: Family) -> Self {
         self.raw(attribute::ADDITIONAL_ADDRESS_FAMILY, &[family.codepoint(), 0, 0, 0])
     }
 
-    /// ADDRESS-ERROR-CODE.
+    /// ADDRESS-ERROR-CODE (RFC 8656 §18.12); `code` as for [`error_code`](Self::error_code).
     pub fn address_error(self, family: Family, code: u16, reason: &str) -> Self {
         let code = code.clamp(300, 599);
         let (class, number) = ((code / 100) as u8, (code % 100) as u8);
@@ -120,39 +120,43 @@ impl Builder {
         self.raw(attribute::ADDRESS_ERROR_CODE, &value)
     }
 
-    /// UNKNOWN-ATTRIBUTES.
+    /// UNKNOWN-ATTRIBUTES: the types that were not understood (RFC 8489 §14.13).
     pub fn unknown_attributes(self, kinds: &[u16]) -> Self {
         let kinds = kinds.iter().copied().map(AttributeType::new).collect();
         self.with(rfc5389::UnknownAttributes::new(kinds))
     }
 
-    /// ALTERNATE-SERVER.
+    /// ALTERNATE-SERVER (RFC 8489 §14.15).
     pub fn alternate_server(self, server: SocketAddr) -> Self {
         self.with(rfc5389::AlternateServer::new(server))
     }
 
-    /// EVEN-PORT.
+    /// EVEN-PORT (RFC 8656 §18.7).
     pub fn even_port(self, even: EvenPort) -> Self {
         self.with(rfc5766::EvenPort::new(even.reserve))
     }
 
-    /// RESERVATION-TOKEN.
+    /// RESERVATION-TOKEN (RFC 8656 §18.10).
     pub fn reservation_token(self, token: [u8; 8]) -> Self {
         self.raw(attribute::RESERVATION_TOKEN, &token)
     }
 
-    /// DATA; for tests and for messages off the data path. See [`write_indication`].
+    /// DATA (RFC 8656 §18.4); for tests and for messages off the data path. See [`write_indication`].
     pub fn data(self, data: &[u8]) -> Self {
         self.raw(attribute::DATA, data)
     }
 
-    /// An attribute of any type, as it is.
+    /// An attribute of any type, as it is; at most 65,535 bytes.
     pub fn raw(mut self, kind: u16, value: &[u8]) -> Self {
         self.message.add_attribute(RawAttribute::new(AttributeType::new(kind), value.to_vec()));
         self
     }
 
     /// The message.
+    ///
+    /// # Panics
+    /// When the attributes together exceed 65,535 bytes: what is written comes from our own configuration, or is a few
+    /// short values.
     pub fn finish(self) -> Vec<u8> {
         let mut bytes =
             MessageEncoder::new().encode_into_bytes(self.message).expect("a control message fits 64 KiB");

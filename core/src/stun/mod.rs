@@ -4,6 +4,27 @@
 //! FINGERPRINT, and where MESSAGE-INTEGRITY cuts it off. Everything behind that works on bytes that are known to
 //! be well formed. Typed values of control messages go through `stun_codec`'s decoders and encoders; the data path
 //! (Send and Data indications) reads and writes the bytes directly.
+//!
+//! ```text
+//! datagram ─▶ Message::parse ─▶ Message ─▶ verify(key) ─▶ username, nonce, lifetime, peer_address …
+//!             the guard         a view     in constant     readers: absent is None, malformed is an error
+//!                │                         time
+//!                └─▶ Malformed: dropped and counted, never answered
+//!
+//! Builder::new ─▶ realm, nonce, lifetime … ─▶ finish, finish_with_integrity, finish_with_fingerprint ─▶ bytes
+//! ```
+//!
+//! ```
+//! use adit_core::stun::{Builder, Class, Message, Method};
+//!
+//! let request = Builder::new(Class::Request, Method::BINDING, [7; 12]).finish();
+//! let request = Message::parse(&request)?;
+//! let response = Builder::success(&request).mapped_address("192.0.2.1:5000".parse().unwrap()).finish();
+//! let response = Message::parse(&response)?;
+//! assert_eq!(response.transaction(), request.transaction());
+//! assert_eq!(response.mapped_address(), Ok(Some("192.0.2.1:5000".parse().unwrap())));
+//! # Ok::<(), adit_core::stun::Malformed>(())
+//! ```
 
 mod builder;
 mod integrity;

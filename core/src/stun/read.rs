@@ -32,9 +32,9 @@ pub struct ErrorCode {
 pub struct AddressError {
     /// The family that is missing.
     pub family: Family,
-    /// 300 to 599; 440 or 508.
+    /// 440 or 508, from a relay that keeps to the RFC.
     pub code: u16,
-    /// The server's sentence for people.
+    /// The server's sentence for people, as that of an [`ErrorCode`].
     pub reason: String,
 }
 
@@ -80,11 +80,13 @@ impl Family {
     }
 }
 
+/// Readers. Each looks at the first attribute of its type: `None` where there is none.
+///
+/// # Errors
+/// Each says [`BadAttribute`] where the attribute has a wrong length, is not UTF-8, or has a value that its RFC
+/// forbids.
 impl<'a> Message<'a> {
-    /// USERNAME (RFC 8489 §14.3).
-    ///
-    /// # Errors
-    /// [`BadAttribute`] where it is not UTF-8, as for each reader below.
+    /// USERNAME (RFC 8489 §14.3), as it was sent.
     pub fn username(&self) -> Result<Option<&'a str>, BadAttribute> {
         self.text(attribute::USERNAME)
     }
@@ -99,7 +101,7 @@ impl<'a> Message<'a> {
         self.text(attribute::NONCE)
     }
 
-    /// ERROR-CODE.
+    /// ERROR-CODE (RFC 8489 §14.8).
     pub fn error_code(&self) -> Result<Option<ErrorCode>, BadAttribute> {
         let decoded: Option<rfc5389::ErrorCode> = self.decode(attribute::ERROR_CODE)?;
         Ok(decoded.map(|error| ErrorCode { code: error.code(), reason: error.reason_phrase().to_owned() }))
@@ -135,7 +137,7 @@ impl<'a> Message<'a> {
         Ok(decoded.map(|transport| transport.protocol()))
     }
 
-    /// EVEN-PORT.
+    /// EVEN-PORT (RFC 8656 §18.7).
     pub fn even_port(&self) -> Result<Option<EvenPort>, BadAttribute> {
         let Some(value) = self.attribute(attribute::EVEN_PORT) else { return Ok(None) };
         match value {
@@ -160,7 +162,7 @@ impl<'a> Message<'a> {
         self.family(attribute::ADDITIONAL_ADDRESS_FAMILY)
     }
 
-    /// ADDRESS-ERROR-CODE.
+    /// ADDRESS-ERROR-CODE: why one of two families could not be had (RFC 8656 §18.12).
     pub fn address_error(&self) -> Result<Option<AddressError>, BadAttribute> {
         let Some(value) = self.attribute(attribute::ADDRESS_ERROR_CODE) else { return Ok(None) };
         let bad = BadAttribute(attribute::ADDRESS_ERROR_CODE);

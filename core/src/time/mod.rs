@@ -1,4 +1,11 @@
 //! Time as the machines see it: instants come in with every call, unix time only where something expires.
+//!
+//! 1. The owner says once, by a [`Clock`], which unix time an instant stands for, and again through `handle_clock`
+//!    when the two have parted: the wall clock was set, or the computer slept.
+//! 2. Every input brings `now`. Timers are instants, in a [`DeadlineQueue`]; the earliest is what `poll_timeout` tells
+//!    as a [`Deadline`], together with the reason ([`Why`]).
+//! 3. Credentials, nonces and certificates expire by [`UnixTime`]. rustls and quinn-proto ask for it on their own, so
+//!    that they are given a [`WallCell`], which the machine sets before it calls them.
 
 mod queue;
 

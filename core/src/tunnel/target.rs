@@ -4,7 +4,15 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// A TCP service in the gateway's network: `tcp://host:port`.
+/// A TCP service in the gateway's network: `tcp://host:port`, or `host:port` for short.
+///
+/// ```
+/// use adit_core::tunnel::{Host, Target};
+///
+/// let target: Target = "tcp://db.internal:5432".parse()?;
+/// assert_eq!(target, Target { host: Host::Name("db.internal".into()), port: 5432 });
+/// # Ok::<(), adit_core::tunnel::TargetError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
     /// The host that the gateway resolves and dials.

@@ -84,6 +84,17 @@ impl fmt::Display for Network {
 ///
 /// *Named* means: by a network that lies wholly within the special range. `127.0.0.1` and `127.0.0.0/8` name
 /// loopback; `0.0.0.0/0` names nothing special, so that a generous rule does not open the relay's own host.
+///
+/// ```
+/// use adit_core::turn::address_policy::{Denied, Network, Policy};
+///
+/// let inside: Network = "10.20.0.0/16".parse()?;
+/// let policy = Policy::deny_all().allow(inside).deny("10.20.0.13".parse::<Network>()?);
+/// assert_eq!(policy.judge("10.20.0.1".parse().unwrap()), Ok(()));
+/// assert_eq!(policy.judge("10.20.0.13".parse().unwrap()), Err(Denied::Operator));
+/// assert_eq!(policy.judge("8.8.8.8".parse().unwrap()), Err(Denied::NotAllowed));
+/// # Ok::<(), adit_core::turn::address_policy::NotANetwork>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     allowed: Vec<Network>,

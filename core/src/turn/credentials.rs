@@ -1,5 +1,11 @@
 //! Long-term credentials (RFC 8489 §9.2), and time-limited ones: the username says until when, the password is an
 //! HMAC of the username under a secret that the relay shares with whoever hands credentials out.
+//!
+//! ```text
+//!  who has the secret                 client                              relay, which has it too
+//!    Credentials::time_limited ─────▶ signs requests with                 Authenticator::authenticate:
+//!    "<expiry>:<id>", password        MD5(username:realm:password) ─────▶ expired? password of that username? ─▶ Account
+//! ```
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,5 +1,17 @@
-//! What both ends of a TURN hop share (RFC 8656): ChannelData, credentials, nonces, which peers may be reached,
-//! and the URIs of relays.
+//! What both ends of a TURN hop share (RFC 8656).
+//!
+//! ```text
+//!  client                                relay                                      peer
+//!    │ Allocate ───────────────────────▶ │ credentials, nonce: who is it?
+//!    │ CreatePermission, ChannelBind ──▶ │ address_policy: may that peer be reached?
+//!    │ channel_data ◀──────────────────▶ │ ◀── datagrams on the relayed address ────▶ │
+//! ```
+//!
+//! - [`uri`] — where a relay is, as people write it (RFC 7065).
+//! - [`credentials`] — long-term and time-limited ones, shown by clients and judged by relays.
+//! - [`nonce`] — what keeps a request from being replayed, without memory at the relay.
+//! - [`address_policy`] — which peers a relay may be made to reach: few, by default.
+//! - [`channel_data`] — the four bytes in front of data.
 
 pub mod address_policy;
 pub mod channel_data;

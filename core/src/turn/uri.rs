@@ -1,4 +1,12 @@
 //! The URI of a relay: `turn:host[:port][?transport=udp|tcp]` (RFC 7065).
+//!
+//! ```
+//! use adit_core::turn::uri::{RelayUri, Transport};
+//!
+//! let relay: RelayUri = "turn:relay.example?transport=udp".parse()?;
+//! assert_eq!((relay.port, relay.transport, relay.secure), (3478, Transport::Udp, false));
+//! # Ok::<(), adit_core::turn::uri::BadUri>(())
+//! ```
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,7 +22,7 @@ pub const SECURE_PORT: u16 = 5349;
 pub struct RelayUri {
     /// A name or an address.
     pub host: Host,
-    /// The port.
+    /// The port, 1 to 65535; [`PORT`] or [`SECURE_PORT`] where the text names none.
     pub port: u16,
     /// What carries TURN.
     pub transport: Transport,
