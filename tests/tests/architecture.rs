@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Node, PackageId};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 
 /// Our crates from the ground up, each with all that it may import of the others.
 const IMPORTS: &[(&str, &[&str])] = &[
@@ -37,8 +37,81 @@ const ROOMS: &[&str] = &[
     "connector",
 ];
 
-/// What does I/O, sleeps or schedules. `libc` and `getrandom` are not among them: aws-lc-rs and rand bring
-/// them along for the seeds that people's key generation needs, and the machines call neither.
+/// All that the core is made of, at run time: each was looked at, and does no I/O, sleeps or schedules on its own.
+/// Those that could, where somebody called them, are named here with why nobody does:
+///
+/// - `getrandom`, `libc`: come with rand and aws-lc-rs, for people's key generation; machines are given seeds.
+/// - `rustls-pki-types`: reads PEM from files too; files are banned in the core by its `clippy.toml`.
+/// - `time`: asks the clock in `now_utc`, which is banned there as well.
+/// - `tracing`: quinn-proto's and rustls' words about themselves; a subscriber does the writing.
+const LOOKED_AT: &[&str] = &[
+    "asn1-rs",
+    "aws-lc-rs",
+    "aws-lc-sys",
+    "base64",
+    "block-buffer",
+    "bytecodec",
+    "byteorder",
+    "bytes",
+    "cfg-if",
+    "chacha20",
+    "cpufeatures",
+    "crc",
+    "crc-catalog",
+    "crypto-common",
+    "data-encoding",
+    "der-parser",
+    "deranged",
+    "digest",
+    "generic-array",
+    "getrandom",
+    "hmac",
+    "lazy_static",
+    "libc",
+    "lru-slab",
+    "md-5",
+    "md5",
+    "memchr",
+    "minimal-lexical",
+    "nom",
+    "num-bigint",
+    "num-conv",
+    "num-integer",
+    "num-traits",
+    "oid-registry",
+    "once_cell",
+    "pem",
+    "pin-project-lite",
+    "powerfmt",
+    "quinn-proto",
+    "rand",
+    "rand_core",
+    "rand_pcg",
+    "rcgen",
+    "rustc-hash",
+    "rusticata-macros",
+    "rustls",
+    "rustls-pki-types",
+    "rustls-webpki",
+    "sha1",
+    "slab",
+    "stun_codec",
+    "subtle",
+    "thiserror",
+    "time",
+    "time-core",
+    "tinyvec",
+    "tracing",
+    "tracing-core",
+    "trackable",
+    "typenum",
+    "untrusted",
+    "x509-parser",
+    "yasna",
+    "zeroize",
+];
+
+/// What does I/O, sleeps or schedules, and so is not for the tests of the core either.
 const IMPURE: &[&str] = &[
     "async-io",
     "async-std",
@@ -80,12 +153,16 @@ fn no_crate_imports_upwards() {
 
 #[test]
 fn the_core_reaches_nothing_that_does_io_or_async() {
-    let metadata = metadata();
-    let core = package(&metadata, "adit-core");
-    for reached in closure(&metadata, core) {
-        let name = metadata[&reached].name.as_str();
-        let impure = IMPURE.contains(&name) || name.starts_with("async-") || name.starts_with("tokio-");
-        assert!(!impure, "adit-core depends on {name}, directly or not: {}", path_to(&metadata, core, name));
+    let tree = tree(&["--package", "adit-core", "--edges", "normal,no-proc-macro", "--prefix", "none"]);
+    let reached: BTreeSet<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(reached.contains("quinn-proto"), "{tree}");
+    for name in reached.into_iter().filter(|&name| name != "adit-core") {
+        assert!(
+            LOOKED_AT.contains(&name),
+            "adit-core now depends on {name}; look at what it does before you add it to the list:\n{}",
+            self::tree(&["--package", "adit-core", "--edges", "normal", "--invert", name])
+        );
+        assert!(!IMPURE.contains(&name));
     }
 }
 
@@ -94,6 +171,27 @@ fn the_core_has_no_runtime_among_its_dev_dependencies() {
     let metadata = metadata();
     for dependency in &metadata[package(&metadata, "adit-core")].dependencies {
         assert!(!IMPURE.contains(&dependency.name.as_str()), "adit-core must not use {}", dependency.name);
+    }
+}
+
+#[test]
+fn the_core_has_no_feature_flags_as_its_guide_says() {
+    let metadata = metadata();
+    let features = &metadata[package(&metadata, "adit-core")].features;
+    assert!(features.is_empty(), "explain them in core/src/lib.rs: {features:?}");
+}
+
+#[test]
+fn documents_name_the_oldest_rust_that_the_manifest_names() {
+    let oldest = env!("CARGO_PKG_RUST_VERSION");
+    for package in metadata().workspace_packages() {
+        let version =
+            package.rust_version.as_ref().map(|version| format!("{}.{}", version.major, version.minor));
+        assert_eq!(version.as_deref(), Some(oldest), "{}", package.name);
+    }
+    for document in ["README.md", "core/src/lib.rs"] {
+        let text = fs::read_to_string(workspace().join(document)).unwrap();
+        assert!(text.contains(&format!("Rust {oldest}")), "{document} names another version than {oldest}");
     }
 }
 
@@ -161,41 +259,12 @@ fn package<'a>(metadata: &'a Metadata, name: &str) -> &'a PackageId {
     &metadata.packages.iter().find(|package| package.name.as_str() == name).unwrap().id
 }
 
-/// Everything that normal dependencies lead to.
-fn closure(metadata: &Metadata, from: &PackageId) -> BTreeSet<PackageId> {
-    let mut seen = BTreeSet::new();
-    let mut open = vec![from.clone()];
-    while let Some(id) = open.pop() {
-        open.extend(
-            normal_dependencies(node(metadata, &id)).filter(|next| seen.insert((*next).clone())).cloned(),
-        );
-    }
-    seen
-}
-
-/// One way from `from` to the package called `name`, for the message.
-fn path_to(metadata: &Metadata, from: &PackageId, name: &str) -> String {
-    let next = normal_dependencies(node(metadata, from)).find(|next| {
-        metadata[*next].name.as_str() == name
-            || closure(metadata, next).iter().any(|id| metadata[id].name.as_str() == name)
-    });
-    match next {
-        Some(next) if metadata[next].name.as_str() != name => {
-            format!("{} → {}", metadata[from].name, path_to(metadata, next, name))
-        }
-        _ => format!("{} → {name}", metadata[from].name),
-    }
-}
-
-fn node<'a>(metadata: &'a Metadata, id: &PackageId) -> &'a Node {
-    metadata.resolve.as_ref().unwrap().nodes.iter().find(|node| node.id == *id).unwrap()
-}
-
-fn normal_dependencies(node: &Node) -> impl Iterator<Item = &PackageId> {
-    let normal = |dependency: &&cargo_metadata::NodeDep| {
-        dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal)
-    };
-    node.deps.iter().filter(normal).map(|dependency| &dependency.pkg)
+/// What `cargo tree` says: unlike the metadata, it knows which features one package alone asks for.
+fn tree(arguments: &[&str]) -> String {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo).current_dir(workspace()).arg("tree").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn files_of_room(source: &Path, room: &str) -> Vec<PathBuf> {
