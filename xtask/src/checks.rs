@@ -43,11 +43,42 @@ fn check(steps: &mut Steps, options: &Options) -> Result<()> {
     steps.run("format", cargo().args(["fmt", "--all", "--check"]))?;
     steps
         .run("lints", cargo().args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
-    steps.run(
-        "documents",
-        cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"),
-    )?;
+    documents(steps)?;
+    oldest(steps)?;
     deny(steps, options)
+}
+
+/// What stands in the core's private files links as well; for the others the public face is enough.
+fn documents(steps: &mut Steps) -> Result<()> {
+    let own: &[_] = &["--package", "adit-core", "--document-private-items"];
+    for (name, which) in [("documents for ourselves", own), ("documents", &["--workspace"])] {
+        let mut doc = cargo();
+        doc.args(["doc", "--no-deps"]).args(which).env("RUSTDOCFLAGS", "--deny warnings");
+        steps.run(name, &mut doc)?;
+    }
+    Ok(())
+}
+
+/// The oldest Rust that the manifest allows compiles everything. Where it is the one at work, the tests say so.
+fn oldest(steps: &mut Steps) -> Result<()> {
+    let name = "oldest Rust";
+    let oldest = concat!(env!("CARGO_PKG_RUST_VERSION"), ".0");
+    let rustc = Command::new("rustc").arg("--version").output()?;
+    if String::from_utf8_lossy(&rustc.stdout).starts_with(&format!("rustc {oldest} ")) {
+        steps.skip(name, "it is the one that everything else runs with");
+        return Ok(());
+    }
+    if !quietly(Command::new("rustup").args(["run", oldest, "rustc", "--version"])) {
+        steps.skip(
+            name,
+            concat!("it is not installed: rustup toolchain install ", env!("CARGO_PKG_RUST_VERSION"), ".0"),
+        );
+        return Ok(());
+    }
+    let mut check = Command::new("rustup");
+    check.args(["run", oldest, "cargo", "check", "--workspace", "--all-targets"]);
+    // A directory of its own, or everything would be compiled again by the other one.
+    steps.run(name, check.args(["--target-dir", "target/oldest"]))
 }
 
 fn deny(steps: &mut Steps, options: &Options) -> Result<()> {
