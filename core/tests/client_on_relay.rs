@@ -200,19 +200,21 @@ impl World {
     fn deliver(&mut self, Packet { from, to, mut bytes }: Packet) {
         let mut forwards = Forwards::default();
         if let Some(&socket) = self.relay_sockets.get(&to) {
-            self.relay.handle_datagrams(self.now, single(socket, from, &mut bytes), &mut forwards);
+            let mut batch = Datagrams::single(socket, from, &mut bytes);
+            self.relay.handle_datagrams(self.now, batch.reborrow(), &mut forwards);
             for run in forwards.drain() {
                 let Onward::Send { socket: out, to, .. } = run.onward else { panic!() };
                 let mut sent = run.prefix.map_or(Vec::new(), |prefix| prefix.to_vec());
-                sent.extend_from_slice(run.body(&single(socket, from, &mut bytes), 0));
+                sent.extend_from_slice(run.body(&batch, 0));
                 let from = self.relay_address(out);
                 self.wire.push_back(Packet { from, to, bytes: sent });
             }
         } else if let Some((_, socket)) = self.client_socket.filter(|(local, _)| *local == to) {
-            self.client.handle_datagrams(self.now, single(socket, from, &mut bytes), &mut forwards);
+            let mut batch = Datagrams::single(socket, from, &mut bytes);
+            self.client.handle_datagrams(self.now, batch.reborrow(), &mut forwards);
             for run in forwards.drain() {
                 let Onward::Owner { peer } = run.onward else { panic!() };
-                self.at_owner.push((peer, run.body(&single(socket, from, &mut bytes), 0).to_vec()));
+                self.at_owner.push((peer, run.body(&batch, 0).to_vec()));
             }
         } else if to == peer() {
             self.at_peer.push((from, bytes));
@@ -381,9 +383,4 @@ fn closing_frees_the_allocation_at_once() {
     assert_eq!(world.events, [client::Event::Closed]);
     assert_eq!(world.relay.allocations(), 0);
     assert!(world.client_socket.is_none());
-}
-
-/// A batch of one.
-fn single(socket: SocketId, remote: SocketAddr, payload: &mut [u8]) -> Datagrams<'_> {
-    Datagrams { socket, remote, local: None, ecn: None, stride: payload.len().max(1), payload }
 }

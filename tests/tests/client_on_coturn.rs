@@ -89,9 +89,8 @@ impl Driven {
                 return;
             }
         };
-        let payload = &mut buffer[..len];
         let mut forwards = Forwards::default();
-        let batch = Datagrams { socket: *socket, remote, local: None, ecn: None, stride: len, payload };
+        let batch = Datagrams::single(*socket, remote, &mut buffer[..len]);
         self.client.handle_datagrams(now, batch, &mut forwards);
         for run in forwards.drain() {
             let Onward::Owner { peer } = run.onward else { panic!("a client forwards nothing") };
