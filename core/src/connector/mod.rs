@@ -86,6 +86,13 @@ pub enum OpenError {
     TooMany,
 }
 
+impl OpenError {
+    /// Whether the same wish may be granted later: when other pipes have ended.
+    pub fn is_retryable(self) -> bool {
+        self == Self::TooMany
+    }
+}
+
 /// Why no connection to a gateway came about.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
@@ -106,6 +113,17 @@ pub enum ConnectError {
     /// The TLS configuration can't be used for QUIC.
     #[error("the TLS configuration can't be used for QUIC")]
     Unusable,
+}
+
+impl ConnectError {
+    /// Whether the same attempt may succeed later without anybody changing a certificate or a configuration.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::NoAddress => true,
+            Self::Closed { reason, .. } => reason.is_retryable(),
+            Self::Socket(_) | Self::Unusable => false,
+        }
+    }
 }
 
 /// Why a pipe was not opened.
@@ -131,6 +149,20 @@ pub enum Failure {
     /// The gateway's answer made no sense.
     #[error("the gateway broke the protocol")]
     Protocol,
+}
+
+impl Failure {
+    /// Whether the same wish may be granted later without anybody changing a policy, a certificate or a
+    /// configuration.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Rejected { code, .. } => code.is_retryable(),
+            Self::NotConnected(error) => error.is_retryable(),
+            Self::ConnectionLost(reason) => reason.is_retryable(),
+            Self::TimedOut => true,
+            Self::Protocol => false,
+        }
+    }
 }
 
 /// News from a connector.

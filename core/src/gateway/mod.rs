@@ -33,7 +33,7 @@ use crate::rand::{Rng, Seed};
 use crate::time::{Clock, Deadline, UnixTime, WallCell, Why};
 use crate::tunnel::{Code, RejectCode, Target};
 use crate::turn::credentials::Credentials;
-pub use policy::{RuleError, TargetPolicy, TargetRule};
+pub use policy::{Judge, RuleError, TargetPolicy, TargetRule};
 pub use relays::RelayConfig;
 use relays::Relays;
 use session::{Limits, Sessions};
@@ -96,14 +96,14 @@ pub enum Event {
     Effect(Effect),
     /// A relay has given an allocation.
     Allocated {
-        /// The relay, by its place in [`Config::relays`].
+        /// The relay, by its place in [`Config::relays`] or that of [`Gateway::add_relay`].
         relay: usize,
         /// The relayed addresses, at most one per family.
         relayed: Vec<SocketAddr>,
     },
     /// There is no allocation on a relay, or no more; it is tried again by itself.
     RelayLost {
-        /// The relay, by its place in [`Config::relays`].
+        /// The relay, by its place in [`Config::relays`] or that of [`Gateway::add_relay`].
         relay: usize,
         /// Why.
         reason: RelayLost,
@@ -112,14 +112,14 @@ pub enum Event {
     },
     /// A relay has not answered the first request for a while; it is still being asked.
     RelaySilent {
-        /// The relay, by its place in [`Config::relays`].
+        /// The relay, by its place in [`Config::relays`] or that of [`Gateway::add_relay`].
         relay: usize,
         /// For how long.
         since: Duration,
     },
     /// A relay does not let a peer of [`Config::permit`] through.
     PermissionDenied {
-        /// The relay, by its place in [`Config::relays`].
+        /// The relay, by its place in [`Config::relays`] or that of [`Gateway::add_relay`].
         relay: usize,
         /// The peer.
         peer: IpAddr,
@@ -280,6 +280,21 @@ impl Gateway {
         self.settle(now);
     }
 
+    /// Keeps an allocation on one more relay. Its place, which events name.
+    pub fn add_relay(&mut self, now: Instant, relay: RelayConfig) -> usize {
+        let (ref mut step, relays, _) = self.step(now);
+        let place = relays.add(step, relay);
+        self.settle(now);
+        place
+    }
+
+    /// Gives the allocation on a relay back. Its place may be another relay's later.
+    pub fn remove_relay(&mut self, now: Instant, relay: usize) {
+        let (ref mut step, relays, _) = self.step(now);
+        relays.remove(step, relay);
+        self.settle(now);
+    }
+
     /// Takes no new pipes from now on, and tells connectors so. Those that are open go on.
     pub fn drain(&mut self, now: Instant) {
         let (ref mut step, _, sessions) = self.step(now);
@@ -303,6 +318,11 @@ impl Gateway {
     /// The number of pipes to targets.
     pub fn pipes(&self) -> usize {
         self.sessions.pipes()
+    }
+
+    /// Who asked for a pipe, and for what; nothing when it is gone.
+    pub fn wish(&self, pipe: PipeId) -> Option<(&Identity, &Target)> {
+        self.sessions.wish(pipe)
     }
 
     /// What was dropped.

@@ -4,19 +4,34 @@
 //! changes its address between two look-ups gains nothing. Loopback, link-local (the cloud's metadata service
 //! among them), unspecified, multicast and broadcast addresses are reached only where a rule names exactly that
 //! address, never through a network, a name or `*`; the name `localhost` alone may stand for loopback.
+//!
+//! An application that embeds a gateway may decide by itself ([`Judge`]), and may be a target itself: such targets
+//! are neither resolved nor dialled by TCP.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+use std::sync::Arc;
 
+use crate::pki::Identity;
 use crate::tunnel::{Host, Target, TargetError};
 use crate::turn::address_policy::Network;
 
-/// The rules of a gateway. The default allows nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What a gateway lets connectors reach. The default allows nothing.
+#[derive(Debug, Clone, Default)]
 pub struct TargetPolicy {
     rules: Vec<TargetRule>,
+    served: BTreeSet<Target>,
+    judge: Option<Judge>,
 }
+
+/// An application's own decision: whether that connector may reach that target, before its name is resolved
+/// (`None`) and at each address. Called with the gateway locked, so it must answer at once.
+#[derive(Clone)]
+pub struct Judge(Arc<Judgement>);
+
+type Judgement = dyn Fn(&Identity, &Target, Option<IpAddr>) -> bool + Send + Sync;
 
 /// One rule: `tcp://host:port`. The host is an address, a network in CIDR form, or a name, where `*.example.com`
 /// stands for every name below it; the port is a number or `*`.
@@ -47,24 +62,69 @@ pub enum RuleError {
 impl TargetPolicy {
     /// The policy that allows what any of `rules` allows.
     pub fn new(rules: Vec<TargetRule>) -> Self {
-        Self { rules }
+        Self { rules, ..Self::default() }
     }
 
-    /// Whether some address of `target` might be allowed: to be asked before its name is resolved, so that a
-    /// denied connector can't use the gateway as a resolver.
-    pub fn may_resolve(&self, target: &Target) -> bool {
-        match &target.host {
-            Host::Ip(ip) => self.allows(target, *ip),
-            Host::Name(name) => {
+    /// Also allows `targets`, which the application serves itself.
+    #[must_use]
+    pub fn serving(mut self, targets: impl IntoIterator<Item = Target>) -> Self {
+        self.served.extend(targets);
+        self
+    }
+
+    /// Lets `judge` decide in place of the rules. Addresses that must be named one by one need a rule besides.
+    #[must_use]
+    pub fn judged_by(mut self, judge: Judge) -> Self {
+        self.judge = Some(judge);
+        self
+    }
+
+    /// Whether the application serves `target` itself.
+    pub fn serves(&self, target: &Target) -> bool {
+        self.served.contains(target)
+    }
+
+    /// Whether some address of `target` might be allowed to `peer`: to be asked before its name is resolved, so
+    /// that a denied connector can't use the gateway as a resolver.
+    pub fn may_resolve(&self, peer: &Identity, target: &Target) -> bool {
+        match (&target.host, &self.judge) {
+            _ if self.serves(target) => true,
+            (Host::Ip(ip), _) => self.allows(peer, target, *ip),
+            (Host::Name(_), Some(judge)) => judge.allows(peer, target, None),
+            (Host::Name(name), None) => {
                 self.rules.iter().any(|rule| rule.has_port(target.port) && rule.may_hold(name))
             }
         }
     }
 
-    /// Whether `ip`, which the host of `target` is or resolved to, may be dialled.
-    pub fn allows(&self, target: &Target, ip: IpAddr) -> bool {
+    /// Whether `peer` may have `ip`, which the host of `target` is or resolved to, dialled.
+    pub fn allows(&self, peer: &Identity, target: &Target, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
-        self.rules.iter().any(|rule| rule.has_port(target.port) && rule.allows(&target.host, ip))
+        let by_rule =
+            || self.rules.iter().any(|rule| rule.has_port(target.port) && rule.allows(&target.host, ip));
+        match &self.judge {
+            Some(judge) => judge.allows(peer, target, Some(ip)) && (!is_special(ip) || by_rule()),
+            None => by_rule(),
+        }
+    }
+}
+
+impl Judge {
+    /// Decides by `judgement`.
+    pub fn new(
+        judgement: impl Fn(&Identity, &Target, Option<IpAddr>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(judgement))
+    }
+
+    fn allows(&self, peer: &Identity, target: &Target, ip: Option<IpAddr>) -> bool {
+        (self.0)(peer, target, ip)
+    }
+}
+
+impl fmt::Debug for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Judge")
     }
 }
 
@@ -208,15 +268,19 @@ mod tests {
         TargetPolicy::new(rules.iter().map(|rule| rule.parse().unwrap()).collect())
     }
 
+    fn peer() -> Identity {
+        "spiffe://test.adit/org/acme/connector/laptop".parse().unwrap()
+    }
+
     fn allows(policy: &TargetPolicy, target: &str, ip: &str) -> bool {
-        policy.allows(&target.parse().unwrap(), ip.parse().unwrap())
+        policy.allows(&peer(), &target.parse().unwrap(), ip.parse().unwrap())
     }
 
     #[test]
     fn nothing_is_allowed_by_default() {
         let target = "tcp://10.0.0.1:5432".parse().unwrap();
-        assert!(!TargetPolicy::default().may_resolve(&target));
-        assert!(!TargetPolicy::default().allows(&target, "10.0.0.1".parse().unwrap()));
+        assert!(!TargetPolicy::default().may_resolve(&peer(), &target));
+        assert!(!TargetPolicy::default().allows(&peer(), &target, "10.0.0.1".parse().unwrap()));
     }
 
     #[test]
@@ -290,10 +354,10 @@ mod tests {
     #[test]
     fn names_that_no_rule_can_allow_are_not_resolved() {
         let names = policy(&["tcp://db.internal:5432"]);
-        assert!(names.may_resolve(&"tcp://db.internal:5432".parse().unwrap()));
-        assert!(!names.may_resolve(&"tcp://other.internal:5432".parse().unwrap()));
-        assert!(!names.may_resolve(&"tcp://db.internal:1".parse().unwrap()));
-        assert!(policy(&["tcp://10.0.0.0/8:*"]).may_resolve(&"tcp://any:1".parse().unwrap()));
+        assert!(names.may_resolve(&peer(), &"tcp://db.internal:5432".parse().unwrap()));
+        assert!(!names.may_resolve(&peer(), &"tcp://other.internal:5432".parse().unwrap()));
+        assert!(!names.may_resolve(&peer(), &"tcp://db.internal:1".parse().unwrap()));
+        assert!(policy(&["tcp://10.0.0.0/8:*"]).may_resolve(&peer(), &"tcp://any:1".parse().unwrap()));
     }
 
     #[test]
@@ -318,5 +382,25 @@ mod tests {
         ] {
             assert!(text.parse::<TargetRule>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_judge_decides_by_peer_and_target() {
+        let judge =
+            Judge::new(|peer, target, _| peer.role.name().as_str() == "laptop" && target.port == 5432);
+        let policy = TargetPolicy::default().judged_by(judge);
+        assert!(policy.may_resolve(&peer(), &"tcp://db:5432".parse().unwrap()));
+        assert!(allows(&policy, "tcp://db:5432", "10.0.0.1"));
+        assert!(!allows(&policy, "tcp://db:5433", "10.0.0.1"));
+        let other = "spiffe://test.adit/org/acme/connector/other".parse().unwrap();
+        assert!(!policy.may_resolve(&other, &"tcp://db:5432".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_judge_alone_opens_no_special_address() {
+        let yes = || Judge::new(|_, _, _| true);
+        assert!(!allows(&TargetPolicy::default().judged_by(yes()), "tcp://db:1", "169.254.169.254"));
+        let named = policy(&["tcp://127.0.0.1:1"]).judged_by(yes());
+        assert!(allows(&named, "tcp://127.0.0.1:1", "127.0.0.1"));
     }
 }

@@ -13,7 +13,9 @@ use bytes::{Buf as _, BytesMut};
 
 use super::{Asker, Event, RelayLost, Step};
 use crate::client::{self, Client, Readiness};
-use crate::io::{Arena, Completion, Datagrams, Ecn, Effect, Forwards, Onward, SocketId, To, Transmit};
+use crate::io::{
+    Arena, Completion, Datagrams, Ecn, Effect, Forwards, Onward, QueryId, SocketId, To, Transmit,
+};
 use crate::quic::Way;
 use crate::rand::Rng;
 use crate::time::{Deadline, DeadlineQueue, Why};
@@ -58,6 +60,8 @@ pub(super) struct Relays {
     channels: DeadlineQueue<Way>,
     rng: Rng,
     forwards: Forwards,
+    /// The addresses that peers can use are others now, for another reason than a client's news.
+    changed: bool,
     closing: bool,
 }
 
@@ -65,6 +69,10 @@ pub(super) struct Relays {
 struct Relay {
     config: RelayConfig,
     client: Option<Client>,
+    /// It is not wanted any more, and its place is free when its client is gone.
+    removed: bool,
+    /// Its name is being looked up.
+    query: Option<QueryId>,
     /// The client's present socket: our number for it.
     socket: Option<SocketId>,
     relayed: Vec<SocketAddr>,
@@ -92,17 +100,8 @@ struct Parked {
 
 impl Relays {
     pub(super) fn new(configs: Vec<RelayConfig>, permit: Vec<IpAddr>, rng: Rng) -> Self {
-        let relay = |config| Relay {
-            config,
-            client: None,
-            socket: None,
-            relayed: Vec::new(),
-            silent: 0,
-            parked: VecDeque::new(),
-            parked_bytes: 0,
-        };
         Self {
-            relays: configs.into_iter().map(relay).collect(),
+            relays: configs.into_iter().map(Relay::new).collect(),
             permit,
             sockets: Arena::default(),
             again: DeadlineQueue::default(),
@@ -110,6 +109,7 @@ impl Relays {
             channels: DeadlineQueue::default(),
             rng,
             forwards: Forwards::default(),
+            changed: false,
             closing: false,
         }
     }
@@ -136,6 +136,34 @@ impl Relays {
         }
     }
 
+    /// Takes one more relay, in a place that is free or behind the others.
+    pub(super) fn add(&mut self, step: &mut Step<'_>, config: RelayConfig) -> usize {
+        let free = self.relays.iter().position(|relay| relay.removed && relay.client.is_none());
+        let place = free.unwrap_or(self.relays.len());
+        match free {
+            Some(place) => self.relays[place] = Relay::new(config),
+            None => self.relays.push(Relay::new(config)),
+        }
+        self.locate(step, place);
+        place
+    }
+
+    /// Gives the allocation on a relay back, and tries no more to have one.
+    pub(super) fn remove(&mut self, step: &mut Step<'_>, relay: usize) {
+        self.again.cancel(relay);
+        self.secret.cancel(relay);
+        let Some(relay) = self.relays.get_mut(relay) else { return };
+        relay.removed = true;
+        self.changed |= !std::mem::take(&mut relay.relayed).is_empty();
+        // The place may be another's when the answer comes.
+        if let Some(query) = relay.query.take() {
+            step.queries.remove(query);
+        }
+        if let Some(client) = &mut relay.client {
+            client.close(step.now);
+        }
+    }
+
     /// Finds the address of a relay.
     fn locate(&mut self, step: &mut Step<'_>, relay: usize) {
         let host = self.relays[relay].config.host.clone();
@@ -143,6 +171,7 @@ impl Relays {
             Ok(ip) => self.begin(step, relay, ip),
             Err(_) => {
                 let query = step.queries.insert(Asker::Relay(relay));
+                self.relays[relay].query = Some(query);
                 step.out.push_back(Event::Effect(Effect::Resolve { query, host }));
             }
         }
@@ -155,6 +184,7 @@ impl Relays {
         relay: usize,
         result: Result<Vec<IpAddr>, ErrorKind>,
     ) {
+        self.relays[relay].query = None;
         let turn = self.relays[relay].silent as usize;
         let next = |ips: Vec<IpAddr>| ips.get(turn % ips.len().max(1)).copied().ok_or(ErrorKind::NotFound);
         match result.and_then(next) {
@@ -295,7 +325,7 @@ impl Relays {
 
     /// Passes on the news of all clients; whether the addresses that peers can use have changed.
     pub(super) fn settle(&mut self, step: &mut Step<'_>) -> bool {
-        let mut changed = false;
+        let mut changed = std::mem::take(&mut self.changed);
         for relay in 0..self.relays.len() {
             while let Some(event) = self.relays[relay].client.as_mut().and_then(Client::poll_event) {
                 changed |= self.on_client_event(step, relay, event);
@@ -357,8 +387,8 @@ impl Relays {
     /// tried; when.
     fn try_elsewhere(&mut self, step: &mut Step<'_>, relay: usize, retry_in: Duration) -> Duration {
         let entry = &mut self.relays[relay];
-        let Some(client) = entry.client.as_mut().filter(|_| entry.config.host.parse::<IpAddr>().is_err())
-        else {
+        let has_name = entry.config.host.parse::<IpAddr>().is_err();
+        let Some(client) = entry.client.as_mut().filter(|_| has_name && !entry.removed) else {
             return retry_in;
         };
         client.close(step.now);
@@ -447,6 +477,20 @@ impl Relays {
 }
 
 impl Relay {
+    fn new(config: RelayConfig) -> Self {
+        Self {
+            config,
+            client: None,
+            removed: false,
+            query: None,
+            socket: None,
+            relayed: Vec::new(),
+            silent: 0,
+            parked: VecDeque::new(),
+            parked_bytes: 0,
+        }
+    }
+
     /// Frames datagrams for their peer, or lets them wait for the channel.
     fn send(
         &mut self,

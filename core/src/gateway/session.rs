@@ -11,12 +11,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::{Asker, Event, Step, TargetPolicy};
 use crate::io::{Arena, Direction, Effect, PipeId, QueryId, Read, Write};
-use crate::pki::PeerInfo;
+use crate::pki::{Identity, PeerInfo};
 use crate::quic::{CloseReason, ConnId, Endpoint, StreamId};
 use crate::time::DeadlineQueue;
 use crate::tunnel::{
@@ -106,6 +106,13 @@ impl Sessions {
     /// The number of pipes.
     pub(super) fn pipes(&self) -> usize {
         self.pipes.len()
+    }
+
+    /// Who asked for a pipe, and for what.
+    pub(super) fn wish(&self, pipe: PipeId) -> Option<(&Identity, &Target)> {
+        let pipe = self.pipes.get(pipe)?;
+        let session = self.sessions.get(&pipe.pump.conn())?;
+        Some((&session.peer.identity, &pipe.target))
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
@@ -347,6 +354,10 @@ impl Sessions {
         let until = step.now + open.deadline.min(self.limits.dial_timeout);
         match &target.host {
             Host::Ip(ip) => self.dial(step, key, target.clone(), VecDeque::from([*ip]), until),
+            // Whoever serves it needs no address.
+            Host::Name(_) if self.policy.serves(&target) => {
+                self.dial(step, key, target, VecDeque::from([Ipv4Addr::UNSPECIFIED.into()]), until);
+            }
             Host::Name(name) => {
                 let host = name.clone();
                 let query = step.queries.insert(Asker::Stream(key.0, key.1));
@@ -377,7 +388,7 @@ impl Sessions {
         if session.allowed.as_ref().is_some_and(|allowed| !allowed.contains(target)) {
             return Err((RejectCode::Denied, "the connector's certificate does not name this target"));
         }
-        if !self.policy.may_resolve(target) {
+        if !self.policy.may_resolve(&session.peer.identity, target) {
             return Err((RejectCode::Denied, "the gateway's operator has not allowed this target"));
         }
         if self.streams.len() > self.limits.streams {
@@ -389,12 +400,13 @@ impl Sessions {
     /// The resolver has answered the query of a stream.
     pub(super) fn resolved(&mut self, step: &mut Step<'_>, key: Key, result: Result<Vec<IpAddr>, ErrorKind>) {
         let Some(Stream::Resolving { open, until, .. }) = self.streams.get(&key) else { return };
+        let Some(session) = self.sessions.get(&key.0) else { return };
         let (target, until) = (open.target.clone(), *until);
         let addresses = result.unwrap_or_default();
         let allowed: VecDeque<IpAddr> = addresses
             .iter()
             .copied()
-            .filter(|&ip| self.policy.allows(&target, ip))
+            .filter(|&ip| self.policy.allows(&session.peer.identity, &target, ip))
             .take(MAX_CANDIDATES)
             .collect();
         if addresses.is_empty() {

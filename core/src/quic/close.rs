@@ -78,6 +78,19 @@ impl CloseReason {
         }
     }
 
+    /// Whether another connection may fare better without anybody changing a certificate, a version or a mind.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::TimedOut | Self::Reset | Self::PeerClosed { .. } | Self::Refused => true,
+            Self::LocallyClosed
+            | Self::VersionMismatch
+            | Self::TlsRefusedByPeer { .. }
+            | Self::TlsRefusedByUs { .. }
+            | Self::BlamedByPeer { .. }
+            | Self::PeerBroke { .. } => false,
+        }
+    }
+
     fn by_peer(code: TransportErrorCode, reason: &[u8]) -> Self {
         let number = u64::from(code);
         match alert(number) {

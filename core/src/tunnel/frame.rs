@@ -87,6 +87,12 @@ impl RejectCode {
         Self::Draining,
         Self::BadRequest,
     ];
+
+    /// Whether the same request may succeed later without anybody changing a policy or a program: targets are
+    /// started again, names come and go, gateways get room.
+    pub fn is_retryable(self) -> bool {
+        !matches!(self, Self::Denied | Self::BadRequest)
+    }
 }
 
 impl std::fmt::Display for RejectCode {
