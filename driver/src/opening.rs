@@ -43,6 +43,19 @@ pub enum OpenError {
     ShutDown,
 }
 
+impl OpenError {
+    /// Whether the same wish may be granted later without anybody changing a policy, a certificate or a
+    /// configuration: a target that does not listen now, a gateway that is restarted. What is not retryable stays
+    /// as it is until a person has acted.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Untried(error) => error.is_retryable(),
+            Self::Failed(failure) => failure.is_retryable(),
+            Self::ShutDown => false,
+        }
+    }
+}
+
 impl Opener {
     /// Takes `connector` over.
     pub fn new(connector: Connector) -> Self {

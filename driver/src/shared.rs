@@ -1,5 +1,6 @@
 //! A hub that many hold: its driver, its streams and its application.
 
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -87,6 +88,21 @@ impl<M: Machine, R: Reactor> Shared<M, R> {
     /// The world's answer to a request.
     pub fn complete(&self, done: Completion) {
         self.call(|hub, now| hub.complete(now, done));
+    }
+
+    /// Answers a request of a machine that is driven where there is neither: `Unsupported`.
+    pub fn refuse(&self, request: &Request) {
+        self.complete(match *request {
+            Request::Resolve { query, .. } => {
+                Completion::Resolved { query, result: Err(ErrorKind::Unsupported) }
+            }
+            Request::Dial { pipe, .. } => Completion::Dialled { pipe, result: Err(ErrorKind::Unsupported) },
+        });
+    }
+
+    /// Ready when the hub was closed.
+    pub(crate) fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
+        self.lock().hub.poll_closed(cx)
     }
 
     /// The next event; `None` when the hub was closed.

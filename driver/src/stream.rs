@@ -18,12 +18,6 @@ pub struct Stream<M: Pipes, R: Reactor> {
     pipe: PipeId,
 }
 
-/// Sees a [`Stream`] end without using it.
-pub struct Watch<M: Pipes, R: Reactor> {
-    shared: Arc<Shared<M, R>>,
-    pipe: PipeId,
-}
-
 impl<M: Pipes, R: Reactor> Stream<M, R> {
     /// Takes `pipe` over.
     pub fn new(shared: Arc<Shared<M, R>>, pipe: PipeId) -> Self {
@@ -37,11 +31,6 @@ impl<M: Pipes, R: Reactor> Stream<M, R> {
     /// The pipe.
     pub fn pipe(&self) -> PipeId {
         self.pipe
-    }
-
-    /// Something that sees when the other end takes no more.
-    pub fn watch(&self) -> Watch<M, R> {
-        Watch { shared: Arc::clone(&self.shared), pipe: self.pipe }
     }
 
     /// Reads into `buffer`; 0 bytes mean that the other end has finished.
@@ -100,22 +89,9 @@ impl<M: Pipes, R: Reactor> Stream<M, R> {
             Poll::Ready(Ok(()))
         })
     }
-}
 
-impl<M: Pipes, R: Reactor> Drop for Stream<M, R> {
-    fn drop(&mut self) {
-        self.shared.call(|hub, now| {
-            hub.forget(self.pipe);
-            if !hub.is_closed() {
-                hub.machine_mut().pipe_close(now, self.pipe);
-            }
-        });
-    }
-}
-
-impl<M: Pipes, R: Reactor> Watch<M, R> {
     /// Ready when the other end takes no more bytes, or the hub was closed; also after
-    /// [`Stream::poll_shutdown`]. It shares the waker for writing, so that only the task that writes may wait
+    /// [`poll_shutdown`](Self::poll_shutdown). It shares the waker for writing, so that only the task that writes may wait
     /// here.
     pub fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
         let now = Instant::now();
@@ -126,5 +102,16 @@ impl<M: Pipes, R: Reactor> Watch<M, R> {
             hub.wait_for(self.pipe, Direction::Write, cx.waker());
             Poll::Pending
         })
+    }
+}
+
+impl<M: Pipes, R: Reactor> Drop for Stream<M, R> {
+    fn drop(&mut self) {
+        self.shared.call(|hub, now| {
+            hub.forget(self.pipe);
+            if !hub.is_closed() {
+                hub.machine_mut().pipe_close(now, self.pipe);
+            }
+        });
     }
 }

@@ -7,8 +7,7 @@ use std::task::{Context, Poll as Polled, Wake, Waker};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use adit_core::io::Completion;
-use adit_driver::{Closer, Hub, Machine, Notice, Request, Shared, Turn};
+use adit_driver::{Closer, Hub, Machine, Notice, Shared, Turn};
 use mio::event::Event;
 use mio::{Events, Poll};
 
@@ -61,7 +60,7 @@ impl<M: Machine<Event: Send> + Send + 'static> Prepared<M> {
         let requests = self.hub.take_requests();
         let shared = Shared::new(self.hub);
         shared.set_driver(&Waker::from(Arc::clone(&signal)));
-        refuse(&shared, requests);
+        requests.iter().for_each(|request| shared.refuse(request));
         let (loop_shared, loop_signal) = (Arc::clone(&shared), Arc::clone(&signal));
         let thread = thread::Builder::new()
             .name(name.to_owned())
@@ -158,7 +157,8 @@ fn run<M: Machine>(mut poll: Poll, shared: &Arc<Shared<M, MioReactor>>, signal: 
             break;
         }
         let (next, requests) = shared.turn(Instant::now(), |hub| mark(hub, &events));
-        refuse(shared, requests);
+        // A machine that needs names or TCP does not belong on this thread.
+        requests.iter().for_each(|request| shared.refuse(request));
         turn = next;
     }
 }
@@ -180,17 +180,5 @@ fn mark<M: Machine>(hub: &mut Hub<M, MioReactor>, events: &Events) {
         if Event::is_writable(event) {
             hub.mark_writable(socket);
         }
-    }
-}
-
-/// A machine that needs names or TCP does not belong on this thread: the answer is `Unsupported`.
-fn refuse<M: Machine>(shared: &Shared<M, MioReactor>, requests: Vec<Request>) {
-    for request in requests {
-        shared.complete(match request {
-            Request::Resolve { query, .. } => {
-                Completion::Resolved { query, result: Err(ErrorKind::Unsupported) }
-            }
-            Request::Dial { pipe, .. } => Completion::Dialled { pipe, result: Err(ErrorKind::Unsupported) },
-        });
     }
 }

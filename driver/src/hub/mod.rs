@@ -52,6 +52,8 @@ pub struct Hub<M: Machine, R: Reactor> {
     requests: Vec<Request>,
     events: Events<M::Event>,
     waiting: HashMap<PipeId, Waiting>,
+    /// Who waits for the end.
+    mourners: Vec<Waker>,
     wakers: Vec<Waker>,
     counters: Counters,
     closed: bool,
@@ -118,6 +120,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
             requests: Vec::new(),
             events: Events::default(),
             waiting: HashMap::new(),
+            mourners: Vec::new(),
             wakers: Vec::new(),
             counters: Counters::default(),
             closed: false,
@@ -250,6 +253,18 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
         let ended = self.waiting.drain().flat_map(|(_, waiting)| [waiting.read, waiting.write]);
         self.wakers.extend(ended.flatten());
         self.wakers.extend(self.events.close());
+        self.wakers.append(&mut self.mourners);
+    }
+
+    /// Ready when the hub was closed. For one or two tasks that live as long as the hub: none is forgotten before.
+    pub(crate) fn poll_closed(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.closed {
+            return Poll::Ready(());
+        }
+        if !self.mourners.iter().any(|known| known.will_wake(cx.waker())) {
+            self.mourners.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Whether the hub was closed.

@@ -2,14 +2,13 @@
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use adit_driver::{Pipes, Stream, Watch};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use socket2::SockRef;
 
-use crate::reactor::TokioReactor;
+use crate::pipe::Pipe;
+use crate::runtime::Runtime;
 
 /// How many bytes are on their way in each direction.
 const BUFFER: usize = 64 * 1024;
@@ -28,22 +27,25 @@ pub struct Moved {
 ///
 /// # Errors
 /// The first error of either side, with the connection and the pipe already gone.
-pub(crate) async fn join<M: Pipes>(mut tcp: TcpStream, pipe: Stream<M, TokioReactor>) -> io::Result<Moved> {
+pub(crate) async fn join<R: Runtime>(mut tcp: R::Tcp, pipe: Pipe) -> io::Result<Moved> {
     // Small messages of request-and-answer protocols must not wait for each other's acknowledgements.
-    let _ = tcp.set_nodelay(true);
-    let watch = pipe.watch();
+    let _ = SockRef::from(&tcp).set_tcp_nodelay(true);
     let (mut inward, mut outward) = (Flow::default(), Flow::default());
     let result = poll_fn(|cx| {
-        let one = poll_inward(&mut inward, &mut tcp, &pipe, &watch, cx)?;
-        let other = poll_outward(&mut outward, &pipe, &mut tcp, cx)?;
+        let one = poll_inward::<R>(&mut inward, &mut tcp, &pipe, cx)?;
+        let other = poll_outward::<R>(&mut outward, &pipe, &mut tcp, cx)?;
         if one.is_pending() || other.is_pending() { Poll::Pending } else { Poll::Ready(Ok(())) }
     })
     .await;
     if result.is_err() {
-        // The peer is to see a reset, not an orderly end.
-        let _ = tcp.set_zero_linger();
+        reset::<R>(tcp);
     }
     result.map(|()| Moved { into_pipe: inward.total, out_of_pipe: outward.total })
+}
+
+/// Ends a TCP connection so that its peer sees a reset, not an orderly end.
+pub(crate) fn reset<R: Runtime>(tcp: R::Tcp) {
+    let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
 }
 
 /// One direction: what was read and not yet written.
@@ -79,23 +81,20 @@ impl Flow {
     }
 }
 
-fn poll_inward<M: Pipes>(
+fn poll_inward<R: Runtime>(
     flow: &mut Flow,
-    tcp: &mut TcpStream,
-    pipe: &Stream<M, TokioReactor>,
-    watch: &Watch<M, TokioReactor>,
+    tcp: &mut R::Tcp,
+    pipe: &Pipe,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
     while !flow.done {
         if flow.waiting().is_empty() && !flow.finished {
-            let mut buffer = ReadBuf::new(&mut flow.buffer);
-            if Pin::new(&mut *tcp).poll_read(cx, &mut buffer)?.is_pending() {
+            let Poll::Ready(count) = R::poll_read(tcp, cx, &mut flow.buffer)? else {
                 // Else a target that says nothing would keep its connection after the client has gone.
-                ready!(watch.poll_closed(cx));
+                ready!(pipe.poll_closed(cx));
                 flow.done = true;
                 break;
-            }
-            let count = buffer.filled().len();
+            };
             flow.filled(count);
         }
         if flow.finished {
@@ -112,10 +111,10 @@ fn poll_inward<M: Pipes>(
     Poll::Ready(Ok(()))
 }
 
-fn poll_outward<M: Pipes>(
+fn poll_outward<R: Runtime>(
     flow: &mut Flow,
-    pipe: &Stream<M, TokioReactor>,
-    tcp: &mut TcpStream,
+    pipe: &Pipe,
+    tcp: &mut R::Tcp,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
     while !flow.done {
@@ -124,10 +123,10 @@ fn poll_outward<M: Pipes>(
             flow.filled(count);
         }
         if flow.finished {
-            ready!(Pin::new(&mut *tcp).poll_shutdown(cx))?;
+            ready!(R::poll_shutdown(tcp, cx))?;
             flow.done = true;
         } else {
-            let count = ready!(Pin::new(&mut *tcp).poll_write(cx, flow.waiting()))?;
+            let count = ready!(R::poll_write(tcp, cx, flow.waiting()))?;
             flow.written(count);
         }
     }

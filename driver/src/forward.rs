@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use adit_core::connector::GatewayKey;
 use adit_core::tunnel::Target;
-use adit_driver::OpenError;
-use tokio::net::{TcpListener, TcpStream};
 
 use crate::connector::Connector;
-use crate::join::{Moved, join};
+use crate::join::{Moved, join, reset};
+use crate::opening::OpenError;
+use crate::runtime::{Runtime, sleep};
 
 /// How long no connection is accepted after that has failed, which is for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -52,48 +52,51 @@ pub enum Forwarded {
 }
 
 /// Accepts connections for ever and forwards each to `target`. `report` is told what becomes of them.
-pub async fn forward(
-    listener: TcpListener,
-    connector: Connector,
+///
+/// Dropping the future closes the listener; connections that were accepted live on.
+pub async fn forward<R: Runtime>(
+    listener: R::Listener,
+    connector: Connector<R>,
     gateway: GatewayKey,
     target: Target,
     report: impl Fn(Forwarded) + Send + Sync + 'static,
 ) {
+    let runtime = R::current();
     let (target, report) = (Arc::new(target), Arc::new(report));
     loop {
-        match listener.accept().await {
+        match R::accept(&listener).await {
             Ok((tcp, client)) => {
                 let (connector, target, report) =
                     (connector.clone(), Arc::clone(&target), Arc::clone(&report));
-                tokio::spawn(async move {
+                runtime.spawn(async move {
                     report(forward_one(tcp, client, &connector, gateway, &target, &*report).await);
                 });
             }
             Err(error) => {
                 report(Forwarded::NotAccepted(error));
-                tokio::time::sleep(PAUSE).await;
+                sleep(&runtime, PAUSE).await;
             }
         }
     }
 }
 
-async fn forward_one(
-    tcp: TcpStream,
+async fn forward_one<R: Runtime>(
+    tcp: R::Tcp,
     client: SocketAddr,
-    connector: &Connector,
+    connector: &Connector<R>,
     gateway: GatewayKey,
     target: &Target,
-    report: &impl Fn(Forwarded),
+    report: &(impl Fn(Forwarded) + Sync),
 ) -> Forwarded {
-    let stream = match connector.open(gateway, target).await {
-        Ok(stream) => stream,
+    let pipe = match connector.open_pipe(gateway, target).await {
+        Ok(pipe) => pipe,
         Err(error) => {
-            let _ = tcp.set_zero_linger();
+            reset::<R>(tcp);
             return Forwarded::Refused { client, error };
         }
     };
-    report(Forwarded::Opened { client, address: stream.address() });
-    match join(tcp, stream.inner).await {
+    report(Forwarded::Opened { client, address: pipe.address() });
+    match join::<R>(tcp, pipe).await {
         Ok(moved) => Forwarded::Ended { client, moved },
         Err(error) => Forwarded::Broken { client, error },
     }

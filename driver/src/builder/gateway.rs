@@ -1,0 +1,254 @@
+//! What a gateway is made of.
+
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_core::client::Families;
+use adit_core::gateway::{Config, Judge, TargetPolicy, TargetRule};
+use adit_core::pki::Identity;
+use adit_core::time::UnixTime;
+use adit_core::tunnel::Target;
+use adit_core::turn::credentials::Credentials;
+use adit_core::turn::uri::RelayUri;
+
+use super::BuildError;
+use super::credential::Parts;
+use crate::dialler::{Answer, Dial, Dialler, dial_with, serve_with};
+use crate::discovery::{Discovered, Discovery, Found, follow};
+use crate::gateway::Gateway;
+use crate::runtime::Runtime;
+
+/// How long credentials that are made from a relay's secret are good. Who holds the secret gains nothing from a
+/// short life, and some relays end an allocation whose username changes.
+const CREDENTIALS_LIFE: Duration = Duration::from_secs(365 * 86_400);
+
+type Adjust = Box<dyn FnOnce(&mut Config) + Send>;
+
+/// Makes a [`Gateway`]. What must be given: a certificate, a trust anchor, and a relay or a way to find one. Without
+/// a target, connectors reach nothing; without a permitted address, no connector reaches the gateway.
+#[must_use = "nothing runs before spawn"]
+pub struct GatewayBuilder<R> {
+    parts: Parts,
+    relays: Vec<(RelayUri, Login)>,
+    discovery: Option<Discovery>,
+    permit: Vec<IpAddr>,
+    rules: Vec<TargetRule>,
+    judge: Option<Judge>,
+    served: Vec<(Target, Arc<Answer>)>,
+    other: Option<Arc<Answer>>,
+    adjust: Vec<Adjust>,
+    runtime: Option<R>,
+    mistake: Option<BuildError>,
+}
+
+/// How the gateway shows itself to a relay.
+enum Login {
+    Credentials(Credentials),
+    Secret(Vec<u8>),
+}
+
+impl<R> Default for GatewayBuilder<R> {
+    fn default() -> Self {
+        Self {
+            parts: Parts::default(),
+            relays: Vec::new(),
+            discovery: None,
+            permit: Vec::new(),
+            rules: Vec::new(),
+            judge: None,
+            served: Vec::new(),
+            other: None,
+            adjust: Vec::new(),
+            runtime: None,
+            mistake: None,
+        }
+    }
+}
+
+/// Who it is, and where it is found.
+impl<R: Runtime> GatewayBuilder<R> {
+    /// The gateway's certificate chain, leaf first, and its key, both as PEM.
+    pub fn certificate(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.parts.own = Some((chain.into(), key.into()));
+        self
+    }
+
+    /// An authority that vouches for connectors, as PEM; may be called more than once.
+    pub fn trust(mut self, anchor: impl Into<Vec<u8>>) -> Self {
+        self.parts.anchors.push(anchor.into());
+        self
+    }
+
+    /// A relay to keep an allocation on, by its URI (RFC 7065), and a user of it.
+    pub fn relay(self, uri: &str, credentials: Credentials) -> Self {
+        self.log_in(uri, Login::Credentials(credentials))
+    }
+
+    /// A relay to keep an allocation on, and its secret, from which credentials are made and renewed.
+    pub fn relay_with_secret(self, uri: &str, secret: impl Into<Vec<u8>>) -> Self {
+        self.log_in(uri, Login::Secret(secret.into()))
+    }
+
+    /// Asks `find` for relays and credentials: at the start, whenever the answer has grown old, and again soon when
+    /// there was none. New relays are added, missing ones given back, credentials renewed. It replaces
+    /// [`relay`](Self::relay).
+    pub fn discover<F, G, E>(mut self, find: F) -> Self
+    where
+        F: Fn() -> G + Send + Sync + 'static,
+        G: Future<Output = Result<Discovered, E>> + Send + 'static,
+        E: std::fmt::Display,
+    {
+        self.discovery = Some(Discovery::new(find));
+        self
+    }
+
+    /// A connector's address, as the relays see it: they let nobody else through.
+    pub fn permit(mut self, peer: IpAddr) -> Self {
+        self.permit.push(peer);
+        self
+    }
+
+    fn log_in(mut self, uri: &str, login: Login) -> Self {
+        match uri.parse::<RelayUri>() {
+            Ok(uri) => match uri.spoken() {
+                Ok(()) => self.relays.push((uri, login)),
+                Err(error) => self.note(error),
+            },
+            Err(error) => self.note(error),
+        }
+        self
+    }
+
+    fn note(&mut self, mistake: impl Into<BuildError>) {
+        self.mistake.get_or_insert(mistake.into());
+    }
+}
+
+/// What can be reached through it.
+impl<R: Runtime> GatewayBuilder<R> {
+    /// Allows targets by a rule, as in `tcp://db.internal:5432` or `tcp://10.0.0.0/8:*`: see [`TargetRule`].
+    pub fn allow(mut self, rule: &str) -> Self {
+        match rule.parse::<TargetRule>() {
+            Ok(rule) => self.rules.push(rule),
+            Err(error) => self.note(error),
+        }
+        self
+    }
+
+    /// Lets `judge` decide who may have what, in place of the rules: before a name is resolved (`None`), and at each
+    /// address. Loopback, link-local and other special addresses need a rule besides. It must answer at once.
+    pub fn judge(
+        mut self,
+        judge: impl Fn(&Identity, &Target, Option<IpAddr>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.judge = Some(Judge::new(judge));
+        self
+    }
+
+    /// Serves `target` by `handler`: a target without any port. It needs no rule, its name need not exist, and a
+    /// [judge](Self::judge) is not asked. Each stream runs on a task of its own.
+    pub fn serve<H, F>(mut self, target: &str, handler: H) -> Self
+    where
+        H: Fn(R::Stream, Dial) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match target.parse::<Target>() {
+            Ok(target) => self.served.push((target, serve_with::<R, _, _>(handler))),
+            Err(error) => self.note(error),
+        }
+        self
+    }
+
+    /// Has `dial` open all other targets, in place of TCP. What it returns serves the stream; an error refuses the
+    /// connector: `ConnectionRefused` and `TimedOut` are told apart, anything else is that there is no way there.
+    pub fn dial<D, F, S, G>(mut self, dial: D) -> Self
+    where
+        D: Fn(Dial) -> F + Send + Sync + 'static,
+        F: Future<Output = io::Result<S>> + Send + 'static,
+        S: FnOnce(R::Stream) -> G + Send + 'static,
+        G: Future<Output = ()> + Send + 'static,
+    {
+        self.other = Some(dial_with::<R, _, _, _, _>(dial));
+        self
+    }
+}
+
+/// How it runs.
+impl<R: Runtime> GatewayBuilder<R> {
+    /// Changes what has no method here: time-outs, limits.
+    pub fn configure(mut self, adjust: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        self.adjust.push(Box::new(adjust));
+        self
+    }
+
+    /// Runs it there instead of where [`spawn`](Self::spawn) is called.
+    pub fn on(mut self, runtime: R) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Starts the gateway, which asks its relays for allocations at once.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    ///
+    /// # Panics
+    /// Outside of a runtime, where the runtime is one that can't be used from everywhere.
+    pub fn spawn(mut self) -> Result<Gateway<R>, BuildError> {
+        if let Some(mistake) = self.mistake.take() {
+            return Err(mistake);
+        }
+        let credential = self.parts.read(false)?;
+        let discovery = self.discovery.take().or_else(|| known(self.relays, credential.name().to_string()));
+        let discovery = discovery.ok_or(BuildError::NoRelay)?;
+        let runtime = self.runtime.unwrap_or_else(R::current);
+        let mut dialler = Dialler::tcp(runtime.clone());
+        for (target, answer) in self.served {
+            dialler.serve(target, answer);
+        }
+        self.other.into_iter().for_each(|answer| dialler.set_other(answer));
+        let targets = TargetPolicy::new(self.rules).serving(dialler.served().cloned());
+        let targets = match self.judge {
+            Some(judge) => targets.judged_by(judge),
+            None => targets,
+        };
+        let families = families(&self.permit);
+        let config = Config::new(credential.server()?, credential.wall());
+        let mut config = Config { permit: self.permit, targets, ..config };
+        self.adjust.into_iter().for_each(|adjust| adjust(&mut config));
+        let gateway = Gateway::spawn_on(runtime.clone(), config, dialler)?;
+        runtime.spawn(follow(runtime.clone(), Arc::downgrade(gateway.shared()), discovery, families));
+        Ok(gateway)
+    }
+}
+
+/// The relays that were named; their credentials are renewed in time. None where none was named.
+fn known(relays: Vec<(RelayUri, Login)>, name: String) -> Option<Discovery> {
+    if relays.is_empty() {
+        return None;
+    }
+    Some(Discovery::new(move || {
+        let expiry = UnixTime((crate::world::unix() + CREDENTIALS_LIFE).as_secs());
+        let relays = relays.iter().map(|(uri, login)| {
+            let credentials = match login {
+                Login::Credentials(credentials) => credentials.clone(),
+                Login::Secret(secret) => Credentials::time_limited(secret, expiry, &name),
+            };
+            Found { uri: uri.clone(), credentials }
+        });
+        let found = Discovered { relays: relays.collect(), good_for: CREDENTIALS_LIFE / 2 };
+        async move { Ok::<_, std::convert::Infallible>(found) }
+    }))
+}
+
+/// The families in which someone may come: a relayed address that nobody may reach is of no use.
+fn families(permit: &[IpAddr]) -> Families {
+    match (permit.iter().any(IpAddr::is_ipv4), permit.iter().any(IpAddr::is_ipv6)) {
+        (true, false) => Families::V4,
+        (false, true) => Families::V6,
+        _ => Families::Both,
+    }
+}

@@ -1,0 +1,77 @@
+//! Adit under smol: reach a TCP service in a private network, or offer one, from your own program.
+//!
+//! ```text
+//! your program                 relay                    private network
+//! ┌───────────┐   QUIC, mutual TLS, end to end   ┌─────────┐
+//! │ Connector │ ───────────────▶ ◀────────────── │ Gateway │ ──▶ target
+//! └───────────┘                                  └─────────┘
+//! ```
+//!
+//! A [`Gateway`] keeps an allocation on one or more relays and opens no port. A [`Connector`] opens [`Stream`]s
+//! through it to the targets that the gateway allows. Streams are those of `futures-io`, which smol uses: `AsyncRead` and `AsyncWrite`.
+//!
+//! ```no_run
+//! use adit_smol::Connector;
+//! use smol::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let connector = Connector::builder()
+//!     .certificate(std::fs::read("laptop.pem")?, std::fs::read("laptop.key")?)
+//!     .trust(std::fs::read("gateway-ca.pem")?)
+//!     .spawn()?;
+//! let gateway = connector.gateway("gw-1", vec!["192.0.2.1:50000".parse()?])?;
+//! let mut stream = connector.open(gateway, &"tcp://web.internal:80".parse()?).await?;
+//! stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
+//! stream.close().await?;
+//! let mut answer = Vec::new();
+//! stream.read_to_end(&mut answer).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The other side, with a target that is served by this very program and has no port:
+//!
+//! ```no_run
+//! use adit_smol::{Gateway, Stream};
+//! use smol::io::AsyncWriteExt;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let gateway = Gateway::builder()
+//!     .certificate(std::fs::read("gw-1.pem")?, std::fs::read("gw-1.key")?)
+//!     .trust(std::fs::read("connector-ca.pem")?)
+//!     .relay_with_secret("turn:relay.example:3478", std::fs::read("secret")?)
+//!     .permit("198.51.100.7".parse()?)
+//!     .allow("tcp://db.internal:5432")
+//!     .serve("tcp://greeter:1", |mut stream: Stream, dial| async move {
+//!         let _ = stream.write_all(format!("hello, {}\n", dial.peer).as_bytes()).await;
+//!         let _ = stream.close().await;
+//!     })
+//!     .spawn()?;
+//! # smol::future::pending::<()>().await;
+//! gateway.shut_down().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! All that is not smol's own is [`adit_driver`]'s, and the same in `adit-tokio`.
+
+mod runtime;
+mod stream;
+
+pub use adit_core::connector::GatewayKey;
+pub use adit_core::tunnel::Target;
+pub use adit_core::turn::credentials::Credentials;
+pub use adit_driver::{
+    BuildError, Counters, Dial, Discovered, Forwarded, Found, GatewayError, Moved, Notice, OpenError, forward,
+};
+pub use runtime::{Smol, SmolAlarm, SmolSocket};
+pub use stream::Stream;
+
+/// A gateway under smol.
+pub type Gateway = adit_driver::Gateway<Smol>;
+/// Makes a [`Gateway`].
+pub type GatewayBuilder = adit_driver::GatewayBuilder<Smol>;
+/// A connector under smol.
+pub type Connector = adit_driver::Connector<Smol>;
+/// Makes a [`Connector`].
+pub type ConnectorBuilder = adit_driver::ConnectorBuilder<Smol>;
