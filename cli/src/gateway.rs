@@ -17,8 +17,10 @@ use adit_core::time::{UnixTime, WallCell};
 use adit_core::tunnel::ALPN;
 use adit_core::turn::credentials::Credentials;
 use adit_core::turn::uri::Host;
-use adit_tokio::Notice;
-use clap::{Args, Subcommand};
+use adit_driver::{Notice, Runtime};
+use adit_smol::Smol;
+use adit_tokio::Tokio;
+use clap::{Args, Subcommand, ValueEnum};
 use tokio::time::{Instant, interval_at};
 
 use crate::config::{GatewayFile, RelayCredentials};
@@ -67,21 +69,36 @@ pub(crate) struct Start {
     /// Keep trying when no relay gives an allocation at the start, instead of ending.
     #[arg(long, env = "ADIT_KEEP_TRYING")]
     keep_trying: bool,
+    /// What the gateway's tasks run on. They do the same on either; this is for tests.
+    #[arg(long, env = "ADIT_RUNTIME", value_enum, default_value_t = Runs::Tokio, hide = true)]
+    runtime: Runs,
+}
+
+/// A runtime.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Runs {
+    Tokio,
+    Smol,
 }
 
 pub(crate) fn run(gateway: Gateway) -> Result<(), Failure> {
     let Gateway::Start(start) = gateway;
-    service::block_on(serve(start))
+    service::block_on(async move {
+        match start.runtime {
+            Runs::Tokio => serve::<Tokio>(start).await,
+            Runs::Smol => serve::<Smol>(start).await,
+        }
+    })
 }
 
-async fn serve(start: Start) -> Result<(), Failure> {
+async fn serve<R: Runtime>(start: Start) -> Result<(), Failure> {
     let file = GatewayFile::load(&start.config)?;
     file.identity.log_warnings();
     let mut signals = Signals::new()?;
     let mut watch = Watch::new(&file, start.keep_trying);
     watch.publish(&[])?;
     let config = config(&file, when::now())?;
-    let mut gateway = adit_tokio::Gateway::spawn(config).map_err(Failure::config)?;
+    let mut gateway = adit_driver::Gateway::<R>::spawn(config).map_err(Failure::config)?;
     tokio::select! {
         failure = watch.run(&mut gateway) => return Err(failure),
         () = signals.next() => {}
@@ -158,7 +175,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Follows the gateway until something goes wrong for good.
-    async fn run(&mut self, gateway: &mut adit_tokio::Gateway) -> Failure {
+    async fn run<R: Runtime>(&mut self, gateway: &mut adit_driver::Gateway<R>) -> Failure {
         let mut renewal = interval_at(Instant::now() + CREDENTIALS_LIFE / 2, CREDENTIALS_LIFE / 2);
         loop {
             let notice = tokio::select! {
@@ -183,7 +200,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Makes new credentials before the old ones run out.
-    fn renew(&self, gateway: &adit_tokio::Gateway) {
+    fn renew<R: Runtime>(&self, gateway: &adit_driver::Gateway<R>) {
         let credentials = credentials(self.file, when::now());
         for relay in 0..self.file.relays.len() {
             gateway.set_credentials(relay, credentials.clone());

@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 use crate::exit::Failure;
 
 /// What is logged when RUST_LOG says nothing: the life-cycle of our own parts.
-const DEFAULT_FILTER: &str = "warn,adit=info,adit_tokio=info,adit_mio=info,adit_driver=info";
+const DEFAULT_FILTER: &str = "warn,adit=info,adit_tokio=info,adit_smol=info,adit_mio=info,adit_driver=info";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {

@@ -14,10 +14,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("adit-core", &[]),
     ("adit-driver", &["adit-core"]),
     ("adit-tokio", &["adit-driver", "adit-core"]),
+    ("adit-smol", &["adit-driver", "adit-core"]),
     ("adit-mio", &["adit-driver", "adit-core"]),
-    ("adit", &["adit-tokio", "adit-mio", "adit-driver", "adit-core"]),
+    ("adit", &["adit-tokio", "adit-smol", "adit-mio", "adit-driver", "adit-core"]),
     ("adit-sim", &["adit-core"]),
-    ("adit-tests", &["adit-core", "adit-driver", "adit-tokio", "adit-mio", "adit-sim"]),
+    ("adit-tests", &["adit-core", "adit-driver", "adit-tokio", "adit-smol", "adit-mio", "adit-sim"]),
     ("xtask", &[]),
 ];
 
