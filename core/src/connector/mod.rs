@@ -143,6 +143,9 @@ pub enum Failure {
     /// The connection was lost before the answer came.
     #[error("the connection to the gateway was lost: {0}")]
     ConnectionLost(CloseReason),
+    /// The stream was reset before the answer came, or right behind it: the target has hung up at once.
+    #[error("the target ended the connection at once")]
+    Reset,
     /// No answer came in time.
     #[error("the gateway did not answer in time")]
     TimedOut,
@@ -159,7 +162,7 @@ impl Failure {
             Self::Rejected { code, .. } => code.is_retryable(),
             Self::NotConnected(error) => error.is_retryable(),
             Self::ConnectionLost(reason) => reason.is_retryable(),
-            Self::TimedOut => true,
+            Self::Reset | Self::TimedOut => true,
             Self::Protocol => false,
         }
     }

@@ -144,6 +144,7 @@ impl Pipes {
             FrameRead::Frame(Frame::Reject { code, sentence }) => {
                 self.fail(step, pipe, Failure::Rejected { code, sentence });
             }
+            FrameRead::Reset => self.fail(step, pipe, Failure::Reset),
             FrameRead::Frame(_) | FrameRead::Ended | FrameRead::Malformed => {
                 self.fail(step, pipe, Failure::Protocol);
             }

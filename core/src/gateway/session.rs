@@ -249,7 +249,7 @@ impl Sessions {
             Some(Stream::Opening(reader)) => match read_frame(step.quic, key, reader) {
                 FrameRead::Blocked => {}
                 FrameRead::Frame(Frame::Open(open)) => self.open(step, key, open),
-                FrameRead::Ended => self.abandon(step, key),
+                FrameRead::Ended | FrameRead::Reset => self.abandon(step, key),
                 FrameRead::Frame(_) | FrameRead::Malformed => {
                     self.reject(
                         step,

@@ -56,7 +56,9 @@ impl Control {
                 }
                 FrameRead::Frame(frame) => return Ok(Some(frame)),
                 FrameRead::Blocked => return Ok(None),
-                FrameRead::Ended | FrameRead::Malformed => return Err(ProtocolError),
+                FrameRead::Ended | FrameRead::Reset | FrameRead::Malformed => {
+                    return Err(ProtocolError);
+                }
             }
         }
         Ok(None)

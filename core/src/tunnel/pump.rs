@@ -185,8 +185,10 @@ pub(crate) enum FrameRead {
     Frame(Frame),
     /// The stream has no more for now.
     Blocked,
-    /// The stream has ended, or was reset.
+    /// The stream has ended before.
     Ended,
+    /// The stream was reset, perhaps behind the frame: a reset overtakes what was sent before it (RFC 9000 §3.2).
+    Reset,
     /// What the stream holds is no frame.
     Malformed,
 }
@@ -207,7 +209,8 @@ pub(crate) fn read_frame(
                 Err(Malformed) => return FrameRead::Malformed,
             },
             Read::Blocked => return FrameRead::Blocked,
-            Read::Finished | Read::Reset => return FrameRead::Ended,
+            Read::Finished => return FrameRead::Ended,
+            Read::Reset => return FrameRead::Reset,
         }
     }
 }

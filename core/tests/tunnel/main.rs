@@ -16,7 +16,7 @@ use adit_core::gateway;
 use adit_core::io::{Completion, Direction, Read, Write};
 use adit_core::quic::CloseReason;
 use adit_core::tunnel::RejectCode;
-use world::{Dialled, Node, SECOND, Setup, World, addr, noise};
+use world::{Dialled, Node, SECOND, Setup, World, addr, gateways_relay, noise};
 
 const ECHO: &str = "tcp://10.0.0.1:7";
 const NAMED: &str = "tcp://echo.internal:7";
@@ -77,6 +77,38 @@ fn early_data_waits_behind_open() {
     assert_eq!(world.read_all(Node::Gateway, there), (b"early".to_vec(), Read::Finished));
     world.live(SECOND);
     assert!(world.is_open(here));
+}
+
+/// A reset overtakes ACCEPT, which is nobody's fault.
+#[test]
+fn a_target_that_hangs_up_at_once_breaks_no_protocol() {
+    let mut world = World::ready();
+    world.dialling.insert(addr("10.0.0.1:7"), Dialled::Later);
+    let here = world.try_open(ECHO);
+    world.live(SECOND);
+    let there = world.dials[0].0;
+    let dialled = Completion::Dialled { pipe: there, result: Ok(addr("10.0.0.1:7")) };
+    world.gateway.handle_completion(world.now, dialled);
+    world.close(Node::Gateway, there);
+    world.live(SECOND);
+    assert_eq!(world.failure(here), Some(Failure::Reset));
+    assert!(Failure::Reset.is_retryable());
+    assert_eq!((world.gateway.pipes(), world.connector.pipes()), (0, 0));
+}
+
+#[test]
+fn a_target_that_the_application_serves_needs_no_rule_and_no_name() {
+    let served = |config: &mut gateway::Config| {
+        config.targets = config.targets.clone().serving(["tcp://here:1".parse().unwrap()]);
+    };
+    let mut world = World::ready_with(Setup { gateway: served, ..Setup::default() });
+    world.resolves = false;
+    let (_, there) = world.open("tcp://here:1");
+    assert_eq!(world.dials[0].1, addr("0.0.0.0:1"));
+    let (peer, target) = world.gateway.wish(there).unwrap();
+    assert!(peer.role.connects());
+    assert_eq!(target.to_string(), "tcp://here:1");
+    assert_eq!(world.refusal("tcp://here:2"), RejectCode::Denied);
 }
 
 #[test]
@@ -522,6 +554,46 @@ fn a_relay_that_forgets_everything_is_used_again() {
     world.live(60 * SECOND);
     assert_eq!(world.read(Node::Connector, here, &mut [0; 9]), Read::Reset);
     assert_eq!(world.gateway.connections(), 1);
+}
+
+#[test]
+fn relays_come_and_go() {
+    let mut world = World::ready_with(Setup { relays: 2, ..Setup::default() });
+    assert_eq!((world.allocations(), world.gateway.addresses().len()), (2, 2));
+    let second = world.gateway.addresses()[1];
+    world.gateway.remove_relay(world.now, 0);
+    assert_eq!(world.gateway.addresses(), [second]);
+    world.live(SECOND);
+    assert_eq!(world.allocations(), 1);
+    assert!(world.at_gateway.contains(&gateway::Event::Addresses(vec![second])));
+
+    assert_eq!(world.gateway.add_relay(world.now, gateways_relay(0)), 0, "the place is free again");
+    world.live(SECOND);
+    assert_eq!((world.allocations(), world.gateway.addresses().len()), (2, 2));
+    world.gateway.remove_relay(world.now, 7);
+}
+
+#[test]
+fn a_relay_that_goes_while_its_name_is_looked_up_is_not_taken_for_the_next() {
+    let mut world = World::made_of(Setup { relays: 0, ..Setup::default() });
+    world.resolves = false;
+    let mut named = gateways_relay(0);
+    named.host = "relay.example".into();
+    let place = world.gateway.add_relay(world.now, named.clone());
+    world.live(SECOND);
+    world.gateway.remove_relay(world.now, place);
+    assert_eq!(world.gateway.add_relay(world.now, named), place);
+    world.live(SECOND);
+    let [old, new] = world.queries[..] else { panic!("two queries") };
+    for query in [old, new] {
+        let result = Ok(vec![addr("9.0.0.1:1").ip()]);
+        world.complete(Completion::Resolved { query, result });
+    }
+    world.live(SECOND);
+    assert_eq!(world.gateway.addresses().len(), 0, "there is no relay in this world");
+    world.gateway.close(world.now);
+    world.live(3 * SECOND);
+    assert!(world.at_gateway.contains(&gateway::Event::Closed));
 }
 
 #[test]

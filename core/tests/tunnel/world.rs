@@ -557,7 +557,7 @@ fn relay_config(index: usize) -> relay::Config {
     }
 }
 
-fn gateways_relay(index: usize) -> RelayConfig {
+pub(crate) fn gateways_relay(index: usize) -> RelayConfig {
     RelayConfig {
         host: relay_ip(index).to_string(),
         port: 3478,
