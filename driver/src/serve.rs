@@ -59,17 +59,41 @@ async fn dial<R: Runtime>(
 ) {
     let wish =
         shared.with(|hub| hub.machine().wish(pipe).map(|(peer, target)| (peer.clone(), target.clone())));
-    // The connector may have changed its mind already.
-    let Some((peer, target)) = wish else { return };
-    match dialler.dial(runtime, Dial { peer, target, address, timeout }).await {
+    let unanswered = Unanswered { shared: &shared, pipe };
+    let answer = match wish {
+        Some((peer, target)) => dialler.dial(runtime, Dial { peer, target, address, timeout }).await,
+        // Its connector has gone.
+        None => Err(ErrorKind::NotConnected.into()),
+    };
+    match answer {
         Ok(server) => {
             let stream = Stream::new(Arc::clone(&shared), pipe);
-            shared.complete(Completion::Dialled { pipe, result: Ok(address) });
+            unanswered.answer(Ok(address));
             server(Pipe::new(stream, address, ())).await;
         }
         Err(error) => {
             tracing::debug!(?pipe, %error, "the target was not reached");
-            shared.complete(Completion::Dialled { pipe, result: Err(error.kind()) });
+            unanswered.answer(Err(error.kind()));
         }
+    }
+}
+
+/// A dial that the machine waits for, however the application's dialler ends: it keeps the pipe until then.
+struct Unanswered<'a, R: Runtime> {
+    shared: &'a Driven<Gateway, R>,
+    pipe: PipeId,
+}
+
+impl<R: Runtime> Unanswered<'_, R> {
+    fn answer(self, result: Result<SocketAddr, ErrorKind>) {
+        self.shared.complete(Completion::Dialled { pipe: self.pipe, result });
+        std::mem::forget(self);
+    }
+}
+
+impl<R: Runtime> Drop for Unanswered<'_, R> {
+    fn drop(&mut self) {
+        let result = Err(ErrorKind::ConnectionAborted);
+        self.shared.complete(Completion::Dialled { pipe: self.pipe, result });
     }
 }

@@ -34,6 +34,13 @@ impl From<Handle> for Tokio {
     }
 }
 
+impl Tokio {
+    /// The runtime's own handle.
+    pub fn handle(&self) -> &Handle {
+        &self.0
+    }
+}
+
 impl Runtime for Tokio {
     type Udp = TokioSocket;
     type Tcp = TcpStream;
