@@ -58,7 +58,9 @@
 mod runtime;
 mod stream;
 
-pub use adit_core::connector::GatewayKey;
+pub use adit_core::connector::{Event as ConnectorEvent, GatewayKey};
+pub use adit_core::gateway::Event as GatewayEvent;
+pub use adit_core::pki::Identity;
 pub use adit_core::tunnel::Target;
 pub use adit_core::turn::credentials::Credentials;
 pub use adit_driver::{
