@@ -31,6 +31,16 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
+impl StartError {
+    /// Whether the same may succeed later, without another configuration or privilege: a port can become free.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Listen { kind, .. } => matches!(kind, ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable),
+            Self::System(_) => true,
+        }
+    }
+}
+
 impl RelayServer {
     /// Starts a relay. When this returns, it listens.
     ///
@@ -53,6 +63,12 @@ impl RelayServer {
     /// Waits for the next event; `None` when `timeout` has passed or the relay has stopped.
     pub fn wait_event(&self, timeout: Duration) -> Option<Notice<Event>> {
         self.worker.wait_event(timeout)
+    }
+
+    /// The next event, for whoever can await, under any runtime; `None` when the relay has stopped. One task or
+    /// thread at a time may wait for events. Dropping the future loses none.
+    pub async fn event(&self) -> Option<Notice<Event>> {
+        self.worker.event().await
     }
 
     /// What the relay has done so far.

@@ -102,6 +102,12 @@ impl<M: Machine> Worker<M> {
         }
     }
 
+    /// The next event, for whoever can await; `None` when the thread has ended. One task or thread at a time may
+    /// wait for events. Dropping the future loses none.
+    pub async fn event(&self) -> Option<Notice<M::Event>> {
+        std::future::poll_fn(|cx| self.shared.poll_event(cx)).await
+    }
+
     /// Whether the thread has ended, which without [`stop`](Self::stop) means that it has panicked.
     pub fn is_finished(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
