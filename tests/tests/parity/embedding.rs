@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use adit_core::connector::{Failure, GatewayKey};
 use adit_core::gateway::Event;
+use adit_core::relay;
 use adit_core::time::UnixTime;
 use adit_core::turn::credentials::Credentials;
 use adit_driver::{
@@ -16,7 +17,7 @@ use adit_mio::RelayServer;
 use adit_tests::papers::Papers;
 use smol::stream::StreamExt;
 
-use crate::real::{Real, SECRET, a_connector, a_gateway, block_on, start_relay};
+use crate::real::{Real, SECRET, a_connector, a_gateway, block_on, poll_times, start_relay};
 use crate::runtimes::Parlour;
 use crate::stage::{Stage, What, pattern};
 use crate::targets::Targets;
@@ -159,6 +160,17 @@ pub(crate) fn events_are_a_stream<R: Parlour>() {
         block_on(&stage.runtime, smol::future::zip(gateway.count(), connector.count()));
     assert_eq!(gateway, 0, "shutting down has waited for the last event");
     assert!(connector > 0, "nobody has fetched these before");
+}
+
+pub(crate) fn a_relay_tells_its_events_to_a_task<R: Parlour>() {
+    let (runtime, papers) = (R::the(), Papers::new());
+    let relay = start_relay("127.0.0.1:0".parse().unwrap());
+    let uri = format!("turn:{}", relay.addresses()[0]);
+    assert!(block_on(&runtime, poll_times(1, relay.event())).is_none(), "nobody has come yet");
+    let _gateway = a_gateway(&runtime, &papers).relay_with_secret(&uri, SECRET).spawn().unwrap();
+    let told = block_on(&runtime, relay.event());
+    assert!(matches!(told, Some(Notice::Event(relay::Event::Allocated { .. }))), "{told:?}");
+    relay.stop();
 }
 
 pub(crate) fn a_gateway_drains_before_it_is_shut_down<R: Parlour>() {

@@ -4,6 +4,7 @@
 
 mod cancelling;
 mod embedding;
+mod measuring;
 mod real;
 mod runtimes;
 mod scenarios;
@@ -50,6 +51,7 @@ embedding! {
     embedding::a_judge_decides_by_peer_and_target,
     embedding::relays_are_discovered_and_followed,
     embedding::events_are_a_stream,
+    embedding::a_relay_tells_its_events_to_a_task,
     embedding::a_gateway_drains_before_it_is_shut_down,
     embedding::errors_tell_whether_trying_again_may_help,
     embedding::a_builder_names_what_is_missing,

@@ -65,13 +65,17 @@ fn listen(told: &Arc<Told>, serve: fn(TcpStream, &Told) -> io::Result<()>) -> So
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let told = Arc::clone(told);
-    thread::spawn(move || {
+    named(move || {
         while let Ok((tcp, _)) = listener.accept() {
             let told = Arc::clone(&told);
-            thread::spawn(move || serve(tcp, &told));
+            named(move || drop(serve(tcp, &told)));
         }
     });
     address
+}
+
+fn named(work: impl FnOnce() + Send + 'static) {
+    thread::Builder::new().name("target".into()).spawn(work).unwrap();
 }
 
 fn echo(mut tcp: TcpStream, _told: &Told) -> io::Result<()> {
