@@ -69,8 +69,8 @@ pub(crate) struct Start {
     /// Keep trying when no relay gives an allocation at the start, instead of ending.
     #[arg(long, env = "ADIT_KEEP_TRYING")]
     keep_trying: bool,
-    /// What the gateway's tasks run on. They do the same on either; this is for tests.
-    #[arg(long, env = "ADIT_RUNTIME", value_enum, default_value_t = Runs::Tokio, hide = true)]
+    /// What the gateway's tasks run on. They do the same on either.
+    #[arg(long, env = "ADIT_RUNTIME", value_enum, default_value_t = Runs::Tokio)]
     runtime: Runs,
 }
 

@@ -100,23 +100,42 @@ fn deny(steps: &mut Steps, options: &Options) -> Result<()> {
     }
 }
 
+/// The tests that run a whole gateway.
+const WHOLE: [&str; 4] = ["end_to_end", "interoperability", "failures", "address_file"];
+
 fn test(steps: &mut Steps, options: &Options) -> Result<()> {
     let filter = options.filter.as_deref();
-    if !has_subcommand("nextest") {
-        let mut all = cargo();
-        all.args(["test", "--workspace"])
-            .args(filter)
-            .args(options.long.then_some(["--", "--include-ignored"]).into_iter().flatten());
-        return steps.run("tests", &mut all);
-    }
+    let nextest = has_subcommand("nextest");
     let mut tests = cargo();
-    tests.args(["nextest", "run", "--workspace", "--no-fail-fast"]).args(filter);
-    tests.args(options.long.then_some("--run-ignored=all"));
+    match nextest {
+        true => tests
+            .args(["nextest", "run", "--workspace", "--no-fail-fast"])
+            .args(filter)
+            .args(options.long.then_some("--run-ignored=all")),
+        false => tests
+            .args(["test", "--workspace"])
+            .args(filter)
+            .args(options.long.then_some(["--", "--include-ignored"]).into_iter().flatten()),
+    };
     steps.run("tests", &mut tests)?;
-    match filter {
-        Some(_) => Ok(()),
-        // nextest leaves the examples in documents out.
-        None => steps.run("examples in documents", cargo().args(["test", "--workspace", "--doc"])),
+    if filter.is_some() {
+        return Ok(());
+    }
+    let mut once_more = cargo();
+    match nextest {
+        true => {
+            let whole = WHOLE.map(|name| format!("binary({name})")).join(" + ");
+            once_more.args(["nextest", "run", "--package", "adit-tests", "--no-fail-fast", "-E", &whole])
+        }
+        false => once_more
+            .args(["test", "--package", "adit-tests"])
+            .args(WHOLE.iter().flat_map(|name| ["--test", name])),
+    };
+    steps.run("tests with gateways under smol", once_more.env("ADIT_RUNTIME", "smol"))?;
+    match nextest {
+        // It leaves them out.
+        true => steps.run("examples in documents", cargo().args(["test", "--workspace", "--doc"])),
+        false => Ok(()),
     }
 }
 
