@@ -1,7 +1,18 @@
 //! Adit's machines on a thread of their own: one thread, one mio poll.
 //!
-//! This is the relay's runtime: nothing but `poll` and [`Hub::turn`](adit_driver::Hub::turn) in a loop. It starts
-//! and stops from any application, asynchronous or not:
+//! This is the relay's runtime: nothing but `poll` and [`Hub::turn`](adit_driver::Hub::turn) in a loop.
+//!
+//! ```text
+//!  the application               the thread "adit-relay"
+//!  ───────────────               ───────────────────────
+//!  RelayServer::spawn ─────────▶ first turn: the listening sockets are bound
+//!                                ┌▶ poll: a socket is ready, a deadline has come, or a wake-up
+//!  wait_event, event ◀───────────┤  turn: batches in, the relay decides, batches out
+//!  counters, allocations ◀──────▶└─ (one lock, held for a turn, never while it waits)
+//!  stop, or drop ──────────────▶ the sockets are closed, the thread is joined
+//! ```
+//!
+//! It starts and stops from any application, asynchronous or not:
 //!
 //! ```
 //! use adit_core::relay::{Config, RelayAddress};
@@ -17,6 +28,34 @@
 //! relay.stop();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! `examples/relay_policy.rs` is a relay with rules of its own about the peers that may be reached;
+//! `examples/turn_client_mio.rs` is for who has a mio poll already. A [`Worker`] runs any other
+//! [`Machine`](adit_driver::Machine) that asks for nothing but sockets.
+//!
+//! # Errors
+//!
+//! Starting is the only thing that can fail: [`StartError`], of which
+//! [`is_retryable`](StartError::is_retryable) says whether the same may succeed later. From then on, bad input is
+//! dropped and counted, and whatever is refused to a client is an event. [`RelayServer::has_failed`] tells that the
+//! thread has ended although nobody has stopped it, which is a bug: start another.
+//!
+//! # Events, cancellation
+//!
+//! Events need not be fetched: 1,024 wait, the oldest are lost first, and [`Notice::Lost`] says how many. One thread or
+//! task at a time may wait for them. The future of [`RelayServer::event`] may be dropped at any point, and loses none.
+//!
+//! # Stopping
+//!
+//! [`RelayServer::stop`], which dropping does too, ends the thread after its present turn and waits for that: some
+//! milliseconds. TURN has no way to tell clients, so their allocations are gone without a word. A gateway notices at its
+//! next request and asks again, here or at its other relays; streams that went through this relay are lost. From a
+//! task it may be called too, since the wait is short, but it is one.
+//!
+//! # Requirements
+//!
+//! Linux, Rust 1.95 (`rust-version` in the manifest), a C compiler for aws-lc-rs. No feature flags. It needs no
+//! privilege but for ports below 1024, and logs nothing but what ends the thread.
 
 mod reactor;
 mod server;

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A [`Gateway`] keeps an allocation on one or more relays and opens no port. A [`Connector`] opens [`Stream`]s
-//! through it to the targets that the gateway allows. Streams are those of `futures-io`, which smol uses: `AsyncRead` and `AsyncWrite`.
+//! through it to the targets that the gateway allows. Streams are `AsyncRead` and `AsyncWrite` of futures-io, which
+//! smol uses.
 //!
 //! ```no_run
 //! use adit_smol::Connector;
@@ -53,18 +54,23 @@
 //! # }
 //! ```
 //!
+//! More: `examples/http_client.rs`, an HTTP client over a stream. Tasks run on smol's global executor, or on one that is
+//! given to a builder's `on`: see [`Smol`].
+//!
 //! All that is not smol's own is [`adit_driver`]'s, and the same in `adit-tokio`.
+#![doc = include_str!("../../driver/docs/embedding.md")]
 
 mod runtime;
 mod stream;
 
-pub use adit_core::connector::{Event as ConnectorEvent, GatewayKey};
+pub use adit_core::connector::{Event as ConnectorEvent, Failure, GatewayKey};
 pub use adit_core::gateway::Event as GatewayEvent;
 pub use adit_core::pki::Identity;
-pub use adit_core::tunnel::Target;
+pub use adit_core::tunnel::{RejectCode, Target};
 pub use adit_core::turn::credentials::Credentials;
 pub use adit_driver::{
-    BuildError, Counters, Dial, Discovered, Forwarded, Found, GatewayError, Moved, Notice, OpenError, forward,
+    BuildError, Counters, Dial, Discovered, Forwarded, Found, GatewayError, Moved, News, Notice, OpenError,
+    forward,
 };
 pub use runtime::{Smol, SmolAlarm, SmolSocket};
 pub use stream::Stream;

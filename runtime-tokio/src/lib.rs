@@ -53,18 +53,23 @@
 //! # }
 //! ```
 //!
+//! More: `examples/postgres.rs`, tokio-postgres over a stream; `examples/axum_target.rs`, an axum service that is a
+//! target. A runtime with one thread is enough, and any flavour will do; it needs its I/O and time drivers enabled.
+//!
 //! All that is not tokio's own is [`adit_driver`]'s, and the same in `adit-smol`.
+#![doc = include_str!("../../driver/docs/embedding.md")]
 
 mod runtime;
 mod stream;
 
-pub use adit_core::connector::{Event as ConnectorEvent, GatewayKey};
+pub use adit_core::connector::{Event as ConnectorEvent, Failure, GatewayKey};
 pub use adit_core::gateway::Event as GatewayEvent;
 pub use adit_core::pki::Identity;
-pub use adit_core::tunnel::Target;
+pub use adit_core::tunnel::{RejectCode, Target};
 pub use adit_core::turn::credentials::Credentials;
 pub use adit_driver::{
-    BuildError, Counters, Dial, Discovered, Forwarded, Found, GatewayError, Moved, Notice, OpenError, forward,
+    BuildError, Counters, Dial, Discovered, Forwarded, Found, GatewayError, Moved, News, Notice, OpenError,
+    forward,
 };
 pub use runtime::{Tokio, TokioAlarm, TokioSocket};
 pub use stream::Stream;
