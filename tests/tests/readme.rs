@@ -35,6 +35,19 @@ fn the_commands_of_the_readme_exist() {
     }
 }
 
+#[test]
+fn every_page_asks_for_the_rust_of_the_manifest() {
+    let read = |page: &str| fs::read_to_string(workspace().join(page)).unwrap();
+    let manifest = read("Cargo.toml");
+    let oldest =
+        manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"');
+    for page in ["README.md", "driver/docs/embedding.md", "driver/src/lib.rs", "runtime-mio/src/lib.rs"] {
+        let text = read(page);
+        let asked: Vec<_> = text.split("Rust 1.").skip(1).map(|rest| format!("1.{}", &rest[..2])).collect();
+        assert!(!asked.is_empty() && asked.iter().all(|version| version == oldest), "{page}: {asked:?}");
+    }
+}
+
 /// The words of each command in the blocks for a shell, without comments.
 fn commands() -> Vec<Vec<String>> {
     let text = blocks("sh").concat().replace("\\\n", " ");
@@ -46,8 +59,11 @@ fn commands() -> Vec<Vec<String>> {
 }
 
 fn blocks(language: &str) -> Vec<String> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("README.md");
-    let text = fs::read_to_string(readme).unwrap();
+    let text = fs::read_to_string(workspace().join("README.md")).unwrap();
     let start = format!("```{language}\n");
     text.split(&start).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }

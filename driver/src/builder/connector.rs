@@ -38,7 +38,7 @@ impl<R: Runtime> ConnectorBuilder<R> {
         self
     }
 
-    /// Changes what has no method here: time-outs, limits.
+    /// Changes what has no method here, time-outs and limits: see [`Config::new`] for the defaults.
     pub fn configure(mut self, adjust: impl FnOnce(&mut Config) + Send + 'static) -> Self {
         self.adjust.push(Box::new(adjust));
         self

@@ -82,12 +82,15 @@ impl<R: Runtime> GatewayBuilder<R> {
         self
     }
 
-    /// A relay to keep an allocation on, by its URI (RFC 7065), and a user of it.
+    /// A relay to keep an allocation on, by its URI (RFC 7065), and a user of it (RFC 8489 §9.2). May be called more
+    /// than once: the gateway has an allocation on every relay at the same time. UDP is what is spoken: `turn:`, with
+    /// or without `?transport=udp`; without a port it is 3478.
     pub fn relay(self, uri: &str, credentials: Credentials) -> Self {
         self.log_in(uri, Login::Credentials(credentials))
     }
 
-    /// A relay to keep an allocation on, and its secret, from which credentials are made and renewed.
+    /// A relay to keep an allocation on, and its secret, from which credentials are made and renewed. Otherwise as
+    /// [`relay`](Self::relay).
     pub fn relay_with_secret(self, uri: &str, secret: impl Into<Vec<u8>>) -> Self {
         self.log_in(uri, Login::Secret(secret.into()))
     }
@@ -95,6 +98,34 @@ impl<R: Runtime> GatewayBuilder<R> {
     /// Asks `find` for relays and credentials: at the start, whenever the answer has grown old, and again soon when
     /// there was none. New relays are added, missing ones given back, credentials renewed. It replaces
     /// [`relay`](Self::relay).
+    ///
+    /// An answer may take 30 s. Without one, it is asked again after 1 s, then after twice as long each time, up to
+    /// 60 s; the relays that are known stay as they are meanwhile.
+    ///
+    /// ```
+    /// use std::io;
+    /// use std::time::Duration;
+    ///
+    /// use adit_core::turn::credentials::Credentials;
+    /// use adit_driver::{Discovered, Found, GatewayBuilder, Runtime};
+    ///
+    /// /// What your own API would tell.
+    /// async fn ask() -> io::Result<Vec<(&'static str, Credentials)>> {
+    ///     let credentials = Credentials { username: "1790000000:gw-1".into(), password: "…".into() };
+    ///     Ok(vec![("turn:relay-1.example", credentials)])
+    /// }
+    ///
+    /// fn build<R: Runtime>(gateway: GatewayBuilder<R>) -> GatewayBuilder<R> {
+    ///     gateway.discover(|| async {
+    ///         let mut relays = Vec::new();
+    ///         for (uri, credentials) in ask().await? {
+    ///             relays.push(Found::new(uri, credentials).map_err(io::Error::other)?);
+    ///         }
+    ///         // Half of the credentials' life is a good time to ask again.
+    ///         Ok::<_, io::Error>(Discovered { relays, good_for: Duration::from_secs(3600) })
+    ///     })
+    /// }
+    /// ```
     pub fn discover<F, G, E>(mut self, find: F) -> Self
     where
         F: Fn() -> G + Send + Sync + 'static,
@@ -105,7 +136,8 @@ impl<R: Runtime> GatewayBuilder<R> {
         self
     }
 
-    /// A connector's address, as the relays see it: they let nobody else through.
+    /// A connector's address, as the relays see it: they let nobody else through (RFC 8656 §9). May be called up to
+    /// [`MAX_PEERS`](adit_core::client::MAX_PEERS) times.
     pub fn permit(mut self, peer: IpAddr) -> Self {
         self.permit.push(peer);
         self
@@ -139,7 +171,18 @@ impl<R: Runtime> GatewayBuilder<R> {
     }
 
     /// Lets `judge` decide who may have what, in place of the rules: before a name is resolved (`None`), and at each
-    /// address. Loopback, link-local and other special addresses need a rule besides. It must answer at once.
+    /// address. Loopback, link-local and other special addresses need a rule besides. It must answer at once: the
+    /// gateway waits for it.
+    ///
+    /// ```
+    /// # use adit_driver::{GatewayBuilder, Runtime};
+    /// # fn build<R: Runtime>(gateway: GatewayBuilder<R>) -> GatewayBuilder<R> {
+    /// gateway.judge(|peer, target, address| {
+    ///     let internal = address.is_none_or(|ip| matches!(ip, std::net::IpAddr::V4(ip) if ip.is_private()));
+    ///     internal && target.port == 5432 && peer.role.name().as_str() == "reporting"
+    /// })
+    /// # }
+    /// ```
     pub fn judge(
         mut self,
         judge: impl Fn(&Identity, &Target, Option<IpAddr>) -> bool + Send + Sync + 'static,
@@ -148,8 +191,9 @@ impl<R: Runtime> GatewayBuilder<R> {
         self
     }
 
-    /// Serves `target` by `handler`: a target without any port. It needs no rule, its name need not exist, and a
-    /// [judge](Self::judge) is not asked. Each stream runs on a task of its own.
+    /// Serves `target`, as in `tcp://greeter:80`, by `handler`: a target without any port. It needs no rule, its name
+    /// need not exist, and a [judge](Self::judge) is not asked: `handler` knows from [`Dial::peer`] who came, and drops
+    /// the stream of whom it does not want, which resets it. Each stream runs on a task of its own.
     pub fn serve<H, F>(mut self, target: &str, handler: H) -> Self
     where
         H: Fn(R::Stream, Dial) -> F + Send + Sync + 'static,
@@ -164,6 +208,35 @@ impl<R: Runtime> GatewayBuilder<R> {
 
     /// Has `dial` open all other targets, in place of TCP. What it returns serves the stream; an error refuses the
     /// connector: `ConnectionRefused` and `TimedOut` are told apart, anything else is that there is no way there.
+    /// [`Dial::timeout`] is the time it has.
+    ///
+    /// ```
+    /// use std::io::{self, ErrorKind};
+    ///
+    /// use adit_driver::{Dial, GatewayBuilder, Runtime};
+    ///
+    /// /// A way that is not TCP: a serial line, a pool of connections, a proxy.
+    /// struct Line;
+    ///
+    /// impl Line {
+    ///     async fn connect(dial: &Dial) -> io::Result<Line> {
+    ///         if dial.target.port == 23 { Ok(Line) } else { Err(ErrorKind::ConnectionRefused.into()) }
+    ///     }
+    ///
+    ///     /// Moves bytes until both ends have finished.
+    ///     async fn serve<S>(self, stream: S) {
+    /// #       drop(stream);
+    ///         // …
+    ///     }
+    /// }
+    ///
+    /// fn build<R: Runtime>(gateway: GatewayBuilder<R>) -> GatewayBuilder<R> {
+    ///     gateway.allow("tcp://10.0.0.0/8:23").dial(|dial| async move {
+    ///         let line = Line::connect(&dial).await?;
+    ///         Ok(move |stream| line.serve(stream))
+    ///     })
+    /// }
+    /// ```
     pub fn dial<D, F, S, G>(mut self, dial: D) -> Self
     where
         D: Fn(Dial) -> F + Send + Sync + 'static,
@@ -178,7 +251,18 @@ impl<R: Runtime> GatewayBuilder<R> {
 
 /// How it runs.
 impl<R: Runtime> GatewayBuilder<R> {
-    /// Changes what has no method here: time-outs, limits.
+    /// Changes what has no method here, time-outs and limits: see [`Config::new`] for the defaults.
+    ///
+    /// ```
+    /// # use adit_driver::{GatewayBuilder, Runtime};
+    /// # fn build<R: Runtime>(gateway: GatewayBuilder<R>) -> GatewayBuilder<R> {
+    /// gateway.configure(|config| {
+    ///     config.dial_timeout = std::time::Duration::from_secs(3);
+    ///     config.max_streams = 200;
+    ///     config.quic.stream_window = 4 << 20; // bytes
+    /// })
+    /// # }
+    /// ```
     pub fn configure(mut self, adjust: impl FnOnce(&mut Config) + Send + 'static) -> Self {
         self.adjust.push(Box::new(adjust));
         self
