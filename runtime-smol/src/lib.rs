@@ -55,7 +55,8 @@
 //! ```
 //!
 //! More: `examples/http_client.rs`, an HTTP client over a stream. Tasks run on smol's global executor, or on one that is
-//! given to a builder's `on`: see [`Smol`].
+//! given to a builder's `on`: see [`Smol`]. Use streams on tasks of the same executor: on another thread, such as that
+//! of `smol::block_on`, a byte costs a quarter more CPU.
 //!
 //! All that is not smol's own is [`adit_driver`]'s, and the same in `adit-tokio`.
 #![doc = include_str!("../../driver/docs/embedding.md")]

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use adit_smol::Smol;
 use adit_tokio::Tokio;
 
-use crate::real::{Real, block_on};
+use crate::real::Real;
 use crate::runtimes::Parlour;
 use crate::stage::{FLOOD, Stage, What};
 
@@ -54,46 +55,51 @@ fn what_a_byte_costs() {
     }
 }
 
-fn measure<R: Parlour>(runtime: &'static str, costs: &mut BTreeMap<(&'static str, &'static str), Cost>) {
+fn measure<R: Parlour>(name: &'static str, costs: &mut BTreeMap<(&'static str, &'static str), Cost>) {
     let mut stage = Real::<R>::start();
-    let mut down = stage.open(What::Flood).unwrap();
-    let mut up = stage.open(What::Sink).unwrap();
+    let mut down = stage.open(What::Flood).ok();
+    let mut up = stage.open(What::Sink).ok();
     let mut note = |what, work: &mut dyn FnMut()| {
         let (start, before) = (Instant::now(), cpu());
         work();
         let (wall, cpu) = (start.elapsed(), cpu().saturating_sub(before));
-        let cost = costs.entry((what, runtime)).or_default();
+        let cost = costs.entry((what, name)).or_default();
         cost.bytes += FLOOD as u64;
         cost.wall += wall;
         cost.cpu += cpu;
         cost.rates.push(FLOOD as f64 / 1e6 / wall.as_secs_f64());
     };
-    let beside = stage.runtime.clone();
-    note("download", &mut || here(&beside, download::<R>(&mut down)));
-    note("upload", &mut || here(&beside, upload::<R>(&mut up)));
+    let runtime = stage.runtime.clone();
+    note("download", &mut || on(&runtime, download::<R>(down.take().unwrap())));
+    note("upload", &mut || on(&runtime, upload::<R>(up.take().unwrap())));
 }
 
-/// The application runs where `block_on` does, on the test's thread, which is counted too.
-fn here<R: Parlour>(runtime: &R, work: impl Future<Output = ()>) {
-    block_on(runtime, work);
+/// Does `work` on the runtime itself, as an application would.
+fn on<R: Parlour>(runtime: &R, work: impl Future<Output = ()> + Send + 'static) {
+    let (tell, told) = mpsc::channel();
+    runtime.spawn(async move {
+        work.await;
+        tell.send(()).unwrap();
+    });
+    told.recv().unwrap();
 }
 
-async fn download<R: Parlour>(stream: &mut R::Stream) {
+async fn download<R: Parlour>(mut stream: R::Stream) {
     let mut buffer = vec![0; CHUNK];
     let mut total = 0;
     while total < FLOOD {
-        total += R::read_some(stream, &mut buffer).await.unwrap();
+        total += R::read_some(&mut stream, &mut buffer).await.unwrap();
     }
 }
 
-async fn upload<R: Parlour>(stream: &mut R::Stream) {
+async fn upload<R: Parlour>(mut stream: R::Stream) {
     let buffer = vec![7; CHUNK];
     for _ in 0..FLOOD / CHUNK {
-        R::write(stream, &buffer).await.unwrap();
+        R::write(&mut stream, &buffer).await.unwrap();
     }
-    R::finish(stream).await.unwrap();
+    R::finish(&mut stream).await.unwrap();
     // The end comes back when all has arrived.
-    R::read_some(stream, &mut [0]).await.unwrap();
+    R::read_some(&mut stream, &mut [0]).await.unwrap();
 }
 
 /// The time that all threads but those of relay and targets have run.

@@ -14,14 +14,17 @@ use adit_tokio::Tokio;
 pub(crate) trait Parlour: Runtime {
     fn the() -> Self;
     fn block_on<T>(&self, work: impl Future<Output = T>) -> T;
-    async fn write(stream: &mut Self::Stream, bytes: &[u8]) -> io::Result<()>;
-    async fn read_some(stream: &mut Self::Stream, buffer: &mut [u8]) -> io::Result<usize>;
+    fn write(stream: &mut Self::Stream, bytes: &[u8]) -> impl Future<Output = io::Result<()>> + Send;
+    fn read_some(
+        stream: &mut Self::Stream,
+        buffer: &mut [u8],
+    ) -> impl Future<Output = io::Result<usize>> + Send;
     async fn write_some(stream: &mut Self::Stream, bytes: &[u8]) -> io::Result<usize>;
     /// Reads to the end, then writes `answer` and finishes.
     fn answer(stream: Self::Stream, answer: String) -> impl Future<Output = ()> + Send + 'static;
     /// A listener on a free port of 127.0.0.1, and where.
     async fn listen() -> (Self::Listener, SocketAddr);
-    async fn finish(stream: &mut Self::Stream) -> io::Result<()>;
+    fn finish(stream: &mut Self::Stream) -> impl Future<Output = io::Result<()>> + Send;
     async fn read_to_end(stream: &mut Self::Stream) -> io::Result<Vec<u8>>;
     /// Writes everything, finishes, and reads to the end meanwhile.
     fn exchange(

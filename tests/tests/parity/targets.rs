@@ -96,16 +96,16 @@ fn listen_to(mut tcp: TcpStream, told: &Told) -> io::Result<()> {
     *told.heard.lock().unwrap() = Heard::default();
     let mut buffer = [0; 4096];
     loop {
-        let read = tcp.read(&mut buffer);
-        let mut heard = told.heard.lock().unwrap();
-        match read {
-            Ok(0) => heard.end = Some(End::Finished),
-            Ok(count) => heard.bytes.extend_from_slice(&buffer[..count]),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => heard.end = Some(End::Reset),
+        let end = match tcp.read(&mut buffer) {
+            Ok(0) => End::Finished,
+            Ok(count) => {
+                told.heard.lock().unwrap().bytes.extend_from_slice(&buffer[..count]);
+                continue;
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => End::Reset,
             Err(error) => return Err(error),
-        }
-        if heard.end.is_some() {
-            return Ok(());
-        }
+        };
+        told.heard.lock().unwrap().end = Some(end);
+        return Ok(());
     }
 }
