@@ -55,6 +55,23 @@ fn what_a_byte_costs() {
     }
 }
 
+#[test]
+#[ignore = "a measurement of the whole process, to be run alone"]
+fn an_idle_tunnel_costs_nothing() {
+    idle::<Tokio>("tokio");
+    idle::<Smol>("smol");
+}
+
+fn idle<R: Parlour>(name: &str) {
+    let mut stage = Real::<R>::start();
+    let _stream = stage.open(What::Echo).unwrap();
+    let (time, before) = (Duration::from_secs(3), cpu());
+    std::thread::sleep(time);
+    let share = (cpu() - before).as_secs_f64() / time.as_secs_f64();
+    println!("{name}: an idle tunnel takes {:.3} % of a CPU", share * 100.0);
+    assert!(share < 0.02);
+}
+
 fn measure<R: Parlour>(name: &'static str, costs: &mut BTreeMap<(&'static str, &'static str), Cost>) {
     let mut stage = Real::<R>::start();
     let mut down = stage.open(What::Flood).ok();
