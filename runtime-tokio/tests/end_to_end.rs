@@ -3,6 +3,7 @@
 
 mod world;
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -130,7 +131,7 @@ async fn a_dropped_stream_resets_the_connection_of_the_target() {
     let mut stream = world.open(target).await;
     stream.write_all(b"half a request").await.unwrap();
     drop(stream);
-    assert_eq!(within(told.recv()).await, Some(Err(std::io::ErrorKind::ConnectionReset)));
+    assert_eq!(within(told.recv()).await, Some(Err(ErrorKind::ConnectionReset)));
     quiet(&world).await;
 }
 
@@ -203,13 +204,57 @@ async fn a_taken_port_is_told() {
     let mut config = relay_config(V4);
     config.listen = relay.addresses().to_vec();
     let Err(StartError::Listen { addr, kind }) = RelayServer::spawn(config) else { panic!("it runs") };
-    assert_eq!((addr, kind), (relay.addresses()[0], std::io::ErrorKind::AddrInUse));
+    assert_eq!((addr, kind), (relay.addresses()[0], ErrorKind::AddrInUse));
     let addr: SocketAddr = relay.addresses()[0];
     relay.stop();
     assert!(std::net::UdpSocket::bind(addr).is_ok());
 }
 
 /// How the gateway refuses `target`.
+#[test]
+fn a_runtime_that_ends_first_leaves_nobody_waiting() {
+    let first = runtime();
+    let (mut world, target, mut stream) = first.block_on(async {
+        let (world, target) = (World::start(V4).await, echo_target(V4).await);
+        let stream = world.open(target).await;
+        (world, target, stream)
+    });
+    drop(first);
+
+    runtime().block_on(async {
+        let read = within(stream.read(&mut [0; 8])).await;
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+        let write = within(stream.write(b"too late")).await;
+        assert_eq!(write.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+        let target = format!("tcp://{target}").parse().unwrap();
+        let open = within(world.connector.open(world.key, &target)).await;
+        assert_eq!(open.unwrap_err(), OpenError::ShutDown);
+        while within(world.gateway.event()).await.is_some() {}
+        while within(world.connector.event()).await.is_some() {}
+        within(world.gateway.shut_down()).await;
+    });
+    // Outside of any runtime.
+    drop((stream, world.connector));
+}
+
+#[test]
+fn handles_may_be_dropped_outside_of_the_runtime_while_it_lives() {
+    let runtime = runtime();
+    let (world, stream) = runtime.block_on(async {
+        let (world, target) = (World::start(V4).await, echo_target(V4).await);
+        let stream = world.open(target).await;
+        (world, stream)
+    });
+    assert_eq!(world.relay.allocations(), 1);
+    drop((stream, world.connector, world.gateway));
+    runtime.block_on(until(|| world.relay.allocations() == 0));
+}
+
+/// A runtime of the test's own, to end it.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
 async fn code(world: &World, target: &str) -> RejectCode {
     let result = within(world.connector.open(world.key, &target.parse().unwrap())).await;
     match result.map(|_| ()) {
