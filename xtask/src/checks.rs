@@ -45,6 +45,7 @@ fn check(steps: &mut Steps, options: &Options) -> Result<()> {
         .run("lints", cargo().args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
     documents(steps)?;
     oldest(steps)?;
+    semver(steps)?;
     deny(steps, options)
 }
 
@@ -79,6 +80,27 @@ fn oldest(steps: &mut Steps) -> Result<()> {
     check.args(["run", oldest, "cargo", "check", "--workspace", "--all-targets"]);
     // A directory of its own, or everything would be compiled again by the other one.
     steps.run(name, check.args(["--target-dir", "target/oldest"]))
+}
+
+/// What others embed.
+const LIBRARIES: [&str; 5] = ["adit-core", "adit-driver", "adit-tokio", "adit-smol", "adit-mio"];
+
+/// Nothing that the last release promised is broken without a version that says so.
+fn semver(steps: &mut Steps) -> Result<()> {
+    let name = "promises of the last release";
+    let tag = Command::new("git").args(["describe", "--tags", "--abbrev=0", "--match", "v*"]).output()?;
+    if !tag.status.success() {
+        steps.skip(name, "there is no release to compare with yet");
+        return Ok(());
+    }
+    if !has_subcommand("semver-checks") {
+        steps.skip(name, "it is not installed: cargo install --locked cargo-semver-checks");
+        return Ok(());
+    }
+    let tag = String::from_utf8_lossy(&tag.stdout);
+    let mut check = cargo();
+    check.args(["semver-checks", "check-release", "--baseline-rev", tag.trim()]);
+    steps.run(name, check.args(LIBRARIES.iter().flat_map(|library| ["--package", library])))
 }
 
 fn deny(steps: &mut Steps, options: &Options) -> Result<()> {
