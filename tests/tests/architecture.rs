@@ -176,10 +176,12 @@ fn the_core_has_no_runtime_among_its_dev_dependencies() {
 }
 
 #[test]
-fn the_core_has_no_feature_flags_as_its_guide_says() {
+fn the_libraries_have_no_feature_flags_as_their_guides_say() {
     let metadata = metadata();
-    let features = &metadata[package(&metadata, "adit-core")].features;
-    assert!(features.is_empty(), "explain them in core/src/lib.rs: {features:?}");
+    for library in ["adit-core", "adit-driver", "adit-tokio", "adit-smol", "adit-mio"] {
+        let features = &metadata[package(&metadata, library)].features;
+        assert!(features.is_empty(), "explain them in the guide of {library}: {features:?}");
+    }
 }
 
 #[test]
@@ -190,7 +192,13 @@ fn documents_name_the_oldest_rust_that_the_manifest_names() {
             package.rust_version.as_ref().map(|version| format!("{}.{}", version.major, version.minor));
         assert_eq!(version.as_deref(), Some(oldest), "{}", package.name);
     }
-    for document in ["README.md", "core/src/lib.rs"] {
+    for document in [
+        "README.md",
+        "core/src/lib.rs",
+        "driver/src/lib.rs",
+        "driver/docs/embedding.md",
+        "runtime-mio/src/lib.rs",
+    ] {
         let text = fs::read_to_string(workspace().join(document)).unwrap();
         assert!(text.contains(&format!("Rust {oldest}")), "{document} names another version than {oldest}");
     }

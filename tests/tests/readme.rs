@@ -35,19 +35,6 @@ fn the_commands_of_the_readme_exist() {
     }
 }
 
-#[test]
-fn every_page_asks_for_the_rust_of_the_manifest() {
-    let read = |page: &str| fs::read_to_string(workspace().join(page)).unwrap();
-    let manifest = read("Cargo.toml");
-    let oldest =
-        manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"');
-    for page in ["README.md", "driver/docs/embedding.md", "driver/src/lib.rs", "runtime-mio/src/lib.rs"] {
-        let text = read(page);
-        let asked: Vec<_> = text.split("Rust 1.").skip(1).map(|rest| format!("1.{}", &rest[..2])).collect();
-        assert!(!asked.is_empty() && asked.iter().all(|version| version == oldest), "{page}: {asked:?}");
-    }
-}
-
 /// The words of each command in the blocks for a shell, without comments.
 fn commands() -> Vec<Vec<String>> {
     let text = blocks("sh").concat().replace("\\\n", " ");
