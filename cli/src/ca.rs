@@ -13,6 +13,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::exit::{Exit, Failure};
+use crate::service::say;
 use crate::{files, when};
 
 /// Make certificates without a platform.
@@ -129,11 +130,11 @@ fn make(new: New) -> Result<(), Failure> {
     for ((stem, key), authority) in stems.iter().zip(&keys).zip([&root, &gateways, &connectors]) {
         write_pair(stem, &pem::encode_certificates([authority.certificate()]), Some(key))?;
     }
-    println!("{}: the authorities of {}", new.dir.display(), new.organisation);
-    println!("  root-ca.key        keep it off line");
-    println!("  gateway-ca.pem     trust-anchor of connectors");
-    println!("  connector-ca.pem   trust-anchor of gateways");
-    println!("next: adit ca issue {} gateway NAME, and connector NAME", new.dir.display());
+    say(format_args!("{}: the authorities of {}", new.dir.display(), new.organisation));
+    say(format_args!("  root-ca.key        keep it off line"));
+    say(format_args!("  gateway-ca.pem     trust-anchor of connectors"));
+    say(format_args!("  connector-ca.pem   trust-anchor of gateways"));
+    say(format_args!("next: adit ca issue {} gateway NAME, and connector NAME", new.dir.display()));
     Ok(())
 }
 
@@ -155,9 +156,16 @@ fn issue(order: Issue) -> Result<(), Failure> {
     let terms = Terms::new(Serial::random(&mut rng), when::now(), days(order.days));
     let leaf = authority.issue(role(&order), targets, &public, terms).map_err(refused)?;
     write_pair(&stem, &pem::encode_certificates([&leaf, authority.certificate()]), key.as_ref())?;
-    println!("{}: valid until {}", with_extension(&stem, "pem").display(), when::date(terms.not_after));
+    say(format_args!(
+        "{}: valid until {}",
+        with_extension(&stem, "pem").display(),
+        when::date(terms.not_after)
+    ));
     if key.is_some() {
-        println!("{}: keep it where it is used, and only there", with_extension(&stem, "key").display());
+        say(format_args!(
+            "{}: keep it where it is used, and only there",
+            with_extension(&stem, "key").display()
+        ));
     }
     Ok(())
 }

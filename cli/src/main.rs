@@ -42,7 +42,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Config(config) => config::run(config),
         Command::Demo(demo) => demo::run(&demo),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "adit", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "adit", &mut script);
+            service::say(format_args!("{}", String::from_utf8_lossy(&script).trim_end()));
             Ok(())
         }
     }

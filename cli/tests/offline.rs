@@ -258,6 +258,23 @@ fn a_certificate_does_not_outlive_its_authority() {
 }
 
 #[test]
+fn a_reader_that_has_gone_changes_no_status() {
+    let place = Place::new();
+    for (arguments, status) in [
+        (&["config", "check", "gateway.toml"][..], 0),
+        (&["completions", "bash"], 0),
+        (&["config", "check", "absent.toml"], 3),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut adit = Command::new(env!("CARGO_BIN_EXE_adit"));
+        adit.args(arguments).current_dir(place.0.path());
+        adit.stdout(writer.try_clone().unwrap()).stderr(writer);
+        assert_eq!(adit.status().unwrap().code(), Some(status), "{arguments:?}");
+    }
+}
+
+#[test]
 fn errors_are_json_where_logs_are() {
     let place = Place::new();
     let said = place.adit(&["--log-format", "json", "config", "check", "none.toml"]);

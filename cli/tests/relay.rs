@@ -49,6 +49,15 @@ fn a_relay_answers_and_ends_cleanly_when_it_is_told_to() {
 }
 
 #[test]
+fn a_relay_whose_output_nobody_reads_any_more_ends_cleanly_too() {
+    let mut relay = relay("127.0.0.1:0");
+    let _ = address(&mut relay);
+    drop(relay.stderr.take());
+    kill_process(Pid::from_child(&relay), Signal::TERM).unwrap();
+    assert_eq!(relay.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let _owner = UdpSocket::bind(taken).unwrap();

@@ -9,6 +9,7 @@ use super::gateway::{GatewayFile, RelayCredentials};
 use super::identity::Identity;
 use super::toml_file;
 use crate::exit::Failure;
+use crate::service::say;
 use crate::when;
 
 /// Which of the two files it is.
@@ -41,7 +42,7 @@ fn kind(path: &Path, text: &str) -> Result<Kind, Failure> {
 }
 
 fn show_gateway(path: &Path, file: &GatewayFile) {
-    println!("{}: a gateway's file, in order", path.display());
+    say(format_args!("{}: a gateway's file, in order", path.display()));
     show_identity(&file.identity);
     show("relays", file.relays.iter());
     let credentials = match &file.credentials {
@@ -64,7 +65,7 @@ fn show_gateway(path: &Path, file: &GatewayFile) {
 }
 
 fn show_connector(path: &Path, file: &ConnectorFile) {
-    println!("{}: a connector's file, in order", path.display());
+    say(format_args!("{}: a connector's file, in order", path.display()));
     show_identity(&file.identity);
     show("gateway", [&file.gateway]);
     match &file.addresses {
@@ -96,13 +97,13 @@ fn show_identity(identity: &Identity) {
 fn show(label: &str, values: impl IntoIterator<Item = impl std::fmt::Display>) {
     let mut label = label;
     for value in values {
-        println!("  {label:<13} {value}");
+        say(format_args!("  {label:<13} {value}"));
         label = "";
     }
 }
 
 fn warn(warnings: &[String]) {
     for warning in warnings {
-        println!("warning: {warning}");
+        say(format_args!("warning: {warning}"));
     }
 }

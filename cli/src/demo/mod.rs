@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::exit::{Exit, Failure};
+use crate::log::tell;
 use picture::Picture;
 use stop::{Interrupted, Stop};
 use world::World;
@@ -62,7 +63,7 @@ fn show(demo: &Demo) -> Result<()> {
     if !demo.once {
         picture.invite(&world);
         stay(&mut world, &mut picture, &stop)?;
-        eprintln!("\nstopping …");
+        tell(format_args!("\nstopping …"));
     }
     Ok(())
 }

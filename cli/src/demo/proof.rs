@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::postgres::usual_round_trip;
 use super::stop::Stop;
 use super::world::World;
+use crate::log::tell;
 
 /// Connections of pgbench.
 pub(crate) const CLIENTS: u16 = 4;
@@ -29,12 +30,12 @@ pub(crate) struct Proof {
 /// # Errors
 /// When a program fails, the row is not the one that was written, or the tap saw the marker.
 pub(crate) fn show(world: &mut World, seconds: u16, stop: &Stop) -> Result<Proof> {
-    eprintln!("writing a marked row into the database, and pgbench's tables …");
+    tell(format_args!("writing a marked row into the database, and pgbench's tables …"));
     prepare(world, stop)?;
-    eprintln!("reading the row through the tunnel …");
+    tell(format_args!("reading the row through the tunnel …"));
     let row = read_row(world, stop)?;
     ensure!(row == world.marker, "the row that came through the tunnel is {row:?}, not {:?}", world.marker);
-    eprintln!("running pgbench through the tunnel for {seconds} s …");
+    tell(format_args!("running pgbench through the tunnel for {seconds} s …"));
     let (rate, latency) = benchmark(world, seconds, stop)?;
     let direct = usual_round_trip(world.postgres.address)?;
     world.check()?;

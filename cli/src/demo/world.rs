@@ -16,6 +16,7 @@ use super::part::Part;
 use super::postgres::{Postgres, Programs, round_trip};
 use super::stop::Stop;
 use super::tap::Tap;
+use crate::log;
 
 const ORGANISATION: &str = "demo";
 const GATEWAY: &str = "gw-1";
@@ -106,7 +107,7 @@ impl World {
 }
 
 fn tell(what: &str) {
-    eprintln!("starting {what} …");
+    log::tell(format_args!("starting {what} …"));
 }
 
 /// PostgreSQL runs as another user where this is root, so others may pass through; secrets in it are 0600.
