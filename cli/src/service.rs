@@ -16,7 +16,10 @@ pub(crate) fn block_on(part: impl Future<Output = Result<(), Failure>>) -> Resul
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Other, format!("the runtime can't be started: {error}")))?;
-    runtime.block_on(part)
+    let result = runtime.block_on(part);
+    // Dropping it would wait for the system's resolver, which may ponder over a name for half a minute.
+    runtime.shutdown_background();
+    result
 }
 
 /// Ctrl-C and SIGTERM, from the moment that this is made.
@@ -58,4 +61,27 @@ pub(crate) fn ready() {
 /// Tells systemd that the part ends.
 pub(crate) fn stopping() {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_still_looked_up_holds_nobody_back() {
+        let began = Instant::now();
+        let result = block_on(async {
+            let (started, has_started) = tokio::sync::oneshot::channel();
+            drop(tokio::task::spawn_blocking(move || {
+                let _ = started.send(());
+                std::thread::sleep(Duration::from_secs(20));
+            }));
+            let _ = has_started.await;
+            Ok(())
+        });
+        assert_eq!(result, Ok(()));
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
 }
