@@ -9,7 +9,7 @@ use adit_core::connector::GatewayKey;
 use adit_core::tunnel::Target;
 
 use crate::connector::Connector;
-use crate::join::{Moved, join, reset};
+use crate::join::{Moved, join, reset_at_end};
 use crate::opening::OpenError;
 use crate::runtime::{Runtime, sleep};
 
@@ -88,12 +88,10 @@ async fn forward_one<R: Runtime>(
     target: &Target,
     report: &(impl Fn(Forwarded) + Sync),
 ) -> Forwarded {
+    reset_at_end::<R>(&tcp);
     let pipe = match connector.open_pipe(gateway, target).await {
         Ok(pipe) => pipe,
-        Err(error) => {
-            reset::<R>(tcp);
-            return Forwarded::Refused { client, error };
-        }
+        Err(error) => return Forwarded::Refused { client, error },
     };
     report(Forwarded::Opened { client, address: pipe.address() });
     match join::<R>(tcp, pipe).await {

@@ -30,6 +30,7 @@ pub struct Moved {
 pub(crate) async fn join<R: Runtime>(mut tcp: R::Tcp, pipe: Pipe) -> io::Result<Moved> {
     // Small messages of request-and-answer protocols must not wait for each other's acknowledgements.
     let _ = SockRef::from(&tcp).set_tcp_nodelay(true);
+    reset_at_end::<R>(&tcp);
     let (mut inward, mut outward) = (Flow::default(), Flow::default());
     let result = poll_fn(|cx| {
         let one = poll_inward::<R>(&mut inward, &mut tcp, &pipe, cx)?;
@@ -37,15 +38,16 @@ pub(crate) async fn join<R: Runtime>(mut tcp: R::Tcp, pipe: Pipe) -> io::Result<
         if one.is_pending() || other.is_pending() { Poll::Pending } else { Poll::Ready(Ok(())) }
     })
     .await;
-    if result.is_err() {
-        reset::<R>(tcp);
+    if result.is_ok() {
+        let _ = SockRef::from(&tcp).set_linger(None);
     }
     result.map(|()| Moved { into_pipe: inward.total, out_of_pipe: outward.total })
 }
 
-/// Ends a TCP connection so that its peer sees a reset, not an orderly end.
-pub(crate) fn reset<R: Runtime>(tcp: R::Tcp) {
-    let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
+/// Has the peer of a TCP connection see a reset, not an orderly end, however the connection ends: an error, a task that
+/// is dropped with its runtime, the death of the process. Half of something must not pass for all of it.
+pub(crate) fn reset_at_end<R: Runtime>(tcp: &R::Tcp) {
+    let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
 }
 
 /// One direction: what was read and not yet written.

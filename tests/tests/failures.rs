@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,6 +12,7 @@ use adit_core::pki::{Authority, Key, KeyKind, Name, Role, Serial, Terms, pem};
 use adit_core::time::UnixTime;
 use adit_tests::adit::{Connector, Gateway, World};
 use adit_tests::process::{Finished, PATIENCE, Running, finish};
+use rustix::process::Signal;
 
 const DAY: u64 = 86_400;
 
@@ -182,6 +184,41 @@ fn forward_says_which_address_is_taken() {
     let _holder = TcpListener::bind(taken).unwrap();
     let command = world.forward_command(&Connector::to(&site.relayed), &site.target, taken);
     assert_fails(&finish("adit forward", command, PATIENCE), 7, &[&taken.to_string()]);
+}
+
+#[test]
+fn half_of_an_answer_does_not_pass_for_all_of_it_when_a_part_ends() {
+    let world = World::new();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let target = format!("tcp://{}", listener.local_addr().unwrap());
+    let site = site(&world, |gateway| gateway.allow = vec![target.clone()]);
+    let (forward, entrance) = world.forward(&Connector::to(&site.relayed), &target, "127.0.0.1");
+    drop(listener.accept().unwrap());
+
+    let (mut client, _) = connected(entrance, &listener);
+    forward.signal(Signal::TERM);
+    assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+
+    let (_forward, entrance) = world.forward(&Connector::to(&site.relayed), &target, "127.0.0.1");
+    drop(listener.accept().unwrap());
+    let (_client, mut served) = connected(entrance, &listener);
+    site.gateway.signal(Signal::KILL);
+    assert_eq!(served.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+/// Both ends of a connection through the tunnel, after a word each way.
+fn connected(entrance: SocketAddr, listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let mut client = TcpStream::connect(entrance).unwrap();
+    let (mut served, _) = listener.accept().unwrap();
+    for stream in [&client, &served] {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+    let mut word = [0; 5];
+    client.write_all(b"hello").unwrap();
+    served.read_exact(&mut word).unwrap();
+    served.write_all(b"world").unwrap();
+    client.read_exact(&mut word).unwrap();
+    (client, served)
 }
 
 #[test]
