@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adit_core::client::Families;
 use adit_core::gateway::{Gateway, RelayConfig};
@@ -13,7 +13,7 @@ use adit_core::turn::uri::{BadUri, Host, RelayUri};
 
 use crate::dialler::Boxed;
 use crate::drive::Driven;
-use crate::runtime::{Alarm, Runtime};
+use crate::runtime::{Alarm, Runtime, after};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -119,7 +119,7 @@ async fn until<R: Runtime, T>(
     limit: Duration,
     work: impl Future<Output = T>,
 ) -> Option<Option<T>> {
-    let (mut alarm, at) = (runtime.alarm(), Instant::now() + limit);
+    let (mut alarm, at) = (runtime.alarm(), after(limit));
     let mut work = pin!(work);
     poll_fn(|cx| {
         if gateway.upgrade().is_none_or(|gateway| gateway.poll_closed(cx).is_ready()) {

@@ -75,9 +75,15 @@ pub trait Alarm {
     fn poll_at(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()>;
 }
 
+/// The instant that lies `time` ahead; no later than anybody lives to see.
+pub(crate) fn after(time: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+    Instant::now() + time.min(FAR)
+}
+
 /// Lets `time` pass.
 pub(crate) async fn sleep<R: Runtime>(runtime: &R, time: Duration) {
-    let (mut alarm, at) = (runtime.alarm(), Instant::now() + time);
+    let (mut alarm, at) = (runtime.alarm(), after(time));
     poll_fn(|cx| alarm.poll_at(at, cx)).await;
 }
 
@@ -87,7 +93,7 @@ pub(crate) async fn within<R: Runtime, T>(
     limit: Duration,
     work: impl Future<Output = T>,
 ) -> Option<T> {
-    let (mut alarm, at) = (runtime.alarm(), Instant::now() + limit);
+    let (mut alarm, at) = (runtime.alarm(), after(limit));
     let mut work = pin!(work);
     poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(Some(result)),

@@ -87,14 +87,15 @@ impl<M: Machine> Worker<M> {
 
     /// Waits for the next event; `None` when `timeout` has passed or the thread has ended.
     pub fn wait_event(&self, timeout: Duration) -> Option<Notice<M::Event>> {
-        let end = Instant::now() + timeout;
+        // No end is a wait for ever.
+        let end = Instant::now().checked_add(timeout);
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let cx = Context::from_waker(&waker);
         loop {
             if let Polled::Ready(event) = self.shared.poll_event(&cx) {
                 return event;
             }
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 return None;
             }

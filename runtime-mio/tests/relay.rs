@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use adit_core::relay::{Config, RelayAddress};
+use adit_core::relay::{Config, Relay, RelayAddress};
 use adit_core::turn::credentials::Authenticator;
-use adit_mio::{RelayServer, StartError};
+use adit_mio::{RelayServer, StartError, Worker};
 
 fn config(listen: &[&str]) -> Config {
     let mut config = Config::new(Authenticator::new("test").with_user("user", "password"));
@@ -67,4 +67,13 @@ fn stopping_gives_the_ports_back() {
 fn waiting_for_an_event_ends_in_time() {
     let relay = RelayServer::spawn(config(&["127.0.0.1:0"])).unwrap();
     assert!(relay.wait_event(Duration::from_millis(20)).is_none());
+}
+
+#[test]
+fn waiting_for_ever_ends_with_the_relay() {
+    let (clock, now) = adit_driver::clock();
+    let machine = Relay::new(config(&["127.0.0.1:0"]), clock, now, adit_driver::random_seed());
+    let worker = Worker::spawn("relay", machine, now).unwrap();
+    worker.shared().close();
+    while worker.wait_event(Duration::MAX).is_some() {}
 }

@@ -31,6 +31,8 @@ use trouble::{Trouble, not_connected, not_opened};
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often the address file is looked at.
 const FOLLOW: Duration = Duration::from_secs(1);
+/// The longest time that the start may be tried for, in seconds: a year.
+const LONGEST_WAIT: u64 = 365 * 86_400;
 /// How long the probe waits for the target to close its end.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -65,7 +67,7 @@ pub(crate) struct Forward {
     #[arg(long)]
     no_check: bool,
     /// How many seconds to keep trying at the start before giving up.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT))]
     wait: u64,
 }
 
