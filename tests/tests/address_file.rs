@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use adit_tests::adit::{Connector, Gateway, World};
-use adit_tests::process::PATIENCE;
+use adit_tests::process::{PATIENCE, Running};
 use rustix::process::Signal;
 
 #[test]
@@ -47,6 +47,22 @@ fn forward_follows_the_file_to_a_gateway_that_was_started_again() {
         assert!(Instant::now() < until, "forward stays with {before:?} and not {after:?}");
         thread::sleep(Duration::from_millis(200));
     }
+}
+
+#[test]
+fn a_change_while_forward_starts_is_not_missed() {
+    let world = World::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("tcp://{}", listener.local_addr().unwrap());
+    let relay_address = world.address("127.0.0.1");
+    let _relay = world.relay(&[relay_address]);
+    let (_gateway, relayed) = world.gateway(&Gateway::on(relay_address, &[&target]), 1);
+    let command = world.forward_command(&Connector::to(&[]), &target, world.address("127.0.0.1"));
+    let mut forward = Running::start("adit forward", command);
+    // While this is open, the start is not over.
+    let _probe = listener.accept().unwrap();
+    world.place.write("gateway.addr", &format!("{}\n{}\n", relayed[0], world.address("127.0.0.1")));
+    forward.expect_line("addresses have changed");
 }
 
 /// A service that sends back what it gets.

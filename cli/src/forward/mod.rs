@@ -83,24 +83,24 @@ async fn serve(flags: Forward) -> Result<(), Failure> {
     let local = listener.local_addr().map_err(|error| cannot_listen(flags.listen, &error))?;
     file.identity.log_warnings();
     let way = Way::new(file)?;
-    tokio::select! {
+    let known = tokio::select! {
         result = way.prove(&flags) => result?,
         () = signals.next() => return Ok(()),
-    }
+    };
     service::say(format_args!(
         "listening on {local}, forwarding to {} through gateway {}",
         flags.target, way.file.gateway
     ));
     service::ready();
-    tokio::select! {
-        () = adit_tokio::forward(listener, way.connector.clone(), way.gateway, flags.target, report) => {}
-        () = way.follow() => {}
-        () = way.log() => {}
-        () = signals.next() => {}
-    }
+    let result = tokio::select! {
+        () = adit_tokio::forward(listener, way.connector.clone(), way.gateway, flags.target, report) => Ok(()),
+        () = way.follow(known) => Ok(()),
+        () = way.log() => Err(ended()),
+        () = signals.next() => Ok(()),
+    };
     service::stopping();
     way.connector.shut_down();
-    Ok(())
+    result
 }
 
 /// A connector and the one gateway that it leads to.
@@ -133,12 +133,12 @@ impl Way {
     }
 
     /// Tries until the gateway is connected and the target has opened, or for as long as the user wants to
-    /// wait.
-    async fn prove(&self, flags: &Forward) -> Result<(), Failure> {
+    /// wait. The addresses by which it was found.
+    async fn prove(&self, flags: &Forward) -> Result<Vec<SocketAddr>, Failure> {
         let end = Instant::now() + Duration::from_secs(flags.wait);
         loop {
             let failure = match self.attempt(flags).await {
-                Ok(()) => return Ok(()),
+                Ok(addresses) => return Ok(addresses),
                 Err(Trouble::Lasting(failure)) => return Err(failure),
                 Err(Trouble::Passing(failure)) => failure,
             };
@@ -149,21 +149,21 @@ impl Way {
         }
     }
 
-    async fn attempt(&self, flags: &Forward) -> Result<(), Trouble> {
+    async fn attempt(&self, flags: &Forward) -> Result<Vec<SocketAddr>, Trouble> {
         let addresses = self.addresses().map_err(Trouble::Lasting)?;
         if addresses.is_empty() {
             return Err(self.no_address());
         }
-        self.connector.set_addresses(self.gateway, addresses);
+        self.connector.set_addresses(self.gateway, addresses.clone());
         self.connect().await?;
         if flags.no_check {
-            return Ok(());
+            return Ok(addresses);
         }
         let mut stream = self.connector.open(self.gateway, &flags.target).await.map_err(not_opened)?;
         // An orderly end, which servers do not complain about in their logs.
         let _ = stream.shutdown().await;
         let _ = timeout(GOODBYE, stream.read(&mut [0; 1024])).await;
-        Ok(())
+        Ok(addresses)
     }
 
     async fn connect(&self) -> Result<(), Trouble> {
@@ -176,10 +176,7 @@ impl Way {
                 Some(Notice::Event(Event::Connected { .. })) => return Ok(()),
                 Some(Notice::Event(Event::ConnectFailed { error, .. })) => return Err(not_connected(&error)),
                 Some(_) => {}
-                None => {
-                    let ended = Failure::new(Exit::Other, "the connector has ended by itself");
-                    return Err(Trouble::Lasting(ended));
-                }
+                None => return Err(Trouble::Lasting(ended())),
             }
         }
     }
@@ -191,9 +188,8 @@ impl Way {
         }
     }
 
-    /// Looks for new addresses for ever; there are none where they stand in the file.
-    async fn follow(&self) {
-        let mut known = self.addresses().unwrap_or_default();
+    /// Looks for others than the `known` addresses for ever; there are none where they stand in the file.
+    async fn follow(&self, mut known: Vec<SocketAddr>) {
         loop {
             sleep(FOLLOW).await;
             match self.addresses() {
@@ -253,6 +249,11 @@ fn report(what: Forwarded) {
             tracing::warn!(%error, "no local connection can be accepted for now");
         }
     }
+}
+
+fn ended() -> Failure {
+    Failure::new(Exit::Other, "the connector has ended by itself")
+        .next("look for a panic above, and report it")
 }
 
 fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
