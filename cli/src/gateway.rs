@@ -21,7 +21,7 @@ use adit_driver::{Notice, Runtime};
 use adit_smol::Smol;
 use adit_tokio::Tokio;
 use clap::{Args, Subcommand, ValueEnum};
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::config::{GatewayFile, RelayCredentials};
 use crate::exit::{Exit, Failure};
@@ -31,6 +31,9 @@ use crate::{addresses, when};
 /// How long credentials that we make from the relay's secret are good. Who holds the secret gains nothing
 /// from a short life, and some relays end an allocation whose username changes.
 const CREDENTIALS_LIFE: Duration = Duration::from_secs(365 * 86_400);
+
+/// How long until addresses that could not be written down are tried again.
+const REWRITE: Duration = Duration::from_secs(5);
 
 /// Run the gateway inside the private network.
 #[derive(Debug, Subcommand)]
@@ -99,16 +102,19 @@ async fn serve<R: Runtime>(start: Start) -> Result<(), Failure> {
     watch.publish(&[])?;
     let config = config(&file, when::now())?;
     let mut gateway = adit_driver::Gateway::<R>::spawn(config).map_err(Failure::config)?;
-    tokio::select! {
-        failure = watch.run(&mut gateway) => return Err(failure),
-        () = signals.next() => {}
-    }
+    let failure = tokio::select! {
+        failure = watch.run(&mut gateway) => Some(failure),
+        () = signals.next() => None,
+    };
     service::stopping();
-    tracing::info!("the gateway stops");
     // Nobody shall try an address that is about to vanish.
-    watch.publish(&[])?;
+    let emptied = watch.publish(&[]);
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    tracing::info!("the gateway stops");
     gateway.shut_down().await;
-    Ok(())
+    emptied
 }
 
 fn config(file: &GatewayFile, now: UnixTime) -> Result<Config, Failure> {
@@ -167,21 +173,31 @@ struct Watch<'a> {
     refusals: Vec<Option<Failure>>,
     started: bool,
     keep_trying: bool,
+    /// The address file does not say what it should.
+    unwritten: bool,
 }
 
 impl<'a> Watch<'a> {
     fn new(file: &'a GatewayFile, keep_trying: bool) -> Self {
-        Self { file, refusals: vec![None; file.relays.len()], started: false, keep_trying }
+        let refusals = vec![None; file.relays.len()];
+        Self { file, refusals, started: false, keep_trying, unwritten: false }
     }
 
     /// Follows the gateway until something goes wrong for good.
     async fn run<R: Runtime>(&mut self, gateway: &mut adit_driver::Gateway<R>) -> Failure {
         let mut renewal = interval_at(Instant::now() + CREDENTIALS_LIFE / 2, CREDENTIALS_LIFE / 2);
+        let mut rewrite = interval(REWRITE);
+        rewrite.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let notice = tokio::select! {
                 notice = gateway.event() => notice,
                 _ = renewal.tick() => {
                     self.renew(gateway);
+                    continue;
+                }
+                _ = rewrite.tick(), if self.unwritten => {
+                    // It is logged, and tried again.
+                    let _ = self.publish(&gateway.addresses());
                     continue;
                 }
             };
@@ -253,10 +269,17 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn publish(&self, addresses: &[SocketAddr]) -> Result<(), Failure> {
-        match &self.file.address_file {
-            Some(path) => addresses::write(path, self.file.name().as_str(), addresses),
-            None => Ok(()),
+    /// Writes the addresses down. Who has started does not end because that fails, but tries again.
+    fn publish(&mut self, addresses: &[SocketAddr]) -> Result<(), Failure> {
+        let Some(path) = &self.file.address_file else { return Ok(()) };
+        let written = addresses::write(path, self.file.name().as_str(), addresses);
+        self.unwritten = written.is_err();
+        match written {
+            Err(failure) if self.started => {
+                tracing::warn!("{}", failure.what);
+                Ok(())
+            }
+            written => written,
         }
     }
 

@@ -50,6 +50,35 @@ fn forward_follows_the_file_to_a_gateway_that_was_started_again() {
 }
 
 #[test]
+fn a_gateway_outlives_the_place_of_its_file() {
+    let world = World::new();
+    let relays = [world.address("127.0.0.1"), world.address("127.0.0.1")];
+    let mut relay = world.relay(&relays[..1]);
+    let config = Gateway { relays: relays.to_vec(), ..Gateway::on(relays[0], &[]) };
+    let command = world.gateway_command(&config);
+    world.place.write("gateway.toml", &config.toml().replace("gateway.addr", "spool/gateway.addr"));
+    let (spool, file) = (world.place.path("spool"), world.place.path("spool/gateway.addr"));
+    fs::create_dir(&spool).unwrap();
+    let mut gateway = Running::start("adit gateway", command);
+    gateway.expect_line("is reached at");
+
+    fs::remove_dir_all(&spool).unwrap();
+    let _other = world.relay(&relays[1..]);
+    gateway.expect_line("can't be written");
+    fs::create_dir(&spool).unwrap();
+    let until = Instant::now() + PATIENCE;
+    while !fs::read_to_string(&file).is_ok_and(|text| text.lines().count() == 3) {
+        assert!(Instant::now() < until, "the file is not written again");
+        thread::sleep(Duration::from_millis(100));
+    }
+
+    fs::remove_dir_all(&spool).unwrap();
+    gateway.signal(Signal::TERM);
+    assert!(gateway.wait().success(), "{}", gateway.said());
+    relay.expect_line("its client closed it");
+}
+
+#[test]
 fn a_change_while_forward_starts_is_not_missed() {
     let world = World::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
