@@ -1,7 +1,7 @@
 //! A throw-away PostgreSQL: its own data, port and socket, TCP on both loopback addresses, gone with the test.
 
-use std::fs;
-use std::os::unix::fs::chown;
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -103,8 +103,9 @@ pub fn query(host: &str, port: u16, sql: &str) -> String {
     finish("psql", psql, PATIENCE * 4).success()
 }
 
+/// Only for the server and us: whoever reaches its socket is its superuser, and so can do what its user can.
 fn make_directory(path: &Path) {
-    fs::create_dir(path).expect("a new directory");
+    DirBuilder::new().mode(0o700).create(path).expect("a new directory");
     if geteuid().is_root() {
         chown(path, Some(NOBODY), Some(NOBODY)).expect("root may give directories away");
     }

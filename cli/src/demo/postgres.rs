@@ -1,9 +1,9 @@
 //! A PostgreSQL for the demo alone: its own data, on a port of 127.0.0.1, gone afterwards.
 
-use std::fs;
+use std::fs::DirBuilder;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{DirBuilderExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +14,7 @@ use rustix::process::{Signal, geteuid};
 
 use super::part::Part;
 use super::stop::Stop;
+use super::world::write_secret;
 
 /// The role of the demo; it is no superuser.
 pub(crate) const USER: &str = "demo";
@@ -104,11 +105,13 @@ impl Postgres {
     }
 
     fn make_user(&self, directory: &Path, stop: &Stop) -> Result<()> {
-        let role = format!("CREATE ROLE {USER} LOGIN PASSWORD '{}'", self.password);
-        let database = format!("CREATE DATABASE {DATABASE} OWNER {USER}");
+        // The list of processes shows everybody what stands in a command line.
+        let script = directory.join("role.sql");
+        let role = format!("CREATE ROLE {USER} LOGIN PASSWORD '{}';\n", self.password);
+        write_secret(&script, &format!("{role}CREATE DATABASE {DATABASE} OWNER {USER};\n"))?;
         let mut psql = self.programs.psql();
         psql.arg("-h").arg(directory.join("socket")).args(["-p", &self.address.port().to_string()]);
-        psql.args(["-U", "postgres", "-d", "postgres", "-c", &role, "-c", &database]);
+        psql.args(["-U", "postgres", "-d", "postgres", "-f"]).arg(script);
         Part::finish("psql", psql, directory.join("psql.log"), Duration::from_secs(30), stop).map(drop)
     }
 }
@@ -150,8 +153,10 @@ fn ask(stream: &mut TcpStream, question: [u8; 8]) -> Result<()> {
     }
 }
 
+/// Only for the server and us: whoever reaches its socket is its superuser, and so can do what its user can.
 fn make_directory(path: &Path) -> Result<()> {
-    fs::create_dir(path).with_context(|| format!("cannot make {}", path.display()))?;
+    let made = DirBuilder::new().mode(0o700).create(path);
+    made.with_context(|| format!("cannot make {}", path.display()))?;
     if geteuid().is_root() {
         chown(path, Some(NOBODY), Some(NOBODY))
             .with_context(|| format!("cannot give {} away", path.display()))?;
@@ -203,4 +208,19 @@ fn debian_places() -> Vec<PathBuf> {
     places.sort();
     places.reverse();
     places
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn no_other_user_reaches_the_superusers_socket() {
+        let place = tempfile::tempdir().unwrap();
+        let socket = place.path().join("socket");
+        make_directory(&socket).unwrap();
+        assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -16,7 +16,7 @@ use super::part::Part;
 use super::postgres::{Postgres, Programs, round_trip};
 use super::stop::Stop;
 use super::tap::Tap;
-use crate::log;
+use crate::{files, log};
 
 const ORGANISATION: &str = "demo";
 const GATEWAY: &str = "gw-1";
@@ -130,10 +130,14 @@ fn make_certificates(place: &Path, stop: &Stop) -> Result<()> {
     Ok(())
 }
 
+/// Nobody else can read it, at no time.
+pub(super) fn write_secret(path: &Path, secret: &str) -> Result<()> {
+    files::create(path, secret, files::SECRET).map_err(|failure| anyhow!(failure.what))
+}
+
 fn start_relay(place: &Path, listen: SocketAddr, stop: &Stop) -> Result<Part> {
     let secret = place.join("secret");
-    fs::write(&secret, random()?)?;
-    fs::set_permissions(&secret, Permissions::from_mode(0o600))?;
+    write_secret(&secret, &random()?)?;
     let mut relay = adit()?;
     relay.args(["relay", "start", "--realm", "demo.adit", "--listen", &listen.to_string()]);
     // Loopback is denied unless it is named.
