@@ -28,9 +28,11 @@ pub(crate) const COTURN: Package = Package {
 };
 
 /// Installs what is missing. Nothing that a package brings along is left running or enabled: services are
-/// held back by a policy while apt works, and PostgreSQL makes no cluster of its own.
+/// held back by a policy while apt works, and PostgreSQL makes no cluster of its own. What was installed before keeps
+/// its services. A shell that a signal ends takes no trap for EXIT, so signals become an exit.
 const INSTALL: &str = r#"
 set -e
+trap 'exit 130' HUP INT TERM
 export DEBIAN_FRONTEND=noninteractive
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
@@ -43,9 +45,11 @@ if [ ! -e "$cluster" ]; then
     mkdir -p "${cluster%/*}"
     echo 'create_main_cluster = false' > "$cluster"
 fi
+new=
+for package in "$@"; do dpkg -s "$package" > /dev/null 2>&1 || new="$new $package"; done
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold "$@"
-for package in "$@"; do
+for package in $new; do
     if command -v systemctl > /dev/null; then systemctl disable --quiet "$package" 2> /dev/null || true; fi
 done
 "#;
