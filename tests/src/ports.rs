@@ -4,9 +4,13 @@
 //! with the process.
 
 use std::cell::Cell;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
 
 const FIRST: u16 = 12_000;
 const BLOCK: u16 = 200;
@@ -31,7 +35,7 @@ impl Ports {
             std::env::temp_dir().join(format!("adit-test-ports-{}", rustix::process::geteuid().as_raw()));
         fs::create_dir_all(&directory).expect("a directory for temporary files");
         let block = (0..BLOCKS).find_map(|block| {
-            let lock = File::create(directory.join(block.to_string())).ok()?;
+            let lock = open(&directory.join(block.to_string())).ok()?;
             lock.try_lock().ok().map(|()| (block, lock))
         });
         let (block, lock) = block.expect("every block of ports is held: do earlier tests still run?");
@@ -71,6 +75,13 @@ impl Ports {
     }
 }
 
+/// The directory's name is known to every user of the machine, who may have made it before us: nothing behind a link
+/// of theirs is touched.
+fn open(path: &Path) -> std::io::Result<File> {
+    let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+    OpenOptions::new().write(true).create(true).truncate(false).custom_flags(no_link).open(path)
+}
+
 fn is_free(port: u16) -> bool {
     let families = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     families.iter().all(|&ip| UdpSocket::bind((ip, port)).is_ok() && TcpListener::bind((ip, port)).is_ok())
@@ -79,6 +90,16 @@ fn is_free(port: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_in_the_place_of_a_lock_is_not_followed() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let precious = place.path().join("precious");
+        fs::write(&precious, "precious").expect("our own file");
+        std::os::unix::fs::symlink(&precious, place.path().join("0")).expect("our own link");
+        assert!(open(&place.path().join("0")).is_err());
+        assert_eq!(fs::read_to_string(&precious).expect("our own file"), "precious");
+    }
 
     #[test]
     fn two_claims_never_share_a_port() {
