@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,6 +17,7 @@ pub struct Running {
     name: String,
     child: Child,
     lines: Arc<Lines>,
+    readers: [JoinHandle<()>; 2],
     ending: Signal,
 }
 
@@ -37,9 +38,11 @@ impl Running {
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("{name}: cannot run {command:?}: {error}"));
         let lines = Arc::new(Lines::default());
-        collect(child.stdout.take().expect("piped"), &lines);
-        collect(child.stderr.take().expect("piped"), &lines);
-        Self { name: name.to_owned(), child, lines, ending: Signal::TERM }
+        let readers = [
+            collect(child.stdout.take().expect("piped"), &lines),
+            collect(child.stderr.take().expect("piped"), &lines),
+        ];
+        Self { name: name.to_owned(), child, lines, readers, ending: Signal::TERM }
     }
 
     /// Has it end by `signal` instead of SIGTERM.
@@ -64,7 +67,7 @@ impl Running {
     pub fn expect_lines(&mut self, text: &str, count: usize) -> Vec<String> {
         let until = Instant::now() + PATIENCE;
         loop {
-            let ended = self.child.try_wait().expect("our own child").is_some();
+            let ended = self.wait_for(Duration::ZERO).is_some();
             let found: Vec<_> =
                 self.lines.lock().iter().filter(|line| line.contains(text)).cloned().collect();
             if found.len() >= count {
@@ -108,13 +111,20 @@ impl Running {
         loop {
             match self.child.try_wait().expect("our own child") {
                 Some(status) => {
-                    // The readers see the end of the pipes a moment later.
-                    thread::sleep(Duration::from_millis(20));
+                    self.read_to_the_end();
                     return Some(status);
                 }
                 None if Instant::now() >= until => return None,
                 None => thread::sleep(Duration::from_millis(10)),
             }
+        }
+    }
+
+    /// What a process wrote last is read a moment after its end; a pipe that its own children hold does not end.
+    fn read_to_the_end(&self) {
+        let until = Instant::now() + Duration::from_secs(2);
+        while !self.readers.iter().all(JoinHandle::is_finished) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -175,12 +185,12 @@ impl Lines {
     }
 }
 
-fn collect(pipe: impl Read + Send + 'static, lines: &Arc<Lines>) {
+fn collect(pipe: impl Read + Send + 'static, lines: &Arc<Lines>) -> JoinHandle<()> {
     let lines = Arc::clone(lines);
     thread::spawn(move || {
         for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
             lines.lock().push(String::from_utf8_lossy(&line).into_owned());
             lines.changed.notify_all();
         }
-    });
+    })
 }
