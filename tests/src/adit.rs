@@ -289,6 +289,6 @@ trust-anchor = {:?}
 /// The binary of this workspace, built if need be; `ADIT_BINARY` names another.
 fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let build = || executable(&["--bin", "adit"], "adit");
+    let build = || executable("adit");
     BINARY.get_or_init(|| std::env::var_os("ADIT_BINARY").map_or_else(build, PathBuf::from))
 }

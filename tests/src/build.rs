@@ -3,26 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The example `name`, whichever crate it belongs to.
+/// The program or example `name`, whichever crate it belongs to.
 ///
 /// # Panics
 /// When there is none, or it does not compile.
 #[must_use]
-pub fn example(name: &str) -> PathBuf {
-    executable(&["--examples"], name)
-}
-
-/// The program `name` among the `targets`, an option or two of `cargo build`.
-///
-/// # Panics
-/// When there is none, or it does not compile.
-#[must_use]
-pub(crate) fn executable(targets: &[&str], name: &str) -> PathBuf {
+pub fn executable(name: &str) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    // With the features of the whole workspace, so that nothing is compiled twice.
-    build.args(["build", "--quiet", "--workspace", "--message-format=json"]).args(targets);
+    // All at once, as `cargo xtask test` does: another selection has other features, and compiles anew.
+    build.args(["build", "--quiet", "--workspace", "--bins", "--examples", "--message-format=json"]);
     build.args((!cfg!(debug_assertions)).then_some("--release"));
     let output = build.stderr(Stdio::inherit()).output().expect("cargo");
     assert!(output.status.success(), "{name} does not compile");

@@ -57,7 +57,7 @@ impl Private {
 }
 
 fn example(name: &str, directory: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(build::example(name));
+    let mut command = Command::new(build::executable(name));
     command.current_dir(directory).args(arguments);
     command
 }

@@ -15,7 +15,7 @@ use adit_tests::process::{PATIENCE, Running, finish};
 use rustix::process::Signal;
 
 fn example(name: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(build::example(name));
+    let mut command = Command::new(build::executable(name));
     command.args(arguments);
     command
 }

@@ -143,15 +143,15 @@ fn test(steps: &mut Steps, options: &Options) -> Result<()> {
     if filter.is_some() {
         return Ok(());
     }
+    // Of the whole workspace again: one package alone has other features, and compiles anew.
     let mut once_more = cargo();
     match nextest {
         true => {
             let whole = WHOLE.map(|name| format!("binary({name})")).join(" + ");
-            once_more.args(["nextest", "run", "--package", "adit-tests", "--no-fail-fast", "-E", &whole])
+            let whole = format!("package(adit-tests) & ({whole})");
+            once_more.args(["nextest", "run", "--workspace", "--no-fail-fast", "-E", &whole])
         }
-        false => once_more
-            .args(["test", "--package", "adit-tests"])
-            .args(WHOLE.iter().flat_map(|name| ["--test", name])),
+        false => once_more.args(["test", "--workspace"]).args(WHOLE.iter().flat_map(|name| ["--test", name])),
     };
     steps.run("tests with gateways under smol", once_more.env("ADIT_RUNTIME", "smol"))?;
     match nextest {
