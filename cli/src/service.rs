@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::io::Write as _;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -12,6 +13,7 @@ use crate::exit::{Exit, Failure};
 
 /// Runs `part` on a runtime of this thread.
 pub(crate) fn block_on(part: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -20,6 +22,14 @@ pub(crate) fn block_on(part: impl Future<Output = Result<(), Failure>>) -> Resul
     // Dropping it would wait for the system's resolver, which may ponder over a name for half a minute.
     runtime.shutdown_background();
     result
+}
+
+/// Takes as many descriptors as this process may have. Each allocation and each connection is one, and the usual limit of
+/// 1,024 is meant for programs that call select, of which this is none.
+pub(crate) fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Who may not raise it runs with what there is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Ctrl-C and SIGTERM, from the moment that this is made.

@@ -58,6 +58,21 @@ fn a_relay_whose_output_nobody_reads_any_more_ends_cleanly_too() {
 }
 
 #[test]
+fn a_relay_takes_all_the_descriptors_that_it_may() {
+    let mut command = Command::new("sh");
+    let start = "ulimit -S -n 200 && exec \"$0\" relay start --listen 127.0.0.1:0 --user ada:secret";
+    command.args(["-c", start, env!("CARGO_BIN_EXE_adit")]).stdout(Stdio::piped());
+    let mut relay = command.spawn().unwrap();
+    let _ = address(&mut relay);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", relay.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let mut limits = files.split_whitespace().skip(3);
+    assert_eq!(limits.next(), limits.next());
+    relay.kill().unwrap();
+    relay.wait().unwrap();
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let _owner = UdpSocket::bind(taken).unwrap();

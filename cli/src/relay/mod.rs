@@ -27,6 +27,7 @@ pub(crate) enum Relay {
 pub(crate) fn run(relay: Relay) -> Result<(), Failure> {
     let Relay::Start(flags) = relay;
     let stop = stop_flag()?;
+    service::raise_descriptor_limit();
     let config = flags.config()?;
     let relayed: Vec<_> = [config.ipv4, config.ipv6].into_iter().flatten().collect();
     let server = RelayServer::spawn(config).map_err(not_started)?;
