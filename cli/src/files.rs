@@ -24,10 +24,13 @@ pub(crate) fn read(path: &Path, role: &str) -> Result<Vec<u8>, Failure> {
     })
 }
 
-/// The secret in `path`: its first line without the line break.
+/// The secret in `path`: its first line without the line break. Where others may read it too, that is logged.
 pub(crate) fn read_secret(path: &Path, role: &str) -> Result<String, Failure> {
     let text = String::from_utf8(read(path, role)?)
         .map_err(|_| Failure::config(format!("{role} {} is no text", path.display())))?;
+    if is_exposed(path) {
+        tracing::warn!("others may read {role}: chmod 600 {}", path.display());
+    }
     match text.lines().next().map(str::trim) {
         Some(secret) if !secret.is_empty() => Ok(secret.to_owned()),
         _ => Err(Failure::config(format!("{role} {} is empty", path.display()))

@@ -140,6 +140,17 @@ fn files_in_order_are_summarised() {
 }
 
 #[test]
+fn a_secret_that_others_may_read_is_told() {
+    let place = Place::new();
+    for (mode, told) in [(0o644, true), (0o600, false)] {
+        std::fs::set_permissions(place.path("secret"), std::fs::Permissions::from_mode(mode)).unwrap();
+        let said = place.check("gateway.toml");
+        assert_eq!(said.errors().contains("others may read the relay's secret"), told, "{}", said.errors());
+        said.ok();
+    }
+}
+
+#[test]
 fn an_unknown_key_is_named_with_the_nearest_right_one() {
     let place = Place::new();
     let text = gateway_toml("gw-1", "connector-ca").replace("permit", "permits");
