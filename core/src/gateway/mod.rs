@@ -175,7 +175,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RelayLost {
     /// The name of the relay can't be resolved.
-    #[error("the name of the relay can't be resolved ({0})")]
+    #[error("the name of the relay can't be resolved ({0}): check the name, and this machine's DNS")]
     Unresolved(std::io::ErrorKind),
     /// The TURN client says why.
     #[error("{0}")]

@@ -236,6 +236,10 @@ impl FromStr for TargetRule {
 /// Parts `tcp://10.0.0.0/8:5432` and `tcp://[fd00::]/8:5432` into host, number of bits and port.
 fn split_network(text: &str) -> Option<(&str, &str, &str)> {
     let rest = text.strip_prefix("tcp://").unwrap_or(text);
+    if rest.contains("://") {
+        // Another scheme: reading it as a target says so.
+        return None;
+    }
     let (host, rest) = rest.split_once('/')?;
     let (prefix, port) = rest.split_once(':')?;
     Some((host, prefix, port))
@@ -377,6 +381,8 @@ mod tests {
             "tcp://*.10.0.0.1:1",
             "tcp://*:1",
             "udp://a:1",
+            "udp://127.0.0.1:53",
+            "postgres://127.0.0.1:5432/db",
             "tcp://a",
             "tcp://[fd00::]/129:*",
         ] {

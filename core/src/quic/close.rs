@@ -119,6 +119,9 @@ impl fmt::Display for CloseReason {
             Self::LocallyClosed => f.write_str("closed by this end"),
             Self::Reset => f.write_str("the other end has forgotten the connection"),
             Self::VersionMismatch => f.write_str("the other end does not speak QUIC version 1"),
+            Self::PeerClosed { code: 0, reason } if reason.is_empty() => {
+                f.write_str("closed by the other end")
+            }
             Self::PeerClosed { code, reason } => {
                 write!(f, "closed by the other end: {reason:?} (code {code})")
             }
