@@ -14,6 +14,18 @@ pub(crate) fn write(path: &Path, gateway: &str, addresses: &[SocketAddr]) -> Res
     files::replace(path, &encode(gateway, addresses), files::PUBLIC)
 }
 
+/// Empties `path`, unless another gateway has written its own addresses there since `addresses` were.
+pub(crate) fn withdraw(path: &Path, gateway: &str, addresses: &[SocketAddr]) -> Result<(), Failure> {
+    if read(path).is_ok_and(|present| present != addresses) { Ok(()) } else { write(path, gateway, &[]) }
+}
+
+/// An address with its port, as flags and files have it.
+pub(crate) fn parse(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("`{text}` is no IP address with a port, such as 192.0.2.1:3478 or [2001:db8::1]:3478")
+    })
+}
+
 /// The addresses in `path`: none while there is no such file, as there is none before a gateway's first
 /// start.
 pub(crate) fn read(path: &Path) -> Result<Vec<SocketAddr>, Failure> {
@@ -62,6 +74,19 @@ mod tests {
             write(&path, "gw-1", &addresses).unwrap();
             assert_eq!(read(&path).unwrap(), addresses);
         }
+    }
+
+    #[test]
+    fn what_another_gateway_wrote_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gateway.addr");
+        let (old, new) = (["192.0.2.1:1".parse().unwrap()], ["192.0.2.1:2".parse().unwrap()]);
+        write(&path, "gw-1", &old).unwrap();
+        write(&path, "gw-1", &new).unwrap();
+        withdraw(&path, "gw-1", &old).unwrap();
+        assert_eq!(read(&path).unwrap(), new);
+        withdraw(&path, "gw-1", &new).unwrap();
+        assert_eq!(read(&path).unwrap(), []);
     }
 
     #[test]

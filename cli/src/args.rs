@@ -50,10 +50,32 @@ pub(crate) enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::Cli;
 
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_examples_in_the_help_are_right() {
+        let mut examples = Vec::new();
+        collect(&Cli::command(), &mut examples);
+        assert!(examples.len() > 10, "{examples:?}");
+        for example in examples {
+            let words = example.split_whitespace().map(|word| word.trim_matches('\''));
+            assert!(Cli::try_parse_from(words).is_ok(), "{example}");
+        }
+    }
+
+    /// The commands that the help of `command` and of those below it shows, without comments and redirections.
+    fn collect(command: &clap::Command, examples: &mut Vec<String>) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let lines = help.lines().filter_map(|line| line.strip_prefix("  adit "));
+        examples
+            .extend(lines.map(|line| format!("adit {}", line.split(['#', '>']).next().expect("one part"))));
+        command.get_subcommands().for_each(|below| collect(below, examples));
     }
 }

@@ -1,6 +1,7 @@
 //! How a command ends: with a status that scripts can tell apart and a sentence that says what to do next.
 
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The exit statuses, as `adit --help` shows them.
@@ -64,6 +65,12 @@ impl Failure {
     /// The same, with what to do next.
     pub(crate) fn next(mut self, next: impl fmt::Display) -> Self {
         self.next = next.to_string();
+        self
+    }
+
+    /// The same, with the configuration file that it was found in.
+    pub(crate) fn within(mut self, file: &Path) -> Self {
+        self.what = format!("{}: {}", file.display(), self.what);
         self
     }
 }

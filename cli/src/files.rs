@@ -17,7 +17,8 @@ pub(crate) fn read(path: &Path, role: &str) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| {
         let failure = Failure::config(format!("{role} {} can't be read: {error}", path.display()));
         match error.kind() {
-            ErrorKind::NotFound => failure.next("check the path; paths in a file are relative to that file"),
+            ErrorKind::NotFound => failure
+                .next("check the path; one that stands in a configuration file is relative to that file"),
             ErrorKind::PermissionDenied => failure.next("run as a user who may read it, or change its owner"),
             _ => failure,
         }
@@ -68,8 +69,13 @@ pub(crate) fn replace(path: &Path, contents: &str, mode: u32) -> Result<(), Fail
 }
 
 /// Whether others than its owner may read `path`.
-pub(crate) fn is_exposed(path: &Path) -> bool {
+fn is_exposed(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+}
+
+/// A warning where others than its owner may read `path`, which is `role`.
+pub(crate) fn exposed(path: &Path, role: &str) -> Option<String> {
+    is_exposed(path).then(|| format!("others may read {role}: chmod 600 {}", path.display()))
 }
 
 fn exists(path: &Path) -> Failure {

@@ -59,7 +59,8 @@ pub(crate) enum Gateway {
   [peers]
   permit = ["198.51.100.7"]              # where connectors come from, as the relay sees them
   [targets]
-  allow = ["tcp://db.internal:5432"]     # nothing else can be reached
+  allow = ["tcp://db.internal:5432"]     # nothing else can be reached; also tcp://*.internal:5432,
+                                         # tcp://10.1.0.0/16:5432, and :* for every port
   [status]
   address-file = "gateway.addr"          # where the gateway is, for connectors
 
@@ -96,7 +97,7 @@ pub(crate) fn run(gateway: Gateway) -> Result<(), Failure> {
 
 async fn serve<R: Runtime>(start: Start) -> Result<(), Failure> {
     let file = GatewayFile::load(&start.config)?;
-    file.identity.log_warnings();
+    file.log_warnings();
     let mut signals = Signals::new()?;
     let mut watch = Watch::new(&file, start.keep_trying);
     watch.publish(&[])?;
@@ -108,7 +109,7 @@ async fn serve<R: Runtime>(start: Start) -> Result<(), Failure> {
     };
     service::stopping();
     // Nobody shall try an address that is about to vanish.
-    let emptied = watch.publish(&[]);
+    let emptied = watch.withdraw();
     if let Some(failure) = failure {
         return Err(failure);
     }
@@ -171,6 +172,8 @@ struct Watch<'a> {
     file: &'a GatewayFile,
     /// Why each relay gave no allocation, while none ever did; `None` for one that has not answered yet.
     refusals: Vec<Option<Failure>>,
+    /// What the address file was last given.
+    published: Vec<SocketAddr>,
     started: bool,
     keep_trying: bool,
     /// The address file does not say what it should.
@@ -180,7 +183,7 @@ struct Watch<'a> {
 impl<'a> Watch<'a> {
     fn new(file: &'a GatewayFile, keep_trying: bool) -> Self {
         let refusals = vec![None; file.relays.len()];
-        Self { file, refusals, started: false, keep_trying, unwritten: false }
+        Self { file, refusals, published: Vec::new(), started: false, keep_trying, unwritten: false }
     }
 
     /// Follows the gateway until something goes wrong for good.
@@ -227,14 +230,14 @@ impl<'a> Watch<'a> {
         match event {
             Event::Addresses(addresses) => return self.addresses(&addresses),
             Event::RelayLost { relay, reason, retry_in } => {
-                tracing::warn!(relay = %self.file.relays[relay], %reason, ?retry_in, "no allocation");
                 let refusal = refusal(&self.file.relays[relay].to_string(), &reason);
-                return self.refused(relay, refusal);
+                self.refused(relay, refusal)?;
+                tracing::warn!(relay = %self.file.relays[relay], %reason, ?retry_in, "no allocation");
             }
             Event::RelaySilent { relay, since } => {
-                tracing::warn!(relay = %self.file.relays[relay], ?since, "the relay does not answer");
                 let reason = RelayLost::Client(Lost::Unreachable);
-                return self.refused(relay, refusal(&self.file.relays[relay].to_string(), &reason));
+                self.refused(relay, refusal(&self.file.relays[relay].to_string(), &reason))?;
+                tracing::warn!(relay = %self.file.relays[relay], ?since, "the relay does not answer");
             }
             other => self.log(&other),
         }
@@ -275,11 +278,18 @@ impl<'a> Watch<'a> {
         let written = addresses::write(path, self.file.name().as_str(), addresses);
         self.unwritten = written.is_err();
         match written {
-            Err(failure) if self.started => {
-                tracing::warn!("{}", failure.what);
-                Ok(())
-            }
-            written => written,
+            Ok(()) => self.published = addresses.to_vec(),
+            Err(failure) if self.started => tracing::warn!("{}", failure.what),
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
+    /// Takes the addresses back. A successor that has started already and writes the same file keeps its own.
+    fn withdraw(&self) -> Result<(), Failure> {
+        match &self.file.address_file {
+            Some(path) => addresses::withdraw(path, self.file.name().as_str(), &self.published),
+            None => Ok(()),
         }
     }
 

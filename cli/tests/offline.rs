@@ -164,6 +164,81 @@ fn an_unknown_key_is_named_with_the_nearest_right_one() {
 }
 
 #[test]
+fn a_wrong_value_is_named_with_its_line() {
+    let place = Place::new();
+    let gateway = gateway_toml("gw-1", "connector-ca");
+    for (right, wrong, line, said) in [
+        ("[\"127.0.0.1\"]", "[\"0.0.0.0\"]", 10, "`0.0.0.0` is not one IP address"),
+        ("[\"127.0.0.1\"]", "[\"10.0.0.0/8\"]", 10, "`10.0.0.0/8` is not one IP address"),
+        ("[\"127.0.0.1\"]", "\"127.0.0.1\"", 10, "expected a list"),
+        ("tcp://127", "udp://127", 12, "the scheme of a target is tcp"),
+        ("trust-anchor", "#", 5, "the key is missing: `trust-anchor`"),
+    ] {
+        place.write("gateway.toml", &gateway.replace(right, wrong));
+        place.check("gateway.toml").fails(3, &[&format!("gateway.toml:{line}: "), said]);
+    }
+    let connector = connector_toml("laptop", "gateway-ca");
+    for (address, said) in [
+        ("relay.example:50000", "`relay.example:50000` is no IP address with a port"),
+        ("127.0.0.1:0", "nobody can be reached"),
+    ] {
+        place.write("connector.toml", &connector.replace("127.0.0.1:50000", address));
+        place.check("connector.toml").fails(3, &["connector.toml:3: ", said]);
+    }
+}
+
+#[test]
+fn a_mistake_without_a_line_is_told_with_its_file() {
+    let place = Place::new();
+    let gateway = gateway_toml("gw-1", "connector-ca");
+    for (right, wrong, said) in [
+        ("\"turn:127.0.0.1:3478?transport=udp\"", "", "relays is empty"),
+        ("?transport=udp", "?transport=tcp", "only plain UDP"),
+        ("static-auth-secret-file = \"secret\"", "username = \"\"\npassword = \"p\"", "may not be empty"),
+        ("gateway.addr", "none/gateway.addr", "\"none/gateway.addr\" is no file in a directory that exists"),
+    ] {
+        place.write("gateway.toml", &gateway.replace(right, wrong));
+        place.check("gateway.toml").fails(3, &["gateway.toml:", said]);
+    }
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_named() {
+    let place = Place::new();
+    let text = gateway_toml("gw-1", "connector-ca").replace("[status]\n", "");
+    place.write(
+        "gateway.toml",
+        &format!("address-file = \"a\"\n{}", text.replace("address-file = \"gateway.addr\"\n", "")),
+    );
+    place.check("gateway.toml").fails(3, &["gateway.toml:1: unknown key `address-file`"]);
+}
+
+#[test]
+fn a_secret_that_others_may_read_is_warned_of() {
+    let place = Place::new();
+    let chmod = |mode| std::fs::set_permissions(place.path("secret"), std::fs::Permissions::from_mode(mode));
+    chmod(0o644).unwrap();
+    assert!(
+        place.check("gateway.toml").ok().contains("warning: others may read the relay's secret: chmod 600")
+    );
+    chmod(0o600).unwrap();
+    assert!(!place.check("gateway.toml").ok().contains("warning"));
+}
+
+#[test]
+fn a_full_disk_changes_no_status_either() {
+    let place = Place::new();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
+        command.args(arguments).current_dir(place.0.path()).stdout(full()).stderr(full());
+        command.status().unwrap().code()
+    };
+    assert_eq!(run(&["config", "check", "gateway.toml"]), Some(0));
+    assert_eq!(run(&["config", "check", "none.toml"]), Some(3));
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let place = Place::new();
     place.check("none.toml").fails(3, &["the configuration none.toml can't be read"]);

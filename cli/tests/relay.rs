@@ -73,6 +73,25 @@ fn a_relay_takes_all_the_descriptors_that_it_may() {
 }
 
 #[test]
+fn an_address_of_another_machine_is_named_at_the_start() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
+    command.args([
+        "relay",
+        "start",
+        "--listen",
+        "127.0.0.1:0",
+        "--relay-ip",
+        "192.0.2.55",
+        "--user",
+        "ada:secret",
+    ]);
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{errors}");
+    assert!(errors.contains("can't be bound to 192.0.2.55") && errors.contains("--relay-ip"), "{errors}");
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let _owner = UdpSocket::bind(taken).unwrap();

@@ -30,15 +30,20 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
 /// Tells the files apart by the keys that only one of them has.
 fn kind(path: &Path, text: &str) -> Result<Kind, Failure> {
     let table: toml::Table = toml_file::parse(path, text)?;
-    let has = |keys: &[&str]| keys.iter().any(|key| table.contains_key(*key));
-    match (has(&["relays", "credentials", "targets"]), has(&["gateway-id", "addresses", "address-file"])) {
-        (true, false) => Ok(Kind::Gateway),
-        (false, true) => Ok(Kind::Connector),
-        _ => {
-            Err(Failure::config(format!("{} is neither a gateway's nor a connector's file", path.display()))
-                .next("a gateway's file has `relays`, a connector's has `gateway-id`"))
-        }
-    }
+    // The surest key first: another one may stand in the wrong file, which the reading tells then.
+    let keys = [
+        ("relays", Kind::Gateway),
+        ("gateway-id", Kind::Connector),
+        ("credentials", Kind::Gateway),
+        ("targets", Kind::Gateway),
+        ("addresses", Kind::Connector),
+        ("address-file", Kind::Connector),
+    ];
+    let found = keys.into_iter().find(|(key, _)| table.contains_key(*key));
+    found.map(|(_, kind)| kind).ok_or_else(|| {
+        Failure::config(format!("{} is neither a gateway's nor a connector's file", path.display()))
+            .next("a gateway's file has `relays`, a connector's has `gateway-id`")
+    })
 }
 
 fn show_gateway(path: &Path, file: &GatewayFile) {
@@ -55,13 +60,7 @@ fn show_gateway(path: &Path, file: &GatewayFile) {
     if let Some(path) = &file.address_file {
         show("address file", [path.display()]);
     }
-    warn(&file.identity.warnings);
-    if file.permit.is_empty() {
-        warn(&["[peers] permit is empty: the relay will let no connector through".into()]);
-    }
-    if file.rules.is_empty() {
-        warn(&["[targets] allow is empty: every target will be denied".into()]);
-    }
+    warn(file.warnings());
 }
 
 fn show_connector(path: &Path, file: &ConnectorFile) {
@@ -102,7 +101,7 @@ fn show(label: &str, values: impl IntoIterator<Item = impl std::fmt::Display>) {
     }
 }
 
-fn warn(warnings: &[String]) {
+fn warn<'a>(warnings: impl IntoIterator<Item = &'a String>) {
     for warning in warnings {
         say(format_args!("warning: {warning}"));
     }

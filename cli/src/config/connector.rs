@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use adit_core::pki::{Name, Office, TrustDomain};
 use serde::Deserialize;
 
 use super::identity::{Identity, IdentityToml, Names};
 use super::toml_file::{self, Text};
+use crate::addresses;
 use crate::exit::Failure;
 
 #[derive(Debug, Deserialize)]
@@ -16,9 +18,25 @@ struct ConnectorToml {
     gateway_id: Text<Name>,
     organisation: Option<Text<Name>>,
     trust_domain: Option<Text<TrustDomain>>,
-    addresses: Option<Vec<Text<SocketAddr>>>,
+    addresses: Option<Vec<Text<Address>>>,
     address_file: Option<PathBuf>,
     identity: IdentityToml,
+}
+
+/// An address that a gateway can be reached at.
+#[derive(Debug)]
+struct Address(SocketAddr);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address = addresses::parse(text)?;
+        if address.port() == 0 || address.ip().is_unspecified() {
+            return Err(format!("nobody can be reached at `{text}`"));
+        }
+        Ok(Self(address))
+    }
 }
 
 /// What a connector's file and the files that it names say.
@@ -47,24 +65,30 @@ impl ConnectorFile {
 
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
         let file: ConnectorToml = toml_file::parse(path, text)?;
-        let base = path.parent().unwrap_or(Path::new(""));
-        let names = Names { organisation: file.organisation, trust_domain: file.trust_domain };
-        Ok(Self {
-            gateway: file.gateway_id.0,
-            addresses: addresses(base, file.addresses, file.address_file)?,
-            identity: file.identity.load(base, names, Office::Connector)?,
+        file.load(path.parent().unwrap_or(Path::new(""))).map_err(|failure| failure.within(path))
+    }
+}
+
+impl ConnectorToml {
+    /// Reads the files that it names, whose paths are relative to `base`.
+    fn load(self, base: &Path) -> Result<ConnectorFile, Failure> {
+        let names = Names { organisation: self.organisation, trust_domain: self.trust_domain };
+        Ok(ConnectorFile {
+            gateway: self.gateway_id.0,
+            addresses: place(base, self.addresses, self.address_file)?,
+            identity: self.identity.load(base, names, Office::Connector)?,
         })
     }
 }
 
-fn addresses(
+fn place(
     base: &Path,
-    fixed: Option<Vec<Text<SocketAddr>>>,
+    fixed: Option<Vec<Text<Address>>>,
     file: Option<PathBuf>,
 ) -> Result<Addresses, Failure> {
     match (fixed, file) {
         (Some(fixed), None) if !fixed.is_empty() => {
-            Ok(Addresses::Fixed(fixed.into_iter().map(|Text(address)| address).collect()))
+            Ok(Addresses::Fixed(fixed.into_iter().map(|Text(Address(address))| address).collect()))
         }
         (None, Some(name)) => Ok(Addresses::File(base.join(name))),
         (Some(_), None) => {

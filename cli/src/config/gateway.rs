@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use adit_core::gateway::{TargetPolicy, TargetRule};
 use adit_core::pki::{Name, Office, TrustDomain};
@@ -42,7 +43,25 @@ struct CredentialsToml {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct PeersToml {
     #[serde(default)]
-    permit: Vec<Text<IpAddr>>,
+    permit: Vec<Text<Peer>>,
+}
+
+/// An address that connectors come from.
+#[derive(Debug)]
+struct Peer(IpAddr);
+
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<IpAddr>() {
+            Ok(ip) if !ip.is_unspecified() => Ok(Self(ip)),
+            // A permission names one address (RFC 8656 §9).
+            _ => Err(format!(
+                "`{text}` is not one IP address: peers are permitted singly, without port or network"
+            )),
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -68,6 +87,8 @@ pub(crate) struct GatewayFile {
     pub(crate) permit: Vec<IpAddr>,
     /// The only targets that connectors may open.
     pub(crate) targets: TargetPolicy,
+    /// What was noticed that is no mistake yet, besides what [`Identity`] has.
+    warnings: Vec<String>,
     /// The same as texts.
     pub(super) rules: Vec<String>,
     pub(crate) address_file: Option<PathBuf>,
@@ -104,18 +125,59 @@ impl GatewayFile {
 
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
         let file: GatewayToml = toml_file::parse(path, text)?;
-        let base = path.parent().unwrap_or(Path::new(""));
-        let names = Names { organisation: file.organisation, trust_domain: file.trust_domain };
-        Ok(Self {
-            relays: relays(file.relays)?,
-            credentials: file.credentials.load(base)?,
-            identity: file.identity.load(base, names, Office::Gateway)?,
-            permit: file.peers.permit.into_iter().map(|Text(ip)| ip).collect(),
-            rules: file.targets.allow.iter().map(|Text(rule)| rule.to_string()).collect(),
-            targets: TargetPolicy::new(file.targets.allow.into_iter().map(|Text(rule)| rule).collect()),
-            address_file: file.status.address_file.map(|name| base.join(name)),
+        file.load(path.parent().unwrap_or(Path::new(""))).map_err(|failure| failure.within(path))
+    }
+
+    /// Logs what was noticed that is no mistake yet.
+    pub(crate) fn log_warnings(&self) {
+        for warning in self.warnings() {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    pub(super) fn warnings(&self) -> impl Iterator<Item = &String> {
+        self.identity.warnings.iter().chain(&self.warnings)
+    }
+}
+
+impl GatewayToml {
+    /// Reads the files that it names, whose paths are relative to `base`.
+    fn load(self, base: &Path) -> Result<GatewayFile, Failure> {
+        let names = Names { organisation: self.organisation, trust_domain: self.trust_domain };
+        let mut warnings = self.credentials.warnings(base);
+        if self.peers.permit.is_empty() {
+            warnings.push("[peers] permit is empty: the relay will let no connector through".into());
+        }
+        if self.targets.allow.is_empty() {
+            warnings.push("[targets] allow is empty: every target will be denied".into());
+        }
+        Ok(GatewayFile {
+            relays: relays(self.relays)?,
+            credentials: self.credentials.load(base)?,
+            identity: self.identity.load(base, names, Office::Gateway)?,
+            permit: self.peers.permit.into_iter().map(|Text(Peer(ip))| ip).collect(),
+            warnings,
+            rules: self.targets.allow.iter().map(|Text(rule)| rule.to_string()).collect(),
+            targets: TargetPolicy::new(self.targets.allow.into_iter().map(|Text(rule)| rule).collect()),
+            address_file: self.status.address_file.map(|name| writable(base.join(name))).transpose()?,
         })
     }
+}
+
+/// `path`, if a file can stand there.
+fn writable(path: PathBuf) -> Result<PathBuf, Failure> {
+    let in_a_directory = match path.parent() {
+        Some(parent) => parent.as_os_str().is_empty() || parent.is_dir(),
+        None => false,
+    };
+    if in_a_directory && !path.as_os_str().is_empty() && !path.is_dir() {
+        return Ok(path);
+    }
+    Err(Failure::config(format!(
+        "the address-file {:?} is no file in a directory that exists",
+        path.display()
+    ))
+    .next("make the directory, for instance with StateDirectory= under systemd, or name another file"))
 }
 
 fn relays(relays: Vec<Text<RelayUri>>) -> Result<Vec<RelayUri>, Failure> {
@@ -130,8 +192,18 @@ fn relays(relays: Vec<Text<RelayUri>>) -> Result<Vec<RelayUri>, Failure> {
 }
 
 impl CredentialsToml {
+    fn warnings(&self, base: &Path) -> Vec<String> {
+        let named =
+            [("the relay's secret", &self.static_auth_secret_file), ("the password", &self.password_file)];
+        let exposed = |(role, name): (_, &Option<PathBuf>)| files::exposed(&base.join(name.as_ref()?), role);
+        named.into_iter().filter_map(exposed).collect()
+    }
+
     fn load(self, base: &Path) -> Result<RelayCredentials, Failure> {
         let Self { username, password, password_file, static_auth_secret_file } = self;
+        if username.as_deref() == Some("") || password.as_deref() == Some("") {
+            return Err(Failure::config("[credentials] username and password may not be empty"));
+        }
         match (username, password, password_file, static_auth_secret_file) {
             (None, None, None, Some(name)) => {
                 files::read_secret(&base.join(name), "the relay's secret").map(RelayCredentials::Secret)

@@ -58,11 +58,7 @@ impl IdentityToml {
         check_role(&own, office)?;
         let expected = expected(&own, names)?;
         let (anchors, trusted) = self.trusted(base)?;
-        let mut warnings = Vec::new();
-        let key = base.join(&self.key);
-        if files::is_exposed(&key) {
-            warnings.push(format!("others may read the key: chmod 600 {}", key.display()));
-        }
+        let mut warnings: Vec<_> = files::exposed(&base.join(&self.key), "the key").into_iter().collect();
         check_dates(&own, when::now(), &mut warnings)?;
         check_trusted(&trusted, office, &expected, when::now())?;
         Ok(Identity { own, anchors, expected, warnings, trusted })

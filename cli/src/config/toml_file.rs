@@ -43,8 +43,14 @@ fn explain(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
                 None => failure.next(format!("the keys here are {}", known.join(", "))),
             }
         }
-        None => Failure::config(format!("{place}: {}", error.message().trim_end())),
+        None => Failure::config(format!("{place}: {}", plain(error.message()))),
     }
+}
+
+/// serde's words in those of TOML.
+fn plain(message: &str) -> String {
+    let message = message.trim_end().replacen("missing field", "the key is missing:", 1);
+    message.replacen("expected a sequence", "expected a list, in brackets: [\"…\"]", 1)
 }
 
 /// The unknown key and those that are known there, from serde's words: "unknown field `a`, expected one of
@@ -74,6 +80,7 @@ mod tests {
     struct Example {
         trust_anchor: Option<u8>,
         port: Option<Text<u16>>,
+        list: Option<Vec<u8>>,
         inner: Option<Inner>,
     }
 
@@ -102,13 +109,14 @@ mod tests {
 
     #[test]
     fn a_key_that_resembles_none_gets_the_list() {
-        assert_eq!(failure("xyzzy = 1").next, "the keys here are trust-anchor, port, inner");
+        assert_eq!(failure("xyzzy = 1").next, "the keys here are trust-anchor, port, list, inner");
     }
 
     #[test]
     fn wrong_values_have_a_line_too() {
         assert!(failure("\nport = \"x\"").what.starts_with("a.toml:2: invalid digit"));
         assert!(failure("\nport = 1").what.starts_with("a.toml:2: invalid type"));
+        assert!(failure("list = \"x\"").what.ends_with("expected a list, in brackets: [\"…\"]"));
         assert!(failure("\n\nport = ").what.starts_with("a.toml:3: "));
     }
 }

@@ -61,7 +61,13 @@ pub(crate) struct Forward {
     config: PathBuf,
     /// Where to listen for local connections; port 0 takes any free one. Everyone who reaches this address
     /// reaches the target.
-    #[arg(long, value_name = "ADDR", env = "ADIT_FORWARD_LISTEN", default_value = "127.0.0.1:0")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "ADIT_FORWARD_LISTEN",
+        default_value = "127.0.0.1:0",
+        value_parser = addresses::parse
+    )]
     listen: SocketAddr,
     /// Do not open the target at the start, only connect to the gateway.
     #[arg(long)]

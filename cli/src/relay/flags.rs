@@ -1,7 +1,7 @@
 //! The flags of `adit relay start`, named as coturn names them where it has them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use adit_core::relay::{Config, RelayAddress};
@@ -11,7 +11,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{ArgGroup, Args};
 
 use crate::exit::{Exit, Failure};
-use crate::files;
+use crate::{addresses, files};
 
 /// Start the relay.
 ///
@@ -23,7 +23,7 @@ use crate::files;
 #[command(group = ArgGroup::new("who").required(true).multiple(true))]
 #[command(after_help = "Examples:
   adit relay start --static-auth-secret-file secret --external-ip 203.0.113.7
-  adit relay start --listen 127.0.0.1:3478 --user-file gw=password --allowed-peer-ip 127.0.0.1
+  adit relay start --listen 127.0.0.1:3478 --user-file gw:password --allowed-peer-ip 127.0.0.1
   adit relay start --listen 192.0.2.1:3478 --listen '[2001:db8::1]:3478' --static-auth-secret-file secret
 
 Open UDP for the listening port and for --min-port to --max-port. Nothing needs to be opened at gateways.")]
@@ -34,7 +34,8 @@ pub(crate) struct Start {
         value_name = "ADDR",
         env = "ADIT_LISTEN",
         value_delimiter = ',',
-        default_value = "0.0.0.0:3478"
+        default_value = "0.0.0.0:3478",
+        value_parser = addresses::parse
     )]
     listen: Vec<SocketAddr>,
     /// The realm that credentials belong to. It is in every reply to strangers: keep it short.
@@ -102,9 +103,17 @@ impl Start {
             return Err(Failure::new(Exit::Usage, what));
         }
         let quota = |number: u32| (number > 0).then_some(number);
+        let (ipv4, ipv6) = (self.relay_address(IpAddr::is_ipv4)?, self.relay_address(IpAddr::is_ipv6)?);
+        if ipv4.is_none() && ipv6.is_none() {
+            return Err(Failure::new(
+                Exit::Address,
+                "there is no address that relayed addresses could be bound to",
+            )
+            .next("this machine has no default route: name its address with --relay-ip"));
+        }
         Ok(Config {
-            ipv4: self.relay_address(IpAddr::is_ipv4)?,
-            ipv6: self.relay_address(IpAddr::is_ipv6)?,
+            ipv4,
+            ipv6,
             ports: self.min_port..=self.max_port,
             policy: self.policy(),
             allow_relayed_peers: self.allow_relayed_peers,
@@ -160,16 +169,25 @@ impl Start {
     fn authenticator(&self) -> Result<Authenticator, Failure> {
         let mut all = Authenticator::new(&self.realm);
         for path in &self.static_auth_secret_file {
-            all = all.with_secret(files::read_secret(path, "the relay's secret")?.as_bytes());
+            all = all.with_secret(secret(path, "the relay's secret")?.as_bytes());
         }
         for secret in &self.static_auth_secret {
             all = all.with_secret(secret.as_bytes());
         }
         for User { name, rest } in &self.user_file {
-            all = all.with_user(name, &files::read_secret(rest.as_ref(), "the user's password")?);
+            all = all.with_user(name, &secret(rest.as_ref(), "the user's password")?);
         }
         Ok(self.user.iter().fold(all, |all, User { name, rest }| all.with_user(name, rest)))
     }
+}
+
+/// The secret in `path`, with a warning where others may read it too.
+fn secret(path: &Path, role: &str) -> Result<String, Failure> {
+    let secret = files::read_secret(path, role)?;
+    if let Some(warning) = files::exposed(path, role) {
+        tracing::warn!("{warning}");
+    }
+    Ok(secret)
 }
 
 /// PUBLIC or PUBLIC/PRIVATE.
@@ -216,7 +234,7 @@ impl FromStr for User {
 }
 
 fn port() -> RangedU64ValueParser<u16> {
-    RangedU64ValueParser::new().range(1..)
+    RangedU64ValueParser::new().range(1..=u64::from(u16::MAX))
 }
 
 /// RFC 8489 §14.9: fewer than 128 characters.

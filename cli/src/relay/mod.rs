@@ -3,6 +3,7 @@
 mod flags;
 
 use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,6 +31,9 @@ pub(crate) fn run(relay: Relay) -> Result<(), Failure> {
     service::raise_descriptor_limit();
     let config = flags.config()?;
     let relayed: Vec<_> = [config.ipv4, config.ipv6].into_iter().flatten().collect();
+    for address in &relayed {
+        check_bindable(address.bind)?;
+    }
     let server = RelayServer::spawn(config).map_err(not_started)?;
     for address in server.addresses() {
         service::say(format_args!("listening on {address}"));
@@ -49,6 +53,15 @@ pub(crate) fn run(relay: Relay) -> Result<(), Failure> {
     );
     server.stop();
     Ok(())
+}
+
+/// Better now than at the first client's request.
+fn check_bindable(ip: IpAddr) -> Result<(), Failure> {
+    UdpSocket::bind(SocketAddr::new(ip, 0)).map(drop).map_err(|error| {
+        Failure::new(Exit::Address, format!("relayed addresses can't be bound to {ip}: {error}")).next(
+            "name an address of this machine with --relay-ip, or with --external-ip PUBLIC/PRIVATE behind a NAT",
+        )
+    })
 }
 
 /// Set by Ctrl-C and SIGTERM; the second Ctrl-C ends the program at once.
