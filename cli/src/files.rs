@@ -29,8 +29,8 @@ pub(crate) fn read(path: &Path, role: &str) -> Result<Vec<u8>, Failure> {
 pub(crate) fn read_secret(path: &Path, role: &str) -> Result<String, Failure> {
     let text = String::from_utf8(read(path, role)?)
         .map_err(|_| Failure::config(format!("{role} {} is no text", path.display())))?;
-    if is_exposed(path) {
-        tracing::warn!("others may read {role}: chmod 600 {}", path.display());
+    if let Some(warning) = exposed(path, role) {
+        tracing::warn!("{warning}");
     }
     match text.lines().next().map(str::trim) {
         Some(secret) if !secret.is_empty() => Ok(secret.to_owned()),

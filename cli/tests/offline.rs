@@ -214,18 +214,6 @@ fn a_key_in_the_wrong_place_is_named() {
 }
 
 #[test]
-fn a_secret_that_others_may_read_is_warned_of() {
-    let place = Place::new();
-    let chmod = |mode| std::fs::set_permissions(place.path("secret"), std::fs::Permissions::from_mode(mode));
-    chmod(0o644).unwrap();
-    assert!(
-        place.check("gateway.toml").ok().contains("warning: others may read the relay's secret: chmod 600")
-    );
-    chmod(0o600).unwrap();
-    assert!(!place.check("gateway.toml").ok().contains("warning"));
-}
-
-#[test]
 fn a_full_disk_changes_no_status_either() {
     let place = Place::new();
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();

@@ -144,7 +144,7 @@ impl GatewayToml {
     /// Reads the files that it names, whose paths are relative to `base`.
     fn load(self, base: &Path) -> Result<GatewayFile, Failure> {
         let names = Names { organisation: self.organisation, trust_domain: self.trust_domain };
-        let mut warnings = self.credentials.warnings(base);
+        let mut warnings = Vec::new();
         if self.peers.permit.is_empty() {
             warnings.push("[peers] permit is empty: the relay will let no connector through".into());
         }
@@ -192,13 +192,6 @@ fn relays(relays: Vec<Text<RelayUri>>) -> Result<Vec<RelayUri>, Failure> {
 }
 
 impl CredentialsToml {
-    fn warnings(&self, base: &Path) -> Vec<String> {
-        let named =
-            [("the relay's secret", &self.static_auth_secret_file), ("the password", &self.password_file)];
-        let exposed = |(role, name): (_, &Option<PathBuf>)| files::exposed(&base.join(name.as_ref()?), role);
-        named.into_iter().filter_map(exposed).collect()
-    }
-
     fn load(self, base: &Path) -> Result<RelayCredentials, Failure> {
         let Self { username, password, password_file, static_auth_secret_file } = self;
         if username.as_deref() == Some("") || password.as_deref() == Some("") {

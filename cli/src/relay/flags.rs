@@ -1,7 +1,7 @@
 //! The flags of `adit relay start`, named as coturn names them where it has them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use adit_core::relay::{Config, RelayAddress};
@@ -169,25 +169,16 @@ impl Start {
     fn authenticator(&self) -> Result<Authenticator, Failure> {
         let mut all = Authenticator::new(&self.realm);
         for path in &self.static_auth_secret_file {
-            all = all.with_secret(secret(path, "the relay's secret")?.as_bytes());
+            all = all.with_secret(files::read_secret(path, "the relay's secret")?.as_bytes());
         }
         for secret in &self.static_auth_secret {
             all = all.with_secret(secret.as_bytes());
         }
         for User { name, rest } in &self.user_file {
-            all = all.with_user(name, &secret(rest.as_ref(), "the user's password")?);
+            all = all.with_user(name, &files::read_secret(rest.as_ref(), "the user's password")?);
         }
         Ok(self.user.iter().fold(all, |all, User { name, rest }| all.with_user(name, rest)))
     }
-}
-
-/// The secret in `path`, with a warning where others may read it too.
-fn secret(path: &Path, role: &str) -> Result<String, Failure> {
-    let secret = files::read_secret(path, role)?;
-    if let Some(warning) = files::exposed(path, role) {
-        tracing::warn!("{warning}");
-    }
-    Ok(secret)
 }
 
 /// PUBLIC or PUBLIC/PRIVATE.
