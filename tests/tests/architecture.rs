@@ -16,9 +16,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("adit-tokio", &["adit-driver", "adit-core"]),
     ("adit-smol", &["adit-driver", "adit-core"]),
     ("adit-mio", &["adit-driver", "adit-core"]),
-    ("adit", &["adit-tokio", "adit-smol", "adit-mio", "adit-driver", "adit-core"]),
+    ("adit-platform", &["adit-tokio", "adit-driver", "adit-core"]),
+    ("adit", &["adit-platform", "adit-tokio", "adit-smol", "adit-mio", "adit-driver", "adit-core"]),
     ("adit-sim", &["adit-core"]),
-    ("adit-tests", &["adit-core", "adit-driver", "adit-tokio", "adit-smol", "adit-mio", "adit-sim"]),
+    (
+        "adit-tests",
+        &["adit-core", "adit-driver", "adit-tokio", "adit-smol", "adit-mio", "adit-platform", "adit-sim"],
+    ),
     ("xtask", &[]),
 ];
 

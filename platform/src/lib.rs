@@ -1,0 +1,18 @@
+//! The control plane of Adit: it knows identities, issues each organisation's certificates and time-limited relay
+//! credentials, tells gateways what is wanted of them, and finds out whether they answer.
+//!
+//! ```text
+//!  api        HTTPS: one table of routes, each with what it needs; handlers by noun
+//!    │ Caller, words
+//!  fleet      sessions, desired state, heartbeats, health        connect   one connection per gateway instance
+//!    │                                                             │
+//!  authority  each organisation's CA, the platform's own           │
+//!    │                                                             │
+//!  store ◀─────────────────────────────────────────────────────────┘   SQLite or PostgreSQL; audit in every change
+//!    │
+//!  trust      tokens, pins, proofs, sealing: no I/O
+//!  words      what travels over the API        client   the other end of it, for `adit` itself
+//! ```
+
+pub mod trust;
+pub mod words;
