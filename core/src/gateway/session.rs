@@ -216,7 +216,7 @@ impl Sessions {
                 Ok(None) => return,
                 Ok(Some(Frame::Drain | Frame::Pong(_))) => continue,
                 // Only a platform may ask for permissions, and there is none.
-                Ok(Some(Frame::Permit(_))) => (Code::PermitRefused, b"permit refused"),
+                Ok(Some(Frame::Permit { .. })) => (Code::PermitRefused, b"permit refused"),
                 Ok(Some(_)) | Err(_) => (Code::Protocol, b"protocol error"),
             };
             step.quic.close(step.now, conn, code as u32, reason);

@@ -8,6 +8,7 @@
 //! - [`issue`] — makes roots, intermediates and leaves; deterministic for given keys (Ed25519), serials,
 //!   dates.
 //! - [`leaf`] — what a verified leaf says: identity, permitted targets, end of validity.
+//! - [`revoked`] — whom to believe no more, although the certificate says otherwise.
 //! - [`verify`] — what each side checks before it believes the other.
 //! - [`tls`] — the TLS 1.3 configurations that QUIC runs on.
 //! - [`explain()`] — sentences for people.
@@ -47,6 +48,7 @@ pub mod issue;
 pub mod key;
 pub mod leaf;
 pub mod pem;
+pub mod revoked;
 mod targets;
 pub mod tls;
 pub mod verify;
@@ -56,6 +58,7 @@ pub use identity::{Identity, Name, Role, TrustDomain};
 pub use issue::{Authority, AuthorityInfo, Office, Serial, Terms};
 pub use key::{Key, KeyKind, PublicKey};
 pub use leaf::PeerInfo;
+pub use revoked::Revoked;
 pub use targets::{BadTargets, MAX_TARGETS};
 pub use tls::{Anchors, Certified};
 pub use verify::{Expected, Refused};

@@ -236,7 +236,11 @@ mod tests {
             Frame::Reject { code: RejectCode::BadRequest, sentence: String::new() },
             Frame::Ping([1; 8]),
             Frame::Pong([2; 8]),
-            Frame::Permit(vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()]),
+            Frame::Permit {
+                peers: vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
+                lifetime: Duration::from_secs(3600),
+            },
+            Frame::Permit { peers: Vec::new(), lifetime: Duration::ZERO },
             Frame::Paths(vec!["203.0.113.1:50000".parse().unwrap(), "[::1]:50001".parse().unwrap()]),
             Frame::Paths(Vec::new()),
             Frame::Drain,
@@ -302,6 +306,8 @@ mod tests {
             &[0x40, 0x40, 0xc0, 0, 0, 0, 1, 0, 0, 0], // 16 MiB to skip
             &[3, 1, 99],                              // an unknown REJECT
             &[2, 7, 5, 1, 2, 3, 4, 0, 1],             // an address of family 5
+            &[6, 3, 0, 0, 1],                         // PERMIT without a whole lifetime
+            &[6, 6, 0, 0, 0, 1, 4, 10],               // PERMIT of half an address
             &[1, 9, 17, 0, 1, 0, 0, 0, 0, 1, b'a'],   // OPEN of UDP
             &[1, 9, 6, 0, 0, 0, 0, 0, 0, 1, b'a'],    // OPEN of port 0
         ] {

@@ -35,8 +35,13 @@ pub enum Frame {
     Ping([u8; 8]),
     /// Answers a PING.
     Pong([u8; 8]),
-    /// Peers that the gateway is to permit on its relays; at most [`MAX_PATHS`].
-    Permit(Vec<IpAddr>),
+    /// Peers that the gateway is to permit on its relays.
+    Permit {
+        /// Their addresses; at most [`MAX_PATHS`].
+        peers: Vec<IpAddr>,
+        /// For how long, from now on; whole seconds. Nothing takes an earlier wish back.
+        lifetime: Duration,
+    },
     /// The relayed addresses of the gateway, best first; at most [`MAX_PATHS`].
     Paths(Vec<SocketAddr>),
     /// No more streams are to be opened; those that are open are finished.
@@ -124,7 +129,7 @@ impl Frame {
             Self::Reject { .. } => 3,
             Self::Ping(_) => 4,
             Self::Pong(_) => 5,
-            Self::Permit(_) => 6,
+            Self::Permit { .. } => 6,
             Self::Paths(_) => 7,
             Self::Drain => 8,
         }
@@ -140,7 +145,7 @@ impl Frame {
                 out.extend_from_slice(truncated(sentence, MAX_SENTENCE).as_bytes());
             }
             Self::Ping(bytes) | Self::Pong(bytes) => out.extend_from_slice(bytes),
-            Self::Permit(peers) => peers.iter().take(MAX_PATHS).for_each(|&peer| write_ip(out, peer)),
+            Self::Permit { peers, lifetime } => write_permit(out, peers, *lifetime),
             Self::Paths(paths) => paths.iter().take(MAX_PATHS).for_each(|&path| write_address(out, path)),
             Self::Drain => {}
         }
@@ -155,7 +160,7 @@ impl Frame {
             3 => read_reject(rest),
             4 => take_array(rest).map(Self::Ping),
             5 => take_array(rest).map(Self::Pong),
-            6 => read_list(rest, read_ip).map(Self::Permit),
+            6 => read_permit(rest),
             7 => read_list(rest, read_address).map(Self::Paths),
             8 => Some(Self::Drain),
             _ => return None,
@@ -199,6 +204,19 @@ fn read_reject(rest: &mut &[u8]) -> Option<Frame> {
     // It ends up on somebody's terminal.
     let sentence = sentence.replace(char::is_control, " ");
     Some(Frame::Reject { code, sentence })
+}
+
+/// lifetime in seconds (4), and addresses.
+fn write_permit(out: &mut Vec<u8>, peers: &[IpAddr], lifetime: Duration) {
+    let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
+    out.extend_from_slice(&seconds.to_be_bytes());
+    peers.iter().take(MAX_PATHS).for_each(|&peer| write_ip(out, peer));
+}
+
+fn read_permit(rest: &mut &[u8]) -> Option<Frame> {
+    let seconds = u32::from_be_bytes(take_array(rest)?);
+    let peers = read_list(rest, read_ip)?;
+    Some(Frame::Permit { peers, lifetime: Duration::from_secs(seconds.into()) })
 }
 
 /// The longest start of `text` that has at most `max` bytes.

@@ -44,6 +44,12 @@ pub enum Code {
     PermitRefused = 3,
     /// The target was not opened; a REJECT frame on the stream says why.
     Rejected = 4,
+    /// The certificate, or its holder, was revoked.
+    Revoked = 5,
+    /// The connector's address may not come here, or no longer.
+    NotPermitted = 6,
+    /// The certificate ran out too long ago.
+    Expired = 7,
 }
 
 /// The control stream of every connection: the first bidirectional one that the connector opens.

@@ -20,6 +20,11 @@ fn ping() -> Vec<u8> {
     encode(&Frame::Ping([1; 8]))
 }
 
+fn permit(peers: &[&str], seconds: u64) -> Vec<u8> {
+    let peers = peers.iter().map(|ip| ip.parse().unwrap()).collect();
+    encode(&Frame::Permit { peers, lifetime: Duration::from_secs(seconds) })
+}
+
 /// A world with a stranger whose connection stands and whose control stream is open.
 fn met() -> World {
     met_with(Setup::default())
@@ -62,7 +67,7 @@ fn rejected(world: &mut World, stream: StreamId) -> Option<RejectCode> {
 #[test]
 fn what_may_not_stand_on_the_control_stream_ends_the_connection() {
     for (bytes, code) in [
-        (encode(&Frame::Permit(vec!["10.0.0.9".parse().unwrap()])), Code::PermitRefused),
+        (permit(&["10.0.0.9"], 60), Code::PermitRefused),
         (open(ECHO), Code::Protocol),
         (encode(&Frame::Paths(vec![])), Code::Protocol),
         (vec![0, 0], Code::Protocol),
