@@ -14,5 +14,7 @@
 //!  words      what travels over the API        client   the other end of it, for `adit` itself
 //! ```
 
+pub mod clock;
+pub mod config;
 pub mod trust;
 pub mod words;
