@@ -1,6 +1,9 @@
-//! What trust is made of: tokens, pins, proofs and seals. No I/O, no clock.
+//! What trust is made of: tokens, pins, proofs and seals. No clock, and no I/O but the root-key file.
 
+pub mod pin;
 pub mod proof;
+pub mod root_key;
+pub mod seal;
 pub mod token;
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
