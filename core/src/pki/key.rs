@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData as _, SubjectPublicKeyInfo};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
+use rcgen::{PublicKeyData as _, SigningKey as _, SubjectPublicKeyInfo};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer};
 use thiserror::Error;
@@ -106,6 +107,19 @@ impl Key {
         let der = self.pair.subject_public_key_info();
         PublicKey(SubjectPublicKeyInfo::from_der(&der).expect("we wrote it ourselves"))
     }
+
+    /// A request (PKCS #10, PEM) to have this key certified. It names nobody: who asks, the issuer knows.
+    pub fn request_pem(&self) -> String {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        let request = params.serialize_request(&self.pair).expect("nothing but a key is in it");
+        pem::encode("CERTIFICATE REQUEST", request.der())
+    }
+
+    /// A signature of `message`: with ECDSA as ASN.1 over SHA-256, with Ed25519 its 64 bytes.
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.pair.sign(message).expect("a private key that was read can sign")
+    }
 }
 
 impl Clone for Key {
@@ -125,6 +139,11 @@ impl fmt::Debug for Key {
 pub struct PublicKey(pub(super) SubjectPublicKeyInfo);
 
 impl PublicKey {
+    /// The SubjectPublicKeyInfo, DER.
+    pub fn der(&self) -> Vec<u8> {
+        self.0.subject_public_key_info()
+    }
+
     /// The key of a PKCS #10 request in PEM. Nothing else of the request is used: who its sender is, the
     /// issuer knows better.
     ///
@@ -165,11 +184,11 @@ mod tests {
     #[test]
     fn a_request_gives_its_key_when_it_is_signed_with_it() {
         let key = Key::generate(KeyKind::EcdsaP256);
-        let request = rcgen::CertificateParams::default().serialize_request(&key.pair).unwrap();
-        let read = PublicKey::from_request_pem(request.pem().unwrap().as_bytes()).unwrap();
-        assert_eq!(read.0.subject_public_key_info(), key.public().0.subject_public_key_info());
+        let request = key.request_pem();
+        let read = PublicKey::from_request_pem(request.as_bytes()).unwrap();
+        assert_eq!(read.der(), key.public().der());
 
-        let mut forged = request.der().to_vec();
+        let mut forged = CertificateSigningRequestDer::from_pem_slice(request.as_bytes()).unwrap().to_vec();
         *forged.last_mut().unwrap() ^= 1;
         assert_eq!(PublicKey::from_request(&forged).unwrap_err(), BadKey::Signature);
         assert_eq!(PublicKey::from_request(&forged[1..]).unwrap_err(), BadKey::Unusable);
