@@ -16,5 +16,6 @@
 
 pub mod clock;
 pub mod config;
+pub mod store;
 pub mod trust;
 pub mod words;

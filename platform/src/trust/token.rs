@@ -43,7 +43,8 @@ impl Kind {
         }
     }
 
-    fn of(word: &str) -> Option<Self> {
+    /// The kind with this word.
+    pub fn of(word: &str) -> Option<Self> {
         [Self::Identity, Self::Gateway, Self::Relay, Self::Access]
             .into_iter()
             .find(|kind| kind.as_str() == word)

@@ -229,4 +229,4 @@ CREATE TABLE audit (
     hash TEXT NOT NULL,
     PRIMARY KEY (organisation, instance, sequence)
 );
-CREATE INDEX audit_by_time ON audit (organisation, at);
+CREATE INDEX audit_by_time ON audit (organisation, at, instance, sequence);
