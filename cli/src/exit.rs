@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
+use adit_platform::client::{BadTrust, ClientError};
+
 /// The exit statuses, as `adit --help` shows them.
 pub(crate) const TABLE: &str = "\
 Exit status:
@@ -17,7 +19,9 @@ Exit status:
    7  a local address is taken or can't be bound
    8  the target is denied: the gateway does not allow it
    9  the target is allowed but refuses or can't be reached from the gateway
-  10  the gateway can't be reached";
+  10  the gateway can't be reached
+  11  the platform can't be reached, or can't show that it is the platform
+  12  the platform refuses";
 
 /// Why the program ends; the numbers are those of [`TABLE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub(crate) enum Exit {
     TargetDenied = 8,
     TargetUnreachable = 9,
     GatewayUnreachable = 10,
+    PlatformUnreachable = 11,
+    PlatformRefused = 12,
 }
 
 impl From<Exit> for ExitCode {
@@ -75,6 +81,22 @@ impl Failure {
     }
 }
 
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let exit = match &error {
+            ClientError::Problem { .. } if !error.is_retryable() => Exit::PlatformRefused,
+            _ => Exit::PlatformUnreachable,
+        };
+        Self::new(exit, error.what()).next(error.advice())
+    }
+}
+
+impl From<BadTrust> for Failure {
+    fn from(error: BadTrust) -> Self {
+        Self::config(error)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.what)?;
@@ -92,7 +114,7 @@ mod tests {
     #[test]
     fn every_status_stands_in_the_table() {
         let numbers = TABLE.lines().skip(1).map(|line| line[..4].trim().parse::<u8>().unwrap());
-        let last = Exit::GatewayUnreachable as u8;
+        let last = Exit::PlatformRefused as u8;
         assert!(numbers.eq(0..=last));
     }
 }
