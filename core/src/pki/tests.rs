@@ -8,7 +8,8 @@ use rustls::{CertificateError, ClientConfig, ClientConnection, Error, ServerConf
 use rustls_pki_types::{CertificateDer, ServerName};
 
 use super::leaf::BadLeaf;
-use super::tls::{client_config, server_config};
+use super::tls::{client_config, client_config_with, server_config};
+use super::verify::GatewayVerifier;
 use super::*;
 use crate::rand::Rng;
 use crate::time::{UnixTime, WallCell};
@@ -243,6 +244,27 @@ fn another_gateway_is_not_the_one_that_was_meant() {
     gateway.own = pki.gateway("other");
     let outcome = shake(gateway.server(), connector.client());
     refused_by_client(outcome, "gateway `other`, and not `gw`", "another gateway");
+}
+
+#[test]
+fn another_instance_is_believed_unless_one_was_meant() {
+    let mut pki = Pki::new("acme");
+    for (meant, believed) in [(None, true), (Some("7"), true), (Some("8"), false)] {
+        let (mut gateway, connector) = sides(&mut pki);
+        gateway.own = pki.leaf(Role::Gateway { gateway: name("gw"), instance: name("7") }, None);
+        let Side { own, trusts, expects, at } = connector;
+        let mut verifier = GatewayVerifier::new(trusts, expects, name("gw"));
+        if let Some(instance) = meant {
+            verifier = verifier.only(name(instance));
+        }
+        let client = client_config_with(&own, verifier, ALPN, WallCell::new(at)).unwrap();
+        let outcome = shake(gateway.server(), client);
+        if believed {
+            assert_eq!(outcome, (Ok(()), Ok(())), "{meant:?}");
+        } else {
+            refused_by_client(outcome, "instance `7` of the gateway, and not `8`", "another gateway");
+        }
+    }
 }
 
 #[test]

@@ -49,8 +49,8 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
-/// The configuration of a connector that wants to reach `gateway`: TLS 1.3, no resumption, no SNI (the relay
-/// need not read whom we want, and the certificate says who answered).
+/// The configuration of a connector that wants to reach any instance of `gateway`: TLS 1.3, no resumption, no SNI
+/// (the relay need not read whom we want, and the certificate says who answered).
 ///
 /// # Errors
 /// [`BadCertified::KeyMismatch`].
@@ -62,7 +62,21 @@ pub fn client_config(
     alpn: &[&[u8]],
     wall: WallCell,
 ) -> Result<Arc<ClientConfig>, BadCertified> {
-    let verifier: Arc<dyn ServerCertVerifier> = Arc::new(GatewayVerifier::new(anchors, expected, gateway));
+    client_config_with(own, GatewayVerifier::new(anchors, expected, gateway), alpn, wall)
+}
+
+/// [`client_config`] with a verifier of the caller's: for one that believes one [instance](GatewayVerifier::only)
+/// of a gateway alone.
+///
+/// # Errors
+/// [`BadCertified::KeyMismatch`].
+pub fn client_config_with(
+    own: &Certified,
+    verifier: GatewayVerifier,
+    alpn: &[&[u8]],
+    wall: WallCell,
+) -> Result<Arc<ClientConfig>, BadCertified> {
+    let verifier: Arc<dyn ServerCertVerifier> = Arc::new(verifier);
     let mut config = ClientConfig::builder_with_details(provider(), Arc::new(Wall(wall)))
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has suites of TLS 1.3")

@@ -54,6 +54,14 @@ pub enum Refused {
         /// The gateway that answered.
         presented: Name,
     },
+    /// It is the gateway that was meant, but not the instance.
+    #[error("this is instance `{presented}` of the gateway, and not `{expected}`, which was asked for")]
+    OtherInstance {
+        /// The instance that was meant.
+        expected: Name,
+        /// The instance that answered.
+        presented: Name,
+    },
 }
 
 impl From<Refused> for CertificateError {
@@ -68,12 +76,19 @@ impl From<Refused> for CertificateError {
 pub struct GatewayVerifier {
     common: Common,
     gateway: Name,
+    instance: Option<Name>,
 }
 
 impl GatewayVerifier {
     /// Accepts any instance of `gateway` that `anchors` (gateway intermediates) vouch for.
     pub fn new(anchors: Anchors, expected: Expected, gateway: Name) -> Self {
-        Self { common: Common::new(anchors, expected), gateway }
+        Self { common: Common::new(anchors, expected), gateway, instance: None }
+    }
+
+    /// Accepts that instance of the gateway only: who asks for its health must hear it from nobody else.
+    #[must_use]
+    pub fn only(self, instance: Name) -> Self {
+        Self { instance: Some(instance), ..self }
     }
 
     fn check(
@@ -83,11 +98,21 @@ impl GatewayVerifier {
         now: UnixTime,
     ) -> Result<(), CertificateError> {
         let peer = self.common.peer(leaf, |role| !role.connects())?;
-        if peer.identity.role.name() != &self.gateway {
-            let presented = peer.identity.role.name().clone();
-            return Err(Refused::OtherGateway { expected: self.gateway.clone(), presented }.into());
-        }
+        self.check_name(&peer.identity.role)?;
         self.common.check_chain(leaf, chain, now, KeyUsage::required(SERVER_AUTH))
+    }
+
+    fn check_name(&self, role: &Role) -> Result<(), Refused> {
+        let Self { gateway, instance, .. } = self;
+        if role.name() != gateway {
+            return Err(Refused::OtherGateway { expected: gateway.clone(), presented: role.name().clone() });
+        }
+        match (role, instance) {
+            (Role::Gateway { instance: presented, .. }, Some(expected)) if presented != expected => {
+                Err(Refused::OtherInstance { expected: expected.clone(), presented: presented.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
