@@ -1,249 +1,250 @@
-//! The gateways that a connector knows, and its connection to each.
+//! The gateways that a connector knows, and its connections to each. How one comes about is in `connecting`.
+//!
+//! At most one connection to a gateway takes new pipes, and at most one more is being made to replace it. Others have
+//! retired: they take no new pipes, and end with their last.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{ConnectError, Event, Families, GatewayConfig, GatewayKey, Step};
-use crate::quic::{CloseReason, ConnId, Way};
+use super::connecting::Attempt;
+use super::link::{Heard, Link, Permits};
+use super::{Config, ConnectError, Event, Families, GatewayConfig, GatewayKey, PermitError, Step};
+use crate::io::Arena;
+use crate::pki::{PeerInfo, Revoked};
+use crate::quic::ConnId;
+use crate::rand::Rng;
 use crate::time::DeadlineQueue;
-use crate::tunnel::{Code, Control, Frame, control_stream};
+use crate::tunnel::Code;
 
 #[derive(Debug)]
 pub(super) struct Gateways {
-    connect_timeout: Duration,
-    gateways: Vec<Gateway>,
-    by_conn: BTreeMap<ConnId, GatewayKey>,
-    /// Connections that take no new pipes, and end with their last one.
-    retired: BTreeSet<ConnId>,
-    /// When an attempt is given up.
-    overdue: DeadlineQueue<GatewayKey>,
+    pub(super) connect_timeout: Duration,
+    idle_timeout: Option<Duration>,
+    pub(super) gateways: Arena<GatewayKey, Gateway>,
+    /// All connections and attempts.
+    pub(super) conns: BTreeMap<ConnId, Conn>,
+    /// Connections that take no new pipes.
+    pub(super) retired: BTreeMap<ConnId, Farewell>,
+    pub(super) timers: DeadlineQueue<Timer>,
+    pub(super) revoked: Revoked,
     /// `None` while the sockets are not bound yet.
-    families: Option<Families>,
+    pub(super) families: Option<Families>,
+    pub(super) rng: Rng,
 }
 
 #[derive(Debug)]
-struct Gateway {
-    config: GatewayConfig,
+pub(super) struct Gateway {
+    pub(super) config: GatewayConfig,
     /// What the gateway itself has said last about its addresses.
-    paths: Vec<SocketAddr>,
-    link: Link,
+    pub(super) paths: Vec<SocketAddr>,
+    /// The connection that takes new pipes.
+    pub(super) up: Option<Box<Link>>,
+    /// The one that is being made.
+    pub(super) attempt: Attempt,
+    /// Whether the connection stays although nobody uses it.
+    kept: bool,
+    pub(super) permits: Permits,
 }
 
-/// Where the connection to a gateway stands.
+/// What is known of a connection for as long as it lives.
 #[derive(Debug)]
-enum Link {
-    Idle,
-    /// The sockets are not bound yet.
-    Waiting,
-    Connecting {
-        conn: ConnId,
-        address: SocketAddr,
-        rest: VecDeque<SocketAddr>,
-    },
-    Up {
-        conn: ConnId,
-        address: SocketAddr,
-        control: Box<Control>,
-        /// Whether the gateway has named `address` as its own on this connection.
-        named: bool,
-        pinged: Option<([u8; 8], Instant)>,
-        pings: u64,
-    },
+pub(super) struct Conn {
+    pub(super) gateway: GatewayKey,
+    pub(super) peer: Option<PeerInfo>,
+}
+
+/// Why a connection has retired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// It is as good as ever, but there is a newer one.
+    Superseded,
+    /// The gateway is no longer where it leads to.
+    Deserted,
+}
+
+/// What a gateway waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Timer {
+    /// An attempt is given up.
+    Attempt(GatewayKey),
+    /// A connection is made to replace the present one.
+    Renew(GatewayKey),
+    /// The gateway's certificate runs out.
+    Expire(GatewayKey),
+    /// Nobody has used the connection for long.
+    Idle(GatewayKey),
 }
 
 /// A gateway to which no connection came about.
 pub(super) type Unreached = (GatewayKey, ConnectError);
 
 impl Gateways {
-    pub(super) fn new(connect_timeout: Duration) -> Self {
+    pub(super) fn new(config: &Config, rng: Rng) -> Self {
         Self {
-            connect_timeout,
-            gateways: Vec::new(),
-            by_conn: BTreeMap::new(),
-            retired: BTreeSet::new(),
-            overdue: DeadlineQueue::default(),
+            connect_timeout: config.connect_timeout,
+            idle_timeout: config.idle_timeout,
+            gateways: Arena::default(),
+            conns: BTreeMap::new(),
+            retired: BTreeMap::new(),
+            timers: DeadlineQueue::default(),
+            revoked: Revoked::default(),
             families: None,
+            rng,
         }
     }
 
+    // --- what is known of a gateway ----------------------------------------------------------------------------
+
     pub(super) fn add(&mut self, config: GatewayConfig) -> GatewayKey {
-        self.gateways.push(Gateway { config, paths: Vec::new(), link: Link::Idle });
-        GatewayKey(self.gateways.len() - 1)
+        self.gateways.insert(Gateway {
+            config,
+            paths: Vec::new(),
+            up: None,
+            attempt: Attempt::None,
+            kept: false,
+            permits: Permits::default(),
+        })
+    }
+
+    /// Forgets a gateway, and ends its connections.
+    pub(super) fn remove(&mut self, step: &mut Step<'_>, gateway: GatewayKey) {
+        self.disconnect(step, gateway);
+        self.gateways.remove(gateway);
+        self.cancel_timers(gateway);
+        self.timers.cancel(Timer::Attempt(gateway));
     }
 
     pub(super) fn knows(&self, gateway: GatewayKey) -> bool {
-        gateway.0 < self.gateways.len()
+        self.gateways.get(gateway).is_some()
+    }
+
+    /// All gateways.
+    pub(super) fn keys(&self) -> Vec<GatewayKey> {
+        self.gateways.iter().map(|(key, _)| key).collect()
     }
 
     /// The gateway whose present connection is `conn`.
     pub(super) fn of(&self, conn: ConnId) -> Option<GatewayKey> {
-        self.by_conn.get(&conn).copied().filter(|&gateway| self.current(gateway) == Some(conn))
+        self.conns.get(&conn).map(|conn| conn.gateway).filter(|&gateway| self.current(gateway) == Some(conn))
     }
 
     /// The connection that takes new pipes to `gateway`.
     pub(super) fn current(&self, gateway: GatewayKey) -> Option<ConnId> {
-        match self.gateways.get(gateway.0)?.link {
-            Link::Up { conn, .. } => Some(conn),
-            Link::Idle | Link::Waiting | Link::Connecting { .. } => None,
-        }
+        Some(self.gateways.get(gateway)?.up.as_ref()?.conn)
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.overdue.next()
+        self.timers.next()
     }
 
     pub(super) fn set_addresses(&mut self, gateway: GatewayKey, addresses: Vec<SocketAddr>) {
-        let Some(entry) = self.gateways.get_mut(gateway.0) else { return };
-        match &mut entry.link {
-            Link::Up { conn, address, .. } if !addresses.contains(address) => {
-                self.retired.insert(*conn);
-                entry.link = Link::Idle;
-            }
-            // The address that is being tried may still answer; then it goes on with the new ones.
-            Link::Connecting { address, rest, .. } => {
-                *rest = addresses.iter().copied().filter(|other| other != address).collect();
-            }
-            Link::Idle | Link::Waiting | Link::Up { .. } => {}
+        let Some(entry) = self.gateways.get_mut(gateway) else { return };
+        // The address that is being tried may still answer; then it goes on with the new ones.
+        if let Attempt::Connecting { address, rest, .. } = &mut entry.attempt {
+            *rest = addresses.iter().copied().filter(|other| other != address).collect();
         }
+        let deserted = entry.up.as_ref().is_some_and(|link| !addresses.contains(&link.address));
         entry.config.addresses = addresses;
         entry.paths.clear();
-    }
-
-    // --- connecting ------------------------------------------------------------------------------------------
-
-    /// Begins to connect, unless there is a connection or an attempt.
-    pub(super) fn connect(&mut self, step: &mut Step<'_>, gateway: GatewayKey) -> Result<(), ConnectError> {
-        let Some(entry) = self.gateways.get_mut(gateway.0) else { return Ok(()) };
-        if !matches!(entry.link, Link::Idle) {
-            return Ok(());
+        if deserted {
+            self.retire(gateway, Farewell::Deserted);
         }
-        // What the gateway says is newer; but it may not know how it is seen from here.
-        let told = entry.config.addresses.iter().filter(|address| !entry.paths.contains(address));
-        let addresses = entry.paths.iter().chain(told).copied().collect();
-        self.attempt(step, gateway, addresses, ConnectError::NoAddress)
     }
 
-    /// Tries the first of `addresses` that has a socket; `last` is how the attempt before ended.
-    fn attempt(
+    /// Uses `tls` for all connections from now on, and replaces the one that stands. No attempt under the old one
+    /// goes on.
+    pub(super) fn set_tls(
         &mut self,
         step: &mut Step<'_>,
         gateway: GatewayKey,
-        mut addresses: VecDeque<SocketAddr>,
-        mut last: ConnectError,
+        tls: Arc<rustls::ClientConfig>,
     ) -> Result<(), ConnectError> {
-        let entry = &mut self.gateways[gateway.0];
-        let Some(families) = self.families else {
-            entry.link = Link::Waiting;
-            return Ok(());
-        };
-        while let Some(address) = addresses.pop_front() {
-            let via = match families.via(address) {
-                Ok(via) => via,
-                Err(kind) => {
-                    last = ConnectError::Socket(kind);
-                    continue;
-                }
-            };
-            let way = Way { via, remote: address };
-            match step.quic.connect(step.now, way, &entry.config.server_name, entry.config.tls.clone()) {
-                Ok(conn) => {
-                    entry.link = Link::Connecting { conn, address, rest: addresses };
-                    self.by_conn.insert(conn, gateway);
-                    self.overdue.set(gateway, step.now + self.connect_timeout);
-                    return Ok(());
-                }
-                Err(_) => last = ConnectError::Unusable,
+        let Some(entry) = self.gateways.get_mut(gateway) else { return Ok(()) };
+        entry.config.tls = tls;
+        match std::mem::take(&mut entry.attempt) {
+            Attempt::Connecting { conn, .. } => {
+                step.quic.close(step.now, conn, Code::Done as u32, b"");
+                self.begin(step, gateway)
+            }
+            Attempt::None if entry.up.is_some() => self.begin(step, gateway),
+            other => {
+                entry.attempt = other;
+                Ok(())
             }
         }
-        entry.link = Link::Idle;
-        step.out.push_back(Event::ConnectFailed { gateway, error: last.clone() });
-        Err(last)
     }
 
-    /// The sockets are bound, or will never be: those that waited for them begin to connect.
-    pub(super) fn sockets_settled(&mut self, step: &mut Step<'_>, families: Families) -> Vec<Unreached> {
-        self.families = Some(families);
-        let mut unreached = Vec::new();
-        for index in 0..self.gateways.len() {
-            if matches!(self.gateways[index].link, Link::Waiting) {
-                self.gateways[index].link = Link::Idle;
-                let gateway = GatewayKey(index);
-                unreached.extend(self.connect(step, gateway).err().map(|error| (gateway, error)));
-            }
+    /// From now on the connection ends when nobody uses it, or does not; `in_use` finds whether anybody does.
+    pub(super) fn keep(
+        &mut self,
+        now: Instant,
+        gateway: GatewayKey,
+        kept: bool,
+        in_use: impl Fn(ConnId) -> bool,
+    ) {
+        let Some(entry) = self.gateways.get_mut(gateway) else { return };
+        entry.kept = kept;
+        self.timers.cancel(Timer::Idle(gateway));
+        if let Some(conn) = self.current(gateway).filter(|&conn| !in_use(conn)) {
+            self.unused(now, conn);
         }
-        unreached
     }
 
-    /// Gives up attempts that took too long, and tries the next address.
-    pub(super) fn handle_timeout(&mut self, step: &mut Step<'_>) -> Vec<Unreached> {
-        let mut unreached = Vec::new();
-        while let Some(gateway) = self.overdue.pop_due(step.now) {
-            let Link::Connecting { conn, .. } = self.gateways[gateway.0].link else { continue };
-            step.quic.close(step.now, conn, Code::Done as u32, b"");
-            unreached.extend(self.closed(step, conn, CloseReason::TimedOut));
-        }
-        unreached
-    }
-
-    /// A handshake is complete. The control stream is opened before any other.
-    pub(super) fn connected(&mut self, step: &mut Step<'_>, conn: ConnId) -> Option<GatewayKey> {
-        let gateway = *self.by_conn.get(&conn)?;
-        let entry = &mut self.gateways[gateway.0];
-        let Link::Connecting { conn: expected, address, .. } = entry.link else { return None };
-        if conn != expected {
-            return None;
-        }
-        self.overdue.cancel(gateway);
-        let stream = step.quic.open(conn).filter(|&stream| stream == control_stream());
-        let Some(stream) = stream else {
-            // A gateway that gives no credit for its first stream is of no use.
-            step.quic.close(step.now, conn, Code::Protocol as u32, b"no control stream");
-            return None;
-        };
-        let control = Box::new(Control::new(conn, stream));
-        entry.link = Link::Up { conn, address, control, named: false, pinged: None, pings: 0 };
-        step.out.push_back(Event::Connected { gateway, address });
-        // Nothing else tells the gateway that the stream is there.
-        self.ping(step, gateway);
-        Some(gateway)
-    }
-
-    /// A connection has ended, or an attempt has.
-    pub(super) fn closed(
+    /// Asks for `peers` to be let in, here and on every connection that follows, until `lifetime` is over.
+    pub(super) fn permit(
         &mut self,
         step: &mut Step<'_>,
-        conn: ConnId,
-        reason: CloseReason,
-    ) -> Option<Unreached> {
-        let gateway = self.by_conn.remove(&conn)?;
-        self.retired.remove(&conn);
-        let entry = &mut self.gateways[gateway.0];
-        match std::mem::replace(&mut entry.link, Link::Idle) {
-            Link::Connecting { conn: present, address, rest } if present == conn => {
-                self.overdue.cancel(gateway);
-                let last = ConnectError::Closed { address, reason };
-                self.attempt(step, gateway, rest, last).err().map(|error| (gateway, error))
+        gateway: GatewayKey,
+        peers: Vec<IpAddr>,
+        lifetime: Duration,
+    ) -> Result<(), PermitError> {
+        let entry = self.gateways.get_mut(gateway).ok_or(PermitError::UnknownGateway)?;
+        entry.permits.add(step.now, &peers, lifetime)?;
+        if let Some(link) = &mut entry.up {
+            link.permit(step, peers, lifetime);
+        }
+        Ok(())
+    }
+
+    /// Whom to believe no more. Connections to them end.
+    pub(super) fn set_revoked(&mut self, step: &mut Step<'_>, revoked: Revoked) {
+        for (&conn, Conn { peer, .. }) in &self.conns {
+            if peer.as_ref().is_some_and(|peer| revoked.covers(peer)) {
+                step.quic.close(step.now, conn, Code::Revoked as u32, b"revoked");
             }
-            Link::Up { conn: present, .. } if present == conn => {
-                step.out.push_back(Event::Disconnected { gateway, reason });
-                None
-            }
-            other => {
-                entry.link = other;
-                None
-            }
+        }
+        self.revoked = revoked;
+    }
+
+    // --- how connections are left ------------------------------------------------------------------------------
+
+    /// The present connection takes no new pipes from now on.
+    pub(super) fn retire(&mut self, gateway: GatewayKey, farewell: Farewell) {
+        let Some(entry) = self.gateways.get_mut(gateway) else { return };
+        if let Some(link) = entry.up.take() {
+            self.retired.insert(link.conn, farewell);
+            self.cancel_timers(gateway);
         }
     }
 
-    /// The connections that take no new pipes.
-    pub(super) fn retired(&self) -> Vec<ConnId> {
-        self.retired.iter().copied().collect()
+    /// Cancels the timers of the present connection.
+    pub(super) fn cancel_timers(&mut self, gateway: GatewayKey) {
+        for timer in [Timer::Renew(gateway), Timer::Expire(gateway), Timer::Idle(gateway)] {
+            self.timers.cancel(timer);
+        }
+    }
+
+    /// The connections that lead nowhere any more: what is asked for over them had better be asked for elsewhere.
+    pub(super) fn deserted(&self) -> Vec<ConnId> {
+        let deserted = self.retired.iter().filter(|(_, farewell)| **farewell == Farewell::Deserted);
+        deserted.map(|(&conn, _)| conn).collect()
     }
 
     /// Ends the retired connections on which `in_use` finds no pipe.
     pub(super) fn close_unused(&mut self, step: &mut Step<'_>, in_use: impl Fn(ConnId) -> bool) {
-        self.retired.retain(|&conn| {
+        self.retired.retain(|&conn, _| {
             let keep = in_use(conn);
             if !keep {
                 step.quic.close(step.now, conn, Code::Done as u32, b"");
@@ -252,68 +253,61 @@ impl Gateways {
         });
     }
 
-    /// Ends all connections and attempts.
-    pub(super) fn close(&mut self, step: &mut Step<'_>) {
-        for entry in &mut self.gateways {
-            match &mut entry.link {
-                Link::Waiting => entry.link = Link::Idle,
-                Link::Connecting { rest, .. } => rest.clear(),
-                Link::Idle | Link::Up { .. } => {}
-            }
+    /// A pipe has begun on the present connection.
+    pub(super) fn used(&mut self, gateway: GatewayKey) {
+        self.timers.cancel(Timer::Idle(gateway));
+    }
+
+    /// No pipe is on `conn` any more.
+    pub(super) fn unused(&mut self, now: Instant, conn: ConnId) {
+        let Some(gateway) = self.of(conn) else { return };
+        let kept = self.gateways.get(gateway).is_some_and(|entry| entry.kept);
+        if let Some(timeout) = self.idle_timeout.filter(|_| !kept) {
+            self.timers.set(Timer::Idle(gateway), now + timeout);
         }
-        for &conn in self.by_conn.keys() {
+    }
+
+    /// Ends all connections and attempts.
+    pub(super) fn disconnect(&mut self, step: &mut Step<'_>, gateway: GatewayKey) {
+        let Some(entry) = self.gateways.get_mut(gateway) else { return };
+        match &mut entry.attempt {
+            Attempt::None => {}
+            Attempt::Waiting => {
+                entry.attempt = Attempt::None;
+                step.out.push_back(Event::ConnectFailed { gateway, error: ConnectError::GivenUp });
+            }
+            Attempt::Connecting { rest, .. } => rest.clear(),
+        }
+        // The present one first: an attempt that fails is not repeated then.
+        let present = entry.up.as_ref().map(|link| link.conn);
+        let others = self.conns.iter().filter(|(_, conn)| conn.gateway == gateway).map(|(&conn, _)| conn);
+        for conn in present.into_iter().chain(others.filter(|&conn| Some(conn) != present)) {
             step.quic.close(step.now, conn, Code::Done as u32, b"");
         }
     }
 
     // --- the control stream ----------------------------------------------------------------------------------
 
-    pub(super) fn ping(&mut self, step: &mut Step<'_>, gateway: GatewayKey) {
-        let Some(Link::Up { control, pinged, pings, .. }) =
-            self.gateways.get_mut(gateway.0).map(|entry| &mut entry.link)
-        else {
-            return;
-        };
-        *pings += 1;
-        let bytes = pings.to_be_bytes();
-        *pinged = Some((bytes, step.now));
-        control.send(step.quic, &Frame::Ping(bytes));
+    /// Asks for a sign of life, and connects first where need be: every connection begins with one.
+    pub(super) fn ping(&mut self, step: &mut Step<'_>, gateway: GatewayKey) -> Result<(), ConnectError> {
+        match self.gateways.get_mut(gateway).and_then(|entry| entry.up.as_mut()) {
+            Some(link) => {
+                link.ping(step);
+                Ok(())
+            }
+            None => self.connect(step, gateway),
+        }
     }
 
     /// The control stream of `conn` has bytes, or room.
     pub(super) fn control_ready(&mut self, step: &mut Step<'_>, conn: ConnId) {
         let Some(gateway) = self.of(conn) else { return };
-        let entry = &mut self.gateways[gateway.0];
-        let Link::Up { control, address, named, pinged, .. } = &mut entry.link else { return };
-        control.flush(step.quic);
-        loop {
-            match control.receive(step.quic) {
-                Ok(None) => return,
-                Ok(Some(Frame::Pong(bytes))) => {
-                    if let Some((_, at)) = pinged.take_if(|(sent, _)| *sent == bytes) {
-                        step.out.push_back(Event::Pong { gateway, rtt: step.now - at });
-                    }
-                }
-                Ok(Some(Frame::Paths(addresses))) => {
-                    let (before, now) = (*named, addresses.contains(address));
-                    *named = now || (before && addresses.is_empty());
-                    if !addresses.is_empty() {
-                        entry.paths.clone_from(&addresses);
-                    }
-                    step.out.push_back(Event::Paths { gateway, addresses });
-                    if before && !*named {
-                        // Nothing reaches it there any more; what it sent came by a new way.
-                        self.retired.insert(conn);
-                        entry.link = Link::Idle;
-                        return;
-                    }
-                }
-                Ok(Some(Frame::Drain)) => step.out.push_back(Event::Draining { gateway }),
-                Ok(Some(_)) | Err(_) => {
-                    step.quic.close(step.now, conn, Code::Protocol as u32, b"protocol error");
-                    return;
-                }
-            }
+        let Some(Gateway { up: Some(link), paths, .. }) = self.gateways.get_mut(gateway) else { return };
+        match link.control_ready(step, gateway, paths) {
+            Heard::Nothing => {}
+            // Nothing reaches it there any more; what it sent came by a new way.
+            Heard::Moved => self.retire(gateway, Farewell::Deserted),
+            Heard::Broken => step.quic.close(step.now, conn, Code::Protocol as u32, b"protocol error"),
         }
     }
 }

@@ -9,25 +9,39 @@
 //!              ▼
 //!          connect to the gateway's addresses, best first ──▶ none answered ──▶ ConnectFailed, Failed
 //! ```
+//!
+//! A connection is replaced while it stands when our own certificate is a new one or the gateway's is about to run out:
+//! new pipes go to the new one, the old one ends with its last pipe, and no pipe notices.
 
+mod connecting;
+mod discovery;
+mod error;
+mod event;
 mod gateways;
+mod link;
 mod pipes;
 mod sockets;
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use crate::io::{Completion, Datagrams, Effect, Forwards, LinkId, PipeId, Read, To, Transmit, Write};
-use crate::quic::{self, CloseReason, Way};
-use crate::rand::Seed;
+pub use error::{ConnectError, DiscoverError, Failure, OpenError, PermitError};
+pub use event::{Counters, Event};
+
+pub use crate::io::GatewayKey;
+use crate::io::{Completion, Datagrams, Forwards, LinkId, PipeId, Read, To, Transmit, Write};
+use crate::pki::Revoked;
+use crate::quic::{self, Way};
+use crate::rand::{Rng, Seed};
+use crate::stun::Message;
 use crate::time::{Clock, Deadline, UnixTime, WallCell, Why};
-use crate::tunnel::{Code, RejectCode, Target, control_stream};
+use crate::tunnel::{Code, Target, control_stream};
+use discovery::Discovery;
 use gateways::Gateways;
 use pipes::Pipes;
 use sockets::{Families, Sockets};
@@ -41,6 +55,9 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long opening a pipe may take, connecting included.
     pub open_timeout: Duration,
+    /// How long a connection without pipes lives, unless it is [kept](Connector::keep); `None` for ever. The next
+    /// pipe makes a new one.
+    pub idle_timeout: Option<Duration>,
     /// How many pipes there may be, over all gateways.
     pub max_pipes: usize,
     /// The limits of QUIC.
@@ -48,12 +65,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults: 5 s for an address, 30 s for a pipe, 65,536 pipes.
+    /// The defaults: 5 s for an address, 30 s for a pipe, unused connections live on, 65,536 pipes.
     pub fn new(wall: WallCell) -> Self {
         Self {
             wall,
             connect_timeout: Duration::from_secs(5),
             open_timeout: Duration::from_secs(30),
+            idle_timeout: None,
             max_pipes: 65_536,
             quic: quic::Config::default(),
         }
@@ -71,175 +89,6 @@ pub struct GatewayConfig {
     pub addresses: Vec<SocketAddr>,
 }
 
-/// A gateway of a connector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GatewayKey(usize);
-
-/// Why a pipe can't even be tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// The connector does not know such a gateway.
-    #[error("the connector does not know this gateway")]
-    UnknownGateway,
-    /// There are [`Config::max_pipes`] already.
-    #[error("too many pipes are open; try again later")]
-    TooMany,
-}
-
-impl OpenError {
-    /// Whether the same wish may be granted later: when other pipes have ended.
-    pub fn is_retryable(self) -> bool {
-        self == Self::TooMany
-    }
-}
-
-/// Why no connection to a gateway came about.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConnectError {
-    /// The connector has no address of the gateway.
-    #[error("no address of the gateway is known: is it running?")]
-    NoAddress,
-    /// A socket could not be bound.
-    #[error("no UDP socket could be bound ({0})")]
-    Socket(ErrorKind),
-    /// The last address that was tried ended like this.
-    #[error("{reason} ({address})")]
-    Closed {
-        /// The relayed address.
-        address: SocketAddr,
-        /// Why the handshake ended.
-        reason: CloseReason,
-    },
-    /// The TLS configuration can't be used for QUIC.
-    #[error("the TLS configuration can't be used for QUIC")]
-    Unusable,
-}
-
-impl ConnectError {
-    /// Whether the same attempt may succeed later without anybody changing a certificate or a configuration.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::NoAddress => true,
-            Self::Closed { reason, .. } => reason.is_retryable(),
-            Self::Socket(_) | Self::Unusable => false,
-        }
-    }
-}
-
-/// Why a pipe was not opened.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// The gateway refused it.
-    #[error("{sentence} ({code})")]
-    Rejected {
-        /// Why, for programs.
-        code: RejectCode,
-        /// Why, for people; the gateway's own words.
-        sentence: String,
-    },
-    /// There is no connection to the gateway.
-    #[error("the gateway can't be reached: {0}")]
-    NotConnected(ConnectError),
-    /// The connection was lost before the answer came.
-    #[error("the connection to the gateway was lost: {0}")]
-    ConnectionLost(CloseReason),
-    /// The stream was reset before the answer came, or right behind it: the target has hung up at once.
-    #[error("the target ended the connection at once")]
-    Reset,
-    /// No answer came in time.
-    #[error("the gateway did not answer in time")]
-    TimedOut,
-    /// The gateway's answer made no sense.
-    #[error("the gateway broke the protocol")]
-    Protocol,
-}
-
-impl Failure {
-    /// Whether the same wish may be granted later without anybody changing a policy, a certificate or a
-    /// configuration.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Rejected { code, .. } => code.is_retryable(),
-            Self::NotConnected(error) => error.is_retryable(),
-            Self::ConnectionLost(reason) => reason.is_retryable(),
-            Self::Reset | Self::TimedOut => true,
-            Self::Protocol => false,
-        }
-    }
-}
-
-/// News from a connector.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Something that the driver is to do.
-    Effect(Effect),
-    /// A connection stands, and the gateway has accepted our certificate.
-    Connected {
-        /// The gateway.
-        gateway: GatewayKey,
-        /// The relayed address that it was reached by.
-        address: SocketAddr,
-    },
-    /// No address of the gateway led to a connection. It is tried again for the next pipe.
-    ConnectFailed {
-        /// The gateway.
-        gateway: GatewayKey,
-        /// How the last attempt ended.
-        error: ConnectError,
-    },
-    /// A connection that stood has ended. The next pipe makes a new one.
-    Disconnected {
-        /// The gateway.
-        gateway: GatewayKey,
-        /// Why.
-        reason: CloseReason,
-    },
-    /// The target is open; bytes may flow.
-    Opened {
-        /// The pipe.
-        pipe: PipeId,
-        /// The address that the gateway dialled.
-        address: SocketAddr,
-    },
-    /// The pipe was not opened, and is gone.
-    Failed {
-        /// The pipe.
-        pipe: PipeId,
-        /// Why.
-        failure: Failure,
-    },
-    /// The gateway tells by which relayed addresses it can now be reached, best first. New connections use them.
-    Paths {
-        /// The gateway.
-        gateway: GatewayKey,
-        /// Its relayed addresses.
-        addresses: Vec<SocketAddr>,
-    },
-    /// The gateway is about to leave: it takes no new pipes.
-    Draining {
-        /// The gateway.
-        gateway: GatewayKey,
-    },
-    /// The answer to [`Connector::ping`].
-    Pong {
-        /// The gateway.
-        gateway: GatewayKey,
-        /// The time between the two, at the level of the tunnel.
-        rtt: Duration,
-    },
-}
-
-/// What a connector has dropped.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Datagrams for a socket that does not exist (any more).
-    pub unknown_socket: u64,
-    /// Bytes of a link that does not exist.
-    pub unknown_link: u64,
-    /// Datagrams to send to a family that has no socket.
-    pub no_socket: u64,
-}
-
 /// The connector's machine.
 #[derive(Debug)]
 pub struct Connector {
@@ -249,6 +98,7 @@ pub struct Connector {
     sockets: Sockets,
     gateways: Gateways,
     pipes: Pipes,
+    discovery: Discovery,
     events: VecDeque<Event>,
     counters: Counters,
 }
@@ -257,15 +107,17 @@ impl Connector {
     /// A connector that knows no gateway yet.
     pub fn new(config: Config, clock: Clock, now: Instant, seed: Seed) -> Self {
         config.wall.set(clock.unix(now));
-        let quic = quic::Endpoint::new(config.quic.clone(), config.wall.clone(), seed);
+        let mut rng = Rng::new(seed);
+        let quic = quic::Endpoint::new(config.quic.clone(), config.wall.clone(), rng.fork());
         let mut events = VecDeque::new();
         Self {
             clock,
             wall: config.wall.clone(),
             quic,
             sockets: Sockets::new(&mut events),
-            gateways: Gateways::new(config.connect_timeout),
+            gateways: Gateways::new(&config, Rng::new(rng.fork())),
             pipes: Pipes::new(config.max_pipes, config.open_timeout),
+            discovery: Discovery::new(rng),
             events,
             counters: Counters::default(),
         }
@@ -278,6 +130,14 @@ impl Connector {
         self.gateways.add(config)
     }
 
+    /// Forgets a gateway, and ends its connections and pipes.
+    pub fn remove_gateway(&mut self, now: Instant, gateway: GatewayKey) {
+        let (ref mut step, gateways, pipes) = self.step(now);
+        pipes.abandon_waiting(step, gateway);
+        gateways.remove(step, gateway);
+        self.settle(now);
+    }
+
     /// Replaces the addresses of a gateway. Where the present connection's address is not among them, the next
     /// pipe makes a new connection, and the old one lives on as long as its pipes. Those that are not open yet move
     /// to the new one.
@@ -286,15 +146,46 @@ impl Connector {
         self.settle(now);
     }
 
+    /// Uses `tls` for all connections to the gateway from now on: our certificate is a new one, or we believe other
+    /// authorities. Where there is a connection, another is made; new pipes go there once it stands
+    /// ([`Event::Connected`]), and the old one ends with its last pipe.
+    pub fn set_tls(&mut self, now: Instant, gateway: GatewayKey, tls: Arc<rustls::ClientConfig>) {
+        self.try_gateway(now, gateway, |step, gateways| gateways.set_tls(step, gateway, tls));
+    }
+
+    /// Whom to believe no more: connections to these gateways' instances end, and none is made. Replaces what was said
+    /// before.
+    pub fn set_revoked(&mut self, now: Instant, revoked: Revoked) {
+        let (ref mut step, gateways, _) = self.step(now);
+        gateways.set_revoked(step, revoked);
+        self.settle(now);
+    }
+
+    /// Whether the connection to the gateway stays although no pipe uses it: see [`Config::idle_timeout`].
+    pub fn keep(&mut self, now: Instant, gateway: GatewayKey, kept: bool) {
+        let pipes = &self.pipes;
+        self.gateways.keep(now, gateway, kept, |conn| pipes.are_on(conn));
+    }
+
     /// Connects to the gateway, if there is no connection; `Connected` or `ConnectFailed` follows if there was
     /// none.
     pub fn connect(&mut self, now: Instant, gateway: GatewayKey) {
         let (ref mut step, gateways, pipes) = self.step(now);
         if let Some(conn) = gateways.current(gateway) {
             pipes.start_waiting(step, gateway, conn);
-        } else if let Err(error) = gateways.connect(step, gateway) {
-            pipes.fail_waiting(step, gateway, &error);
+            if pipes.are_on(conn) {
+                gateways.used(gateway);
+            }
+            return self.settle(now);
         }
+        self.try_gateway(now, gateway, |step, gateways| gateways.connect(step, gateway));
+    }
+
+    /// Ends the connections to the gateway, and with them its pipes. The next pipe makes a new one.
+    pub fn disconnect(&mut self, now: Instant, gateway: GatewayKey) {
+        let (ref mut step, gateways, pipes) = self.step(now);
+        pipes.abandon_waiting(step, gateway);
+        gateways.disconnect(step, gateway);
         self.settle(now);
     }
 
@@ -311,17 +202,43 @@ impl Connector {
         Ok(pipe)
     }
 
-    /// Asks the gateway for a sign of life; `Pong` follows. Nothing happens without a connection.
+    /// Asks the gateway for a sign of life, and connects first if there is no connection. `Pong` follows, or
+    /// `ConnectFailed`, or `Disconnected`.
     pub fn ping(&mut self, now: Instant, gateway: GatewayKey) {
+        self.try_gateway(now, gateway, |step, gateways| gateways.ping(step, gateway));
+    }
+
+    /// Asks the gateway to let `peers` in at its relays, for whole seconds: now, if there is a connection, and on every
+    /// new connection until `lifetime` is over. A gateway does so for a platform only, ends the connections of anybody
+    /// else, and lets nobody in for longer than an hour.
+    ///
+    /// # Errors
+    /// [`PermitError`]; nothing is noted then.
+    pub fn permit(
+        &mut self,
+        now: Instant,
+        gateway: GatewayKey,
+        peers: Vec<IpAddr>,
+        lifetime: Duration,
+    ) -> Result<(), PermitError> {
         let (ref mut step, gateways, _) = self.step(now);
-        gateways.ping(step, gateway);
+        gateways.permit(step, gateway, peers, lifetime)
+    }
+
+    /// Asks the relay how it sees our own socket of its family, without credentials (RFC 8489 §7). `Mapped` or
+    /// `NotMapped` follows within five seconds.
+    pub fn discover(&mut self, now: Instant, relay: SocketAddr) {
+        self.discovery.ask(now, self.sockets.families(), relay, &mut self.events);
     }
 
     /// Ends all connections and attempts, and with them all pipes.
     pub fn close(&mut self, now: Instant) {
         let (ref mut step, gateways, pipes) = self.step(now);
-        pipes.abandon_waiting(step);
-        gateways.close(step);
+        for gateway in gateways.keys() {
+            pipes.abandon_waiting(step, gateway);
+            gateways.disconnect(step, gateway);
+        }
+        self.discovery.close(&mut self.events);
         self.settle(now);
     }
 
@@ -356,8 +273,9 @@ impl Connector {
     }
 
     /// Gives a pipe up.
-    pub fn pipe_close(&mut self, _now: Instant, pipe: PipeId) {
+    pub fn pipe_close(&mut self, now: Instant, pipe: PipeId) {
         self.pipes.close(&mut self.quic, pipe);
+        self.note_unused(now);
     }
 
     // --- the contract of all machines ------------------------------------------------------------------------
@@ -373,7 +291,11 @@ impl Connector {
         self.wall.set(self.clock.unix(now));
         while !bytes.is_empty() {
             let datagram = bytes.split_to(batch.stride.clamp(1, bytes.len()));
-            self.quic.handle(now, way, batch.ecn, datagram);
+            if is_stun(&datagram) {
+                self.handle_stun(way, &datagram);
+            } else {
+                self.quic.handle(now, way, batch.ecn, datagram);
+            }
         }
         self.settle(now);
     }
@@ -395,7 +317,8 @@ impl Connector {
     /// The wall clock was set, or the machine slept.
     pub fn handle_clock(&mut self, now: Instant, unix: UnixTime) {
         self.clock = Clock::new(now, Duration::from_secs(unix.0));
-        self.wall.set(unix);
+        let (ref step, gateways, _) = self.step(now);
+        gateways.handle_clock(step);
     }
 
     /// Time has passed.
@@ -403,10 +326,11 @@ impl Connector {
         self.wall.set(self.clock.unix(now));
         self.quic.handle_timeout(now);
         let (ref mut step, gateways, pipes) = self.step(now);
-        for (gateway, error) in gateways.handle_timeout(step) {
+        for (gateway, error) in gateways.handle_timeout(step, |conn| pipes.are_on(conn)) {
             pipes.fail_waiting(step, gateway, &error);
         }
         pipes.handle_timeout(step);
+        self.discovery.handle_timeout(now, &mut self.events);
         self.settle(now);
     }
 
@@ -417,6 +341,13 @@ impl Connector {
         max_segments: NonZeroUsize,
         out: &mut Vec<u8>,
     ) -> Option<Transmit> {
+        if let Some((via, relay, bytes)) = self.discovery.next_to_send()
+            && let Some(socket) = self.sockets.socket(via)
+        {
+            out.extend_from_slice(bytes);
+            let to = To::Udp { socket, to: relay };
+            return Some(Transmit { to, from: None, ecn: None, stride: out.len() });
+        }
         loop {
             out.clear();
             let outgoing = self.quic.poll_transmit(now, max_segments, out)?;
@@ -438,7 +369,9 @@ impl Connector {
     /// When to call [`handle_timeout`](Self::handle_timeout) next.
     pub fn poll_timeout(&self) -> Option<Deadline> {
         let own = [self.gateways.deadline(), self.pipes.deadline()].into_iter().flatten().min();
-        Deadline::earlier(self.quic.poll_timeout(), own.map(|at| Deadline { at, why: Why::Open }))
+        let own = own.map(|at| Deadline { at, why: Why::Open });
+        let asked = self.discovery.deadline().map(|at| Deadline { at, why: Why::Retransmit });
+        Deadline::earlier(self.quic.poll_timeout(), Deadline::earlier(own, asked))
     }
 
     // --- how the parts work together -------------------------------------------------------------------------
@@ -446,8 +379,31 @@ impl Connector {
     /// Everything that a step needs, borrowed side by side.
     fn step(&mut self, now: Instant) -> (Step<'_>, &mut Gateways, &mut Pipes) {
         self.wall.set(self.clock.unix(now));
-        let step = Step { now, quic: &mut self.quic, out: &mut self.events };
+        let step = Step { now, clock: self.clock, quic: &mut self.quic, out: &mut self.events };
         (step, &mut self.gateways, &mut self.pipes)
+    }
+
+    /// Does what may lead to the end of the wait for a connection, and tells those that wait.
+    fn try_gateway(
+        &mut self,
+        now: Instant,
+        gateway: GatewayKey,
+        act: impl FnOnce(&mut Step<'_>, &mut Gateways) -> Result<(), ConnectError>,
+    ) {
+        let (ref mut step, gateways, pipes) = self.step(now);
+        if let Err(error) = act(step, gateways) {
+            pipes.fail_waiting(step, gateway, &error);
+        }
+        self.settle(now);
+    }
+
+    /// A datagram that can't be QUIC's.
+    fn handle_stun(&mut self, way: Way, datagram: &[u8]) {
+        let answers = match Message::parse(datagram) {
+            Ok(message) => self.discovery.handle(way.via, way.remote, &message, &mut self.events),
+            Err(_) => false,
+        };
+        self.counters.unexpected += u64::from(!answers);
     }
 
     /// Both sockets are bound, or will never be.
@@ -456,6 +412,7 @@ impl Connector {
         for (gateway, error) in gateways.sockets_settled(step, families) {
             pipes.fail_waiting(step, gateway, &error);
         }
+        self.discovery.sockets_settled(now, families, &mut self.events);
         self.settle(now);
     }
 
@@ -465,26 +422,42 @@ impl Connector {
             self.on_quic_event(now, event);
         }
         let (ref mut step, gateways, pipes) = self.step(now);
-        for conn in gateways.retired() {
+        for conn in gateways.deserted() {
             pipes.move_on(step.quic, conn);
         }
-        gateways.close_unused(step, |conn| pipes.are_on(conn));
         // Those that waited for credit or an answer on a connection that is gone want another one.
         for gateway in pipes.awaited() {
             if let Err(error) = gateways.connect(step, gateway) {
                 pipes.fail_waiting(step, gateway, &error);
             }
         }
+        self.note_unused(now);
+    }
+
+    /// Pipes have left connections that they may have been the last on.
+    fn note_unused(&mut self, now: Instant) {
+        let (ref mut step, gateways, pipes) = self.step(now);
+        for conn in pipes.take_left() {
+            if !pipes.are_on(conn) {
+                gateways.unused(now, conn);
+            }
+        }
+        gateways.close_unused(step, |conn| pipes.are_on(conn));
     }
 
     fn on_quic_event(&mut self, now: Instant, event: quic::Event) {
         let (ref mut step, gateways, pipes) = self.step(now);
         match event {
-            quic::Event::Connected { conn } => {
-                if let Some(gateway) = gateways.connected(step, conn) {
+            quic::Event::Connected { conn } => match gateways.connected(step, conn) {
+                Ok(Some(gateway)) => {
                     pipes.start_waiting(step, gateway, conn);
+                    if !pipes.are_on(conn) {
+                        gateways.unused(now, conn);
+                    }
                 }
-            }
+                Ok(None) => {}
+                Err((gateway, error)) => pipes.fail_waiting(step, gateway, &error),
+            },
             quic::Event::StreamsAvailable { conn } => {
                 if let Some(gateway) = gateways.of(conn) {
                     pipes.start_waiting(step, gateway, conn);
@@ -492,7 +465,7 @@ impl Connector {
             }
             quic::Event::Closed { conn, reason } => {
                 pipes.lost(step, conn, &reason);
-                if let Some((gateway, error)) = gateways.closed(step, conn, reason) {
+                if let Err((gateway, error)) = gateways.closed(step, conn, reason) {
                     pipes.fail_waiting(step, gateway, &error);
                 }
             }
@@ -520,6 +493,12 @@ impl Connector {
 /// What every step needs beside the parts themselves.
 struct Step<'a> {
     now: Instant,
+    clock: Clock,
     quic: &'a mut quic::Endpoint,
     out: &'a mut VecDeque<Event>,
+}
+
+/// Whether a datagram is STUN's by its first two bits, of which QUIC sets the second (RFC 9443 §3; its greasing is off).
+fn is_stun(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|first| first & 0b1100_0000 == 0)
 }

@@ -15,6 +15,8 @@ pub(super) struct Pipes {
     open_timeout: Duration,
     pipes: Arena<PipeId, Pipe>,
     by_stream: BTreeMap<(ConnId, StreamId), PipeId>,
+    /// The connections that pipes have left since this was last asked.
+    left: Vec<ConnId>,
     /// Pipes that wait for a connection, or for credit for a stream, in the order of their wishes.
     waiting: BTreeMap<GatewayKey, VecDeque<PipeId>>,
     /// When a pipe that is not open is given up.
@@ -64,6 +66,7 @@ impl Pipes {
             open_timeout,
             pipes: Arena::default(),
             by_stream: BTreeMap::new(),
+            left: Vec::new(),
             waiting: BTreeMap::new(),
             overdue: DeadlineQueue::default(),
         }
@@ -80,6 +83,11 @@ impl Pipes {
     /// Whether any pipe runs over `conn`.
     pub(super) fn are_on(&self, conn: ConnId) -> bool {
         self.on(conn).next().is_some()
+    }
+
+    /// The connections that pipes have left since this was last asked.
+    pub(super) fn take_left(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.left)
     }
 
     fn on(&self, conn: ConnId) -> impl Iterator<Item = PipeId> {
@@ -174,9 +182,9 @@ impl Pipes {
         awaited.map(|(&gateway, _)| gateway).collect()
     }
 
-    /// Ends all pipes that wait.
-    pub(super) fn abandon_waiting(&mut self, step: &mut Step<'_>) {
-        for pipe in std::mem::take(&mut self.waiting).into_values().flatten() {
+    /// Ends all pipes that wait for `gateway`.
+    pub(super) fn abandon_waiting(&mut self, step: &mut Step<'_>, gateway: GatewayKey) {
+        for pipe in self.waiting.remove(&gateway).unwrap_or_default() {
             if self.pipes.get(pipe).is_some() {
                 self.fail(step, pipe, Failure::ConnectionLost(CloseReason::LocallyClosed));
             }
@@ -260,6 +268,7 @@ impl Pipes {
         let wish = Wish { unlucky: true, ..wish.clone() };
         pump.close(quic);
         self.by_stream.remove(&(pump.conn(), pump.stream()));
+        self.left.push(pump.conn());
         self.waiting.entry(wish.gateway).or_default().push_back(pipe);
         *entry = Pipe::Waiting(wish);
         true
@@ -304,6 +313,7 @@ impl Pipes {
             Pipe::Started { pump, .. } => {
                 pump.close(quic);
                 self.by_stream.remove(&(pump.conn(), pump.stream()));
+                self.left.push(pump.conn());
             }
         }
     }

@@ -62,6 +62,11 @@ impl Sockets {
     ) -> Option<Families> {
         let index = self.ids.iter().position(|&id| id == socket)?;
         self.states[index] = Some(result.map(drop));
+        self.families()
+    }
+
+    /// Which families can be used; `None` while that is not known yet.
+    pub(super) fn families(&self) -> Option<Families> {
         let [Some(v4), Some(v6)] = self.states else { return None };
         Some(Families { v4, v6 })
     }

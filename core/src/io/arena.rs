@@ -56,6 +56,10 @@ id! {
     /// One QUIC connection of one machine.
     ConnId
 }
+id! {
+    /// One gateway of a connector.
+    GatewayKey
+}
 
 /// Values under generational identifiers. Insertion, look-up and removal are O(1); iteration is in slot order,
 /// so it is the same in every run.

@@ -23,7 +23,7 @@ mod batch;
 mod effect;
 mod pipe;
 
-pub use arena::{Arena, ConnId, Id, LinkId, PipeId, QueryId, SocketId};
+pub use arena::{Arena, ConnId, GatewayKey, Id, LinkId, PipeId, QueryId, SocketId};
 pub use batch::{Datagrams, Forwards, Onward, Run, To, Transmit};
 pub use effect::{Completion, Direction, Effect, SocketKind};
 pub use pipe::{Read, Write};

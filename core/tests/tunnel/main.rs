@@ -5,6 +5,7 @@
 mod anything;
 mod connections;
 mod pki;
+mod renewal;
 mod stranger;
 mod strangers;
 mod world;

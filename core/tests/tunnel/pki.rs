@@ -29,9 +29,9 @@ impl Pki {
     }
 
     /// The TLS configuration of the gateway, and the cell that it reads the time from.
-    pub(crate) fn gateway(&self, now: UnixTime) -> (WallCell, Arc<rustls::ServerConfig>) {
+    pub(crate) fn gateway(&self, now: UnixTime, life: Duration) -> (WallCell, Arc<rustls::ServerConfig>) {
         let role = Role::Gateway { gateway: name("gw"), instance: Name::zero() };
-        let own = certified(&self.gateways, role, None, Terms::new(Serial::new(4), now, YEAR));
+        let own = certified(&self.gateways, role, None, Terms::new(Serial::new(4), now, life));
         let wall = WallCell::new(now);
         let config = server_config(&own, anchors(&self.connectors), expected(), &[ALPN], wall.clone());
         (wall, config.unwrap())

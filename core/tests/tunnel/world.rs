@@ -68,6 +68,8 @@ pub(crate) struct Setup {
     pub(crate) certified: Option<Vec<String>>,
     /// How long the connector's certificate lives.
     pub(crate) life: Duration,
+    /// How long the gateway's certificate lives.
+    pub(crate) gateway_life: Duration,
     pub(crate) gateway: fn(&mut gateway::Config),
     pub(crate) connector: fn(&mut connector::Config),
     pub(crate) relay: fn(&mut relay::Config),
@@ -80,6 +82,7 @@ impl Default for Setup {
             targets: vec!["tcp://10.0.0.1:7", "tcp://echo.internal:7"],
             certified: None,
             life: 86_400 * SECOND,
+            gateway_life: 365 * 86_400 * SECOND,
             gateway: |_| {},
             connector: |_| {},
             relay: |_| {},
@@ -94,6 +97,8 @@ pub(crate) struct World {
     pub(crate) key: GatewayKey,
     relays: Vec<Relay>,
     clock: Clock,
+    /// What the connector's TLS configurations read the time from.
+    wall: WallCell,
     pki: Pki,
     stranger: Option<Stranger>,
     restarts: u8,
@@ -127,7 +132,7 @@ impl World {
             (setup.relay)(&mut config);
             Relay::new(config, clock, now, [index as u8; 32])
         });
-        let (wall, server) = pki.gateway(UNIX);
+        let (wall, server) = pki.gateway(UNIX, setup.gateway_life);
         let mut config = gateway::Config::new(server, wall);
         config.relays = (0..setup.relays).map(gateways_relay).collect();
         config.permit = vec![connector_ip()];
@@ -138,13 +143,14 @@ impl World {
         let mut config = connector::Config::new(wall.clone());
         (setup.connector)(&mut config);
         let mut connector = Connector::new(config, clock, now, [22; 32]);
-        let tls = pki.connector(UNIX, setup.life, setup.certified.as_deref(), wall);
+        let tls = pki.connector(UNIX, setup.life, setup.certified.as_deref(), wall.clone());
         let key =
             connector.add_gateway(GatewayConfig { tls, server_name: "gw".into(), addresses: Vec::new() });
         Self {
             now,
             relays: relays.collect(),
             clock,
+            wall,
             pki,
             stranger: None,
             restarts: 0,
@@ -183,6 +189,19 @@ impl World {
 
     pub(crate) fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
         self.connector.set_addresses(self.now, self.key, addresses);
+    }
+
+    /// The connector gets a new certificate, which lives for `life`.
+    pub(crate) fn renew(&mut self, life: Duration) {
+        let now = self.clock.unix(self.now);
+        let tls = self.pki.connector(now, life, None, self.wall.clone());
+        self.connector.set_tls(self.now, self.key, tls);
+    }
+
+    /// How many connections to the gateway were reported.
+    pub(crate) fn connected(&self) -> usize {
+        let connected = |event: &&connector::Event| matches!(event, connector::Event::Connected { .. });
+        self.at_connector.iter().filter(connected).count()
     }
 
     /// A stranger with a certificate begins to connect, from the connector's address.

@@ -1,0 +1,143 @@
+//! Why what was asked of a connector did not come about: one type for each thing that can be asked.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use crate::quic::CloseReason;
+use crate::tunnel::RejectCode;
+
+/// Why a pipe can't even be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The connector does not know such a gateway.
+    #[error("the connector does not know this gateway")]
+    UnknownGateway,
+    /// There are [`Config::max_pipes`](super::Config::max_pipes) already.
+    #[error("too many pipes are open; try again later")]
+    TooMany,
+}
+
+impl OpenError {
+    /// Whether the same wish may be granted later: when other pipes have ended.
+    pub fn is_retryable(self) -> bool {
+        self == Self::TooMany
+    }
+}
+
+/// Why no connection to a gateway came about.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The connector has no address of the gateway.
+    #[error("no address of the gateway is known: is it running?")]
+    NoAddress,
+    /// A socket could not be bound.
+    #[error("no UDP socket could be bound ({0})")]
+    Socket(ErrorKind),
+    /// The last address that was tried ended like this.
+    #[error("{reason} ({address})")]
+    Closed {
+        /// The relayed address.
+        address: SocketAddr,
+        /// Why the handshake ended.
+        reason: CloseReason,
+    },
+    /// The TLS configuration can't be used for QUIC.
+    #[error("the TLS configuration can't be used for QUIC")]
+    Unusable,
+    /// Who answered was the gateway once, and counts no more.
+    #[error("the certificate that was shown at {address} is revoked")]
+    Revoked {
+        /// The relayed address.
+        address: SocketAddr,
+    },
+    /// The application has ended the attempt.
+    #[error("it was given up here")]
+    GivenUp,
+}
+
+impl ConnectError {
+    /// Whether the same attempt may succeed later without anybody changing a certificate or a configuration.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::NoAddress => true,
+            Self::Closed { reason, .. } => reason.is_retryable(),
+            Self::Socket(_) | Self::Unusable | Self::Revoked { .. } | Self::GivenUp => false,
+        }
+    }
+}
+
+/// Why a pipe was not opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The gateway refused it.
+    #[error("{sentence} ({code})")]
+    Rejected {
+        /// Why, for programs.
+        code: RejectCode,
+        /// Why, for people; the gateway's own words.
+        sentence: String,
+    },
+    /// There is no connection to the gateway.
+    #[error("the gateway can't be reached: {0}")]
+    NotConnected(ConnectError),
+    /// The connection was lost before the answer came.
+    #[error("the connection to the gateway was lost: {0}")]
+    ConnectionLost(CloseReason),
+    /// The stream was reset before the answer came, or right behind it: the target has hung up at once.
+    #[error("the target ended the connection at once")]
+    Reset,
+    /// No answer came in time.
+    #[error("the gateway did not answer in time")]
+    TimedOut,
+    /// The gateway's answer made no sense.
+    #[error("the gateway broke the protocol")]
+    Protocol,
+}
+
+impl Failure {
+    /// Whether the same wish may be granted later without anybody changing a policy, a certificate or a
+    /// configuration.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Rejected { code, .. } => code.is_retryable(),
+            Self::NotConnected(error) => error.is_retryable(),
+            Self::ConnectionLost(reason) => reason.is_retryable(),
+            Self::Reset | Self::TimedOut => true,
+            Self::Protocol => false,
+        }
+    }
+}
+
+/// Why peers can't be permitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PermitError {
+    /// The connector does not know such a gateway.
+    #[error("the connector does not know this gateway")]
+    UnknownGateway,
+    /// There are [`MAX_PATHS`](crate::tunnel::MAX_PATHS) permitted peers already.
+    #[error("too many peers are permitted at this gateway; wait until some run out")]
+    TooMany,
+}
+
+/// Why a relay did not tell our own address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DiscoverError {
+    /// There is no socket of the relay's family.
+    #[error("no UDP socket could be bound ({0})")]
+    Socket(ErrorKind),
+    /// No answer came in time.
+    #[error("the relay did not answer")]
+    NoAnswer,
+    /// The relay answered with an error.
+    #[error("the relay refused to tell (STUN error {code})")]
+    Refused {
+        /// The STUN error code, from 300 to 699 (RFC 8489 §14.8).
+        code: u16,
+    },
+    /// The relay's answer made no sense.
+    #[error("the relay's answer made no sense")]
+    Nonsense,
+    /// Too many relays are being asked.
+    #[error("too many relays are being asked; try again later")]
+    TooMany,
+}
