@@ -14,6 +14,7 @@
 //!  words      what travels over the API        client   the other end of it, for `adit` itself
 //! ```
 
+pub mod api;
 pub mod client;
 pub mod clock;
 pub mod config;

@@ -9,10 +9,18 @@
 //! - [`audit`] — the chains of events. [`organisations`], [`tokens`], [`settings`] — each its table.
 
 pub mod audit;
+pub mod callers;
 mod change;
 mod connect;
 mod error;
+pub mod gateways;
+pub mod identities;
+mod json;
+pub mod links;
 pub mod organisations;
+pub mod projects;
+pub mod relays;
+pub mod revocations;
 mod schema;
 pub mod settings;
 pub mod tokens;
