@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use adit_core::relay::{self, Config, Event, Relay};
+use adit_core::turn::credentials::Authenticator;
 use adit_driver::{Counters, Notice};
 
 use crate::worker::{Prepared, Worker};
@@ -74,6 +75,17 @@ impl RelayServer {
     /// What the relay has done so far.
     pub fn counters(&self) -> relay::Counters {
         self.worker.shared().with(|hub| *hub.machine().counters())
+    }
+
+    /// Who may use the relay from now on, in place of what the configuration said. No allocation ends; see
+    /// [`Relay::set_authenticator`].
+    pub fn set_authenticator(&self, authenticator: Authenticator) {
+        self.worker.shared().call(|hub, now| hub.machine_mut().set_authenticator(now, authenticator));
+    }
+
+    /// How the relay is doing, for reports.
+    pub fn status(&self) -> relay::Status {
+        self.worker.shared().with(|hub| hub.machine().status())
     }
 
     /// The number of allocations.

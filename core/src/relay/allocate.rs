@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Relay;
-use super::allocation::{Allocation, AllocationId, Leg, Pending, Phase};
+use super::allocation::{Allocation, AllocationId, Leg, Owner, Pending, Phase};
 use super::channel::Channels;
 use super::config::{Config, IpVersion};
 use super::event::Event;
@@ -53,21 +53,23 @@ impl Relay {
             return Ok(Answer::Silence);
         }
         let wish = Wish::read(&request.message, &self.config)?;
-        self.afford(&wish, &request.owner.id)?;
+        self.afford(&wish, &request.owner)?;
         self.begin(now, request, &wish);
         Ok(Answer::Silence)
     }
 
-    /// Whether there is room for what `user` wishes. A reserved port was counted when it was reserved.
-    fn afford(&self, wish: &Wish, user: &str) -> Result<(), Refusal> {
-        match wish.source {
-            Source::Reserved(token) if self.table.is_reserved(token, user) => Ok(()),
-            Source::Reserved(_) => Err(Refusal::InsufficientCapacity),
-            Source::Fresh { .. } => self.table.judge_quota(user).map_err(|exceeded| match exceeded {
-                Exceeded::User => Refusal::QuotaReached,
-                Exceeded::Total => Refusal::InsufficientCapacity,
-            }),
-        }
+    /// Whether there is room for what `owner` wishes. A reserved port was counted when it was reserved.
+    fn afford(&self, wish: &Wish, owner: &Owner) -> Result<(), Refusal> {
+        let wanted = match wish.source {
+            Source::Reserved(token) if self.table.is_reserved(token, &owner.id) => return Ok(()),
+            Source::Reserved(_) => return Err(Refusal::InsufficientCapacity),
+            Source::Fresh { parity: Parity::Pair, .. } => 2,
+            Source::Fresh { .. } => 1,
+        };
+        self.table.judge_quota(owner, wanted).map_err(|exceeded| match exceeded {
+            Exceeded::User => Refusal::QuotaReached,
+            Exceeded::Total => Refusal::InsufficientCapacity,
+        })
     }
 
     /// Enters the allocation and asks for its sockets.

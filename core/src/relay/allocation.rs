@@ -9,6 +9,7 @@ use super::config::IpVersion;
 use super::permission::Permissions;
 use super::ports::Parity;
 use super::reply::Addressee;
+use super::rights::Rights;
 use crate::io::{Id, SocketId};
 use crate::stun::TransactionId;
 
@@ -46,6 +47,8 @@ pub(super) struct Owner {
     pub(super) id: Arc<str>,
     /// The username as it was sent.
     pub(super) username: Arc<str>,
+    /// What the newest of its credentials allow.
+    pub(super) rights: Rights,
 }
 
 /// One relayed socket.

@@ -79,6 +79,11 @@ impl Channels {
         }
     }
 
+    /// The numbers that are bound, and to which peers.
+    pub(super) fn bindings(&self) -> impl Iterator<Item = (u16, SocketAddr)> {
+        self.by_number.iter().map(|(&number, channel)| (number, channel.peer))
+    }
+
     /// The numbers that are bound.
     pub(super) fn numbers(&self) -> impl Iterator<Item = u16> {
         self.by_number.keys().copied()

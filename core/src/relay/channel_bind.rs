@@ -5,20 +5,19 @@ use std::time::Instant;
 use super::Relay;
 use super::channel;
 use super::reply::{Answer, Refusal};
-use super::request::{Request, same_family};
+use super::request::Request;
 use crate::stun::{Message, attribute};
 
 impl Relay {
     /// Binds or refreshes a channel, and the permission of its peer with it.
     pub(super) fn channel_bind(&mut self, now: Instant, request: &Request<'_>) -> Result<Answer, Refusal> {
-        let (id, allocation) = self.allocation_of(request)?;
+        let id = self.allocation_of(request)?;
         let number = channel_number(&request.message).ok_or(Refusal::BadRequest)?;
         let peer = request.message.peer_address()?.ok_or(Refusal::BadRequest)?;
         if !self.channels.contains(&number) || peer.port() == 0 {
             return Err(Refusal::BadRequest);
         }
-        same_family(allocation, peer)?;
-        self.reach.address(peer.ip()).map_err(|_| Refusal::Forbidden)?;
+        self.judge_peer(id, request, peer)?;
         let relayed = |version, port| self.table.is_relayed(version, port);
         self.reach.port(peer, relayed).map_err(|_| Refusal::Forbidden)?;
         self.table.bind_channel(now, id, number, peer).map_err(|refusal| match refusal {

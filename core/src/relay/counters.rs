@@ -1,5 +1,24 @@
 //! What a relay has done, in numbers.
 
+use crate::time::UnixTime;
+
+/// How a relay is doing, for reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// When it started, by its clock of that time.
+    pub since: UnixTime,
+    /// Allocations at present.
+    pub allocations: usize,
+    /// Data of clients that was sent on to peers, since the start.
+    pub to_peers: Flow,
+    /// Data of peers that was sent on to clients, since the start.
+    pub to_clients: Flow,
+    /// Datagrams that were dropped since the start, for whatever reason.
+    pub dropped: u64,
+    /// Signed requests since the start whose credentials are not good here.
+    pub auth_failures: u64,
+}
+
 /// Totals since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -9,6 +28,8 @@ pub struct Counters {
     pub to_clients: Flow,
     /// ICMP errors on relayed sockets.
     pub transport_errors: u64,
+    /// Requests that were signed, but with no credentials that are good here.
+    pub auth_failures: u64,
     dropped: [u64; Drop::ALL.len()],
 }
 
@@ -78,6 +99,11 @@ impl Counters {
     /// How many datagrams were dropped for `reason`.
     pub fn dropped(&self, reason: Drop) -> u64 {
         self.dropped[reason as usize]
+    }
+
+    /// How many datagrams were dropped in all.
+    pub fn dropped_in_all(&self) -> u64 {
+        self.dropped.iter().sum()
     }
 
     pub(super) fn drop(&mut self, reason: Drop) {

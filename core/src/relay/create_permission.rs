@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Relay;
 use super::reply::{Answer, Refusal};
-use super::request::{Request, same_family};
+use super::request::Request;
 
 impl Relay {
     /// Installs or refreshes all permissions that a request asks for, or none.
@@ -14,12 +14,11 @@ impl Relay {
         now: Instant,
         request: &Request<'_>,
     ) -> Result<Answer, Refusal> {
-        let (id, allocation) = self.allocation_of(request)?;
+        let id = self.allocation_of(request)?;
         let mut peers: Vec<IpAddr> = Vec::new();
         for peer in request.message.peer_addresses() {
             let peer = peer?;
-            same_family(allocation, peer)?;
-            self.reach.address(peer.ip()).map_err(|_| Refusal::Forbidden)?;
+            self.judge_peer(id, request, peer)?;
             peers.push(peer.ip());
         }
         if peers.is_empty() {

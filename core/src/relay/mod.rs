@@ -13,6 +13,8 @@
 //! 5. Data is forwarded both ways without a copy (`forward`).
 //! 6. A Refresh (`refresh`) prolongs or ends the allocation; time ends it otherwise.
 //!
+//! What a client may do is narrowed by its credentials (`rights`); renewed ones bring newer rights with any request.
+//!
 //! Requests that arrive twice are answered alike: an Allocate with the very reply that it got, a Refresh that ended
 //! its allocation from a short memory (`departed`), and everything else is the same when done twice.
 
@@ -35,6 +37,7 @@ mod reach;
 mod refresh;
 mod reply;
 mod request;
+mod rights;
 mod table;
 
 use std::collections::VecDeque;
@@ -47,11 +50,12 @@ use std::time::{Duration, Instant};
 use crate::io::{Completion, Datagrams, Effect, Forwards, LinkId, SocketId, SocketKind, Transmit};
 use crate::rand::{Rng, Seed};
 use crate::time::{Clock, Deadline, UnixTime};
+use crate::turn::credentials::Authenticator;
 use crate::turn::nonce::Nonces;
 
 pub use budget::ReplyBudget;
 pub use config::{Config, RelayAddress};
-pub use counters::{Counters, Drop, Flow};
+pub use counters::{Counters, Drop, Flow, Status};
 pub use event::{Event, Released};
 
 use allocation::AllocationId;
@@ -66,6 +70,7 @@ use table::{Expired, Socket, Table};
 pub struct Relay {
     config: Config,
     clock: Clock,
+    started: UnixTime,
     rng: Rng,
     nonces: Nonces,
     budget: Budget,
@@ -81,7 +86,7 @@ pub struct Relay {
 
 impl Relay {
     /// A relay that asks its driver for its listening sockets.
-    pub fn new(config: Config, clock: Clock, _now: Instant, seed: Seed) -> Self {
+    pub fn new(config: Config, clock: Clock, now: Instant, seed: Seed) -> Self {
         let mut rng = Rng::new(seed);
         let mut relay = Self {
             nonces: Nonces::new(rng.bytes(), config.nonce_lifetime),
@@ -95,6 +100,7 @@ impl Relay {
             counters: Counters::default(),
             config,
             clock,
+            started: clock.unix(now),
             rng,
         };
         for addr in relay.config.listen.clone() {
@@ -104,9 +110,28 @@ impl Relay {
         relay
     }
 
+    /// Who may use it from now on. No allocation ends: each lives on under its key, until its client sends the next
+    /// request, which must be signed with credentials that are good by then. Keep the secret that is to be replaced
+    /// for as long as credentials made from it are out.
+    pub fn set_authenticator(&mut self, _now: Instant, authenticator: Authenticator) {
+        self.config.authenticator = authenticator;
+    }
+
     /// What it has done so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> Status {
+        Status {
+            since: self.started,
+            allocations: self.allocations(),
+            to_peers: self.counters.to_peers,
+            to_clients: self.counters.to_clients,
+            dropped: self.counters.dropped_in_all(),
+            auth_failures: self.counters.auth_failures,
+        }
     }
 
     /// The number of allocations, those included whose sockets are being bound.

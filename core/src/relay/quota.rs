@@ -27,17 +27,17 @@ impl Quota {
         Self { per_user, total, users: BTreeMap::new(), all: 0 }
     }
 
-    /// Whether `user` may have one more.
+    /// Whether `user`, who may have `most` by their own credentials, may have `wanted` more.
     ///
     /// # Errors
     /// [`Exceeded`] when not.
-    pub(super) fn judge(&self, user: &str) -> Result<(), Exceeded> {
+    pub(super) fn judge(&self, user: &str, most: Option<u32>, wanted: u32) -> Result<(), Exceeded> {
         let count = self.users.get(user).copied().unwrap_or(0);
-        match (self.per_user, self.total) {
-            (Some(most), _) if count >= most => Err(Exceeded::User),
-            (_, Some(most)) if self.all >= most => Err(Exceeded::Total),
-            _ => Ok(()),
+        let exceeds = |count: u32, most: Option<u32>| most.is_some_and(|most| count + wanted > most);
+        if exceeds(count, self.per_user) || exceeds(count, most) {
+            return Err(Exceeded::User);
         }
+        if exceeds(self.all, self.total) { Err(Exceeded::Total) } else { Ok(()) }
     }
 
     /// Counts one more of `user`.
@@ -79,12 +79,15 @@ mod tests {
         let mut quota = Quota::new(Some(2), Some(3));
         quota.add(&alice);
         quota.add(&alice);
-        assert_eq!(quota.judge("alice"), Err(Exceeded::User));
-        assert_eq!(quota.judge("bob"), Ok(()));
+        assert_eq!(quota.judge("alice", None, 1), Err(Exceeded::User));
+        assert_eq!(quota.judge("bob", None, 1), Ok(()));
         quota.add(&bob);
-        assert_eq!(quota.judge("bob"), Err(Exceeded::Total));
+        assert_eq!(quota.judge("bob", None, 1), Err(Exceeded::Total));
         quota.remove("alice");
-        assert_eq!(quota.judge("alice"), Ok(()));
+        assert_eq!(quota.judge("alice", None, 1), Ok(()));
+        assert_eq!(quota.judge("alice", Some(1), 1), Err(Exceeded::User));
+        assert_eq!(quota.judge("bob", Some(2), 1), Ok(()));
+        assert_eq!(quota.judge("bob", Some(9), 2), Err(Exceeded::User), "credentials only narrow");
         quota.remove("nobody");
         quota.remove("alice");
         assert!(quota.users.len() == 1 && quota.all() == 1);

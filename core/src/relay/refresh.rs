@@ -20,7 +20,8 @@ impl Relay {
             // This very request has ended the allocation; its reply was lost (RFC 8489 §6.3.1).
             return success(std::time::Duration::ZERO);
         }
-        let (id, allocation) = self.allocation_of(request)?;
+        let id = self.allocation_of(request)?;
+        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
         let family = match request.message.requested_family()? {
             None => None,
             Some(Family::V4) => Some(IpVersion::V4),

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Relay;
-use super::allocation::{Allocation, AllocationId, Owner};
+use super::allocation::{AllocationId, Owner};
+use super::config::IpVersion;
 use super::counters::Drop;
 use super::reply::{Addressee, Answer, Path, Refusal};
+use super::rights::Rights;
 use crate::stun::{Builder, Message, Method, attribute};
 
 /// A reply before authentication is at most three times as large as its request.
@@ -76,12 +78,16 @@ impl Relay {
             })?;
         let nonce = message.nonce().ok().flatten().unwrap_or_default();
         self.nonces.judge(path.client, unix, nonce).map_err(|_| Challenge::StaleNonce)?;
-        let owner = Owner { id: account.id.into(), username: account.username.into() };
+        let rights = Rights::of(&account);
+        let owner = Owner { id: account.id.into(), username: account.username.into(), rights };
         let (method, transaction) = (message.method(), message.transaction());
         Ok(Request { message, owner, addressee: Addressee { path, method, transaction, key: account.key } })
     }
 
     fn challenge(&mut self, now: Instant, path: Path, message: &Message<'_>, challenge: Challenge) {
+        if challenge == Challenge::Unauthenticated && message.has_integrity() {
+            self.counters.auth_failures += 1;
+        }
         if !self.may_answer(now, path) {
             return;
         }
@@ -149,20 +155,40 @@ impl Relay {
         }
     }
 
-    /// The live allocation that a request is about.
+    /// The live allocation that a request is about. Where the request is signed with renewed credentials, theirs are
+    /// its rights from now on.
     ///
     /// # Errors
     /// 437 when there is none (RFC 8656 §5), 441 when it is somebody else's.
-    pub(super) fn allocation_of(
-        &self,
-        request: &Request<'_>,
-    ) -> Result<(AllocationId, &Allocation), Refusal> {
+    pub(super) fn allocation_of(&mut self, request: &Request<'_>) -> Result<AllocationId, Refusal> {
         let tuple = request.addressee.path.five_tuple();
         let (id, allocation) = self.table.live(tuple).ok_or(Refusal::AllocationMismatch)?;
         if allocation.owner.id != request.owner.id {
             return Err(Refusal::WrongCredentials);
         }
-        Ok((id, allocation))
+        if request.owner.rights.renew(&allocation.owner.rights) {
+            self.table.set_rights(id, request.owner.rights.clone());
+        }
+        Ok(id)
+    }
+
+    /// Checks that an allocation has a relayed address from which `peer` can be reached, and that the relay, the
+    /// rights of the allocation and those of the request permit the peer's address (RFC 8656 §10.2, §12.2).
+    ///
+    /// # Errors
+    /// 443 or 403 when not.
+    pub(super) fn judge_peer(
+        &self,
+        id: AllocationId,
+        request: &Request<'_>,
+        peer: SocketAddr,
+    ) -> Result<(), Refusal> {
+        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
+        allocation.leg(IpVersion::of(peer.ip())).ok_or(Refusal::PeerFamilyMismatch)?;
+        self.reach.address(peer.ip()).map_err(|_| Refusal::Forbidden)?;
+        let permitted =
+            [&allocation.owner.rights, &request.owner.rights].iter().all(|it| it.permit(peer.ip()));
+        if permitted { Ok(()) } else { Err(Refusal::Forbidden) }
     }
 
     /// Queues a reply.
@@ -171,13 +197,4 @@ impl Relay {
             self.counters.drop(Drop::QueueFull);
         }
     }
-}
-
-/// Checks that the allocation has a relayed address from which `peer` can be reached (RFC 8656 §10.2, §12.2).
-///
-/// # Errors
-/// 443 when not.
-pub(super) fn same_family(allocation: &Allocation, peer: SocketAddr) -> Result<(), Refusal> {
-    let version = super::config::IpVersion::of(peer.ip());
-    allocation.leg(version).map(|_| ()).ok_or(Refusal::PeerFamilyMismatch)
 }

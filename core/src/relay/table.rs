@@ -6,12 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::allocation::{Allocation, AllocationId, FiveTuple, Leg, Phase};
+use super::allocation::{Allocation, AllocationId, FiveTuple, Leg, Owner, Phase};
 use super::channel::Refusal;
 use super::config::{Config, IpVersion};
 use super::permission::Full;
 use super::ports::{Parity, Ports};
 use super::quota::{Exceeded, Quota};
+use super::rights::Rights;
 use crate::io::{Arena, SocketId};
 use crate::rand::Rng;
 use crate::stun::TransactionId;
@@ -97,9 +98,9 @@ impl Table {
         self.sockets.insert(Socket::Listening(addr))
     }
 
-    /// Whether `user` may have one more allocation.
-    pub(super) fn judge_quota(&self, user: &str) -> Result<(), Exceeded> {
-        self.quota.judge(user)
+    /// Whether `owner` may have so many more allocations.
+    pub(super) fn judge_quota(&self, owner: &Owner, wanted: u32) -> Result<(), Exceeded> {
+        self.quota.judge(&owner.id, owner.rights.max_allocations, wanted)
     }
 
     /// Enters an allocation without sockets.
@@ -300,6 +301,27 @@ impl Table {
         self.timers.set(Timer::Permission(id, peer.ip()), permitted);
         self.timers.set(Timer::Channel(id, number), bound);
         Ok(())
+    }
+}
+
+/// What its client's credentials allow.
+impl Table {
+    /// Replaces the rights of an allocation. Peers that they do not permit lose their permissions and channels.
+    pub(super) fn set_rights(&mut self, id: AllocationId, rights: Rights) {
+        let Some(allocation) = self.allocations.get_mut(id) else { return };
+        let peers: Vec<IpAddr> =
+            allocation.permissions.peers().filter(|&peer| !rights.permit(peer)).collect();
+        for peer in peers {
+            allocation.permissions.remove(peer);
+            self.timers.cancel(Timer::Permission(id, peer));
+        }
+        let channels: Vec<(u16, SocketAddr)> =
+            allocation.channels.bindings().filter(|(_, peer)| !rights.permit(peer.ip())).collect();
+        for (number, _) in channels {
+            allocation.channels.remove(number);
+            self.timers.cancel(Timer::Channel(id, number));
+        }
+        allocation.owner.rights = rights;
     }
 }
 

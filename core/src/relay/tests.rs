@@ -4,6 +4,7 @@ mod allocations;
 mod data;
 mod peers;
 mod property;
+mod rights;
 mod strangers;
 
 use std::net::IpAddr;

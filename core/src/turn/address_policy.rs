@@ -34,6 +34,16 @@ impl Network {
         Self { address, prefix }
     }
 
+    /// Its first address.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The number of bits that its addresses have in common: at most 32 for IPv4, 128 for IPv6.
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// Whether `ip` lies in it. An IPv4-mapped address lies in no IPv4 network.
     pub fn contains(&self, ip: IpAddr) -> bool {
         width(ip) == width(self.address) && Self::new(ip, self.prefix).address == self.address

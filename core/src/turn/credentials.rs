@@ -6,6 +6,8 @@
 //!    Credentials::time_limited ─────▶ signs requests with                 Authenticator::authenticate:
 //!    "<expiry>:<id>", password        MD5(username:realm:password) ─────▶ expired? password of that username? ─▶ Account
 //! ```
+//!
+//! [`Credentials::limited`] also writes a [`CredentialPolicy`] into the username, which the password then vouches for.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use md5::{Digest as _, Md5};
 
+use super::credential_policy::{BadPolicy, CredentialPolicy};
 use crate::stun::{BadAttribute, Message};
 use crate::time::UnixTime;
 
@@ -57,7 +60,35 @@ pub struct Credentials {
 impl Credentials {
     /// Time-limited credentials for `id`, made from the relay's secret.
     pub fn time_limited(secret: &[u8], expiry: UnixTime, id: &str) -> Self {
-        let username = time_limited_username(expiry, id);
+        Self::signed(secret, time_limited_username(expiry, id))
+    }
+
+    /// Time-limited credentials for `id` that allow what `policy` says; everything that the relay allows where that
+    /// is `None`.
+    ///
+    /// # Errors
+    /// [`Unwritable`] when the username has no room for it.
+    pub fn limited(
+        secret: &[u8],
+        expiry: UnixTime,
+        id: &str,
+        policy: Option<&CredentialPolicy>,
+    ) -> Result<Self, Unwritable> {
+        if id.is_empty() || id.contains(':') {
+            return Err(Unwritable::BadId);
+        }
+        let mut username = time_limited_username(expiry, id);
+        if let Some(policy) = policy {
+            username.push(':');
+            username.push_str(&policy.encode());
+        }
+        if username.len() > MAX_USERNAME {
+            return Err(Unwritable::TooLong);
+        }
+        Ok(Self::signed(secret, username))
+    }
+
+    fn signed(secret: &[u8], username: String) -> Self {
         let password = time_limited_password(secret, &username);
         Self { username, password }
     }
@@ -74,6 +105,17 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// Why there are no such credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unwritable {
+    /// The username would be longer than [`MAX_USERNAME`]: the policy names too many networks.
+    #[error("the username of these credentials would be longer than {MAX_USERNAME} bytes")]
+    TooLong,
+    /// The id is empty, or has a colon in it, which ends it.
+    #[error("an id is not empty and has no colon in it")]
+    BadId,
+}
+
 /// A time-limited username, taken apart: `<unix expiry>[:id[:version.policy]]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeLimited<'a> {
@@ -81,7 +123,7 @@ pub struct TimeLimited<'a> {
     pub expiry: UnixTime,
     /// Whose it is; empty where the username is an expiry only.
     pub id: &'a str,
-    /// The policy that the password vouches for, with its version. None is known yet.
+    /// The policy that the password vouches for, as [`CredentialPolicy::encode`] writes it.
     pub policy: Option<&'a str>,
 }
 
@@ -116,6 +158,8 @@ pub struct Account {
     pub key: Key,
     /// When time-limited credentials run out.
     pub expiry: Option<UnixTime>,
+    /// What time-limited credentials allow, where they say so.
+    pub policy: Option<CredentialPolicy>,
 }
 
 /// Why a request is not authenticated. On the wire it is 400 for `Incomplete` and 401 for everything else.
@@ -139,6 +183,9 @@ pub enum Refused {
     /// The username carries a policy of a version that this relay does not know.
     #[error("the policy in the username has an unknown version")]
     UnknownPolicy,
+    /// The username carries a policy that cannot be read.
+    #[error("the policy in the username is malformed")]
+    MalformedPolicy,
     /// The MESSAGE-INTEGRITY was made with another password.
     #[error("the password is wrong")]
     WrongPassword,
@@ -157,6 +204,15 @@ impl Refused {
 impl From<BadAttribute> for Refused {
     fn from(_: BadAttribute) -> Self {
         Self::Incomplete
+    }
+}
+
+impl From<BadPolicy> for Refused {
+    fn from(bad: BadPolicy) -> Self {
+        match bad {
+            BadPolicy::UnknownVersion => Self::UnknownPolicy,
+            BadPolicy::Malformed => Self::MalformedPolicy,
+        }
     }
 }
 
@@ -211,22 +267,22 @@ impl Authenticator {
 
     fn fixed(&self, request: &Message<'_>, username: &str, key: Key) -> Result<Account, Refused> {
         request.verify(&key).map_err(|_| Refused::WrongPassword)?;
-        Ok(Account { username: username.to_owned(), id: username.to_owned(), key, expiry: None })
+        let username = username.to_owned();
+        Ok(Account { id: username.clone(), username, key, expiry: None, policy: None })
     }
 
     fn limited(&self, request: &Message<'_>, username: &str, unix: UnixTime) -> Result<Account, Refused> {
         let parts = TimeLimited::parse(username).filter(|_| !self.secrets.is_empty());
         let parts = parts.ok_or(Refused::UnknownUser)?;
         let key = self.limited_key(request, username).ok_or(Refused::WrongPassword)?;
-        if parts.policy.is_some() {
-            return Err(Refused::UnknownPolicy);
-        }
+        // Only after the password: what is parsed here was written by somebody who has the secret.
+        let policy = parts.policy.map(CredentialPolicy::parse).transpose()?;
         if parts.expiry <= unix {
             return Err(Refused::Expired);
         }
         let id = if parts.id.is_empty() { username } else { parts.id };
         let expiry = Some(parts.expiry);
-        Ok(Account { username: username.to_owned(), id: id.to_owned(), key, expiry })
+        Ok(Account { username: username.to_owned(), id: id.to_owned(), key, expiry, policy })
     }
 
     /// The key under the first secret that the request was signed with.
@@ -253,6 +309,8 @@ impl fmt::Debug for Authenticator {
 mod tests {
     use super::*;
     use crate::stun::{Builder, Class, Method};
+    use crate::turn::address_policy::Network;
+    use std::net::IpAddr;
 
     const NOW: UnixTime = UnixTime(1_700_000_000);
     const LATER: UnixTime = UnixTime(1_700_086_400);
@@ -267,6 +325,10 @@ mod tests {
 
     fn judge(authenticator: &Authenticator, bytes: &[u8]) -> Result<Account, Refused> {
         authenticator.authenticate(&Message::parse(bytes).unwrap(), NOW)
+    }
+
+    fn host(last: u8) -> Network {
+        IpAddr::from([192, 0, 2, last]).into()
     }
 
     fn relay() -> Authenticator {
@@ -306,11 +368,56 @@ mod tests {
     }
 
     #[test]
-    fn expired_credentials_and_unknown_policies_are_refused() {
-        let expired = Credentials::time_limited(b"new", NOW, "gw-1");
-        assert_eq!(judge(&relay(), &request(&expired, "adit")), Err(Refused::Expired));
-        let policy = Credentials::time_limited(b"new", LATER, "gw-1:9.xyz");
-        assert_eq!(judge(&relay(), &request(&policy, "adit")), Err(Refused::UnknownPolicy));
+    fn expired_credentials_and_unreadable_policies_are_refused() {
+        let refused = |credentials| judge(&relay(), &request(&credentials, "adit")).unwrap_err();
+        assert_eq!(refused(Credentials::time_limited(b"new", NOW, "gw-1")), Refused::Expired);
+        for (policy, reason) in [
+            ("9.xyz", Refused::UnknownPolicy),
+            ("", Refused::MalformedPolicy),
+            ("1.", Refused::MalformedPolicy),
+            ("1.AA:", Refused::MalformedPolicy),
+            ("1.CA", Refused::MalformedPolicy),
+        ] {
+            let id = format!("gw-1:{policy}");
+            assert_eq!(refused(Credentials::time_limited(b"new", LATER, &id)), reason, "{policy}");
+        }
+    }
+
+    #[test]
+    fn a_policy_is_part_of_what_the_password_vouches_for() {
+        let narrow = CredentialPolicy { peers: vec![host(1)], ..Default::default() };
+        let wide = CredentialPolicy { any_public: true, ..Default::default() };
+        let credentials = Credentials::limited(b"new", LATER, "gw-1", Some(&narrow)).unwrap();
+        let account = judge(&relay(), &request(&credentials, "adit")).unwrap();
+        assert_eq!((account.id.as_str(), account.policy), ("gw-1", Some(narrow.clone())));
+        let forge = |username| Credentials { username, password: credentials.password.clone() };
+        let widened = forge(credentials.username.replace(&narrow.encode(), &wide.encode()));
+        assert_ne!(widened.username, credentials.username);
+        assert_eq!(judge(&relay(), &request(&widened, "adit")), Err(Refused::WrongPassword));
+        let freed = forge(time_limited_username(LATER, "gw-1"));
+        assert_eq!(judge(&relay(), &request(&freed, "adit")), Err(Refused::WrongPassword));
+    }
+
+    #[test]
+    fn how_many_networks_a_username_has_room_for() {
+        let id = "5f0c6c3e-8f0b-4c52-9d1e-6d7f4a2b9c10";
+        let limited = |hosts| {
+            let peers = (0..hosts).map(host).collect();
+            let policy = CredentialPolicy { peers, max_allocations: Some(4), any_public: false };
+            Credentials::limited(b"new", LATER, id, Some(&policy))
+        };
+        let most = limited(68).unwrap();
+        assert!(most.username.len() <= MAX_USERNAME);
+        assert_eq!(judge(&relay(), &request(&most, "adit")).unwrap().policy.unwrap().peers.len(), 68);
+        assert_eq!(limited(69), Err(Unwritable::TooLong));
+    }
+
+    #[test]
+    fn an_id_cannot_smuggle_a_policy_in() {
+        let wide = CredentialPolicy { any_public: true, ..Default::default() };
+        for id in [format!("gw:{}", wide.encode()), String::new(), ":".to_owned()] {
+            assert_eq!(Credentials::limited(b"new", LATER, &id, None), Err(Unwritable::BadId));
+        }
     }
 
     #[test]

@@ -9,12 +9,14 @@
 //!
 //! - [`uri`] — where a relay is, as people write it (RFC 7065).
 //! - [`credentials`] — long-term and time-limited ones, shown by clients and judged by relays.
+//! - [`credential_policy`] — what a time-limited credential permits, carried in its username.
 //! - [`nonce`] — what keeps a request from being replayed, without memory at the relay.
 //! - [`address_policy`] — which peers a relay may be made to reach: few, by default.
 //! - [`channel_data`] — the four bytes in front of data.
 
 pub mod address_policy;
 pub mod channel_data;
+pub mod credential_policy;
 pub mod credentials;
 pub mod nonce;
 pub mod uri;

@@ -4,19 +4,53 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::stun::{EvenPort, Family};
+use crate::turn::credential_policy::CredentialPolicy;
 
 /// What may happen to a relay.
 #[derive(Debug, Clone)]
 enum Step {
-    Allocate { client: u8, wish: u8 },
-    Refresh { client: u8, lifetime: u16, family: u8 },
-    Permit { client: u8, peer: u8 },
-    Bind { client: u8, peer: u8, number: u8 },
-    ToPeer { client: u8, number: u8 },
-    FromPeer { peer: u8, socket: u8 },
+    Allocate {
+        client: u8,
+        wish: u8,
+    },
+    Refresh {
+        client: u8,
+        lifetime: u16,
+        family: u8,
+    },
+    Permit {
+        client: u8,
+        peer: u8,
+    },
+    Bind {
+        client: u8,
+        peer: u8,
+        number: u8,
+    },
+    ToPeer {
+        client: u8,
+        number: u8,
+    },
+    FromPeer {
+        peer: u8,
+        socket: u8,
+    },
     Hold(bool),
-    Complete { ok: bool },
+    Complete {
+        ok: bool,
+    },
+    /// From now on, one of the users has credentials with a policy.
+    Renew {
+        policy: u8,
+    },
     Wait(u16),
+}
+
+/// What one of the users may do from now on, and until when.
+#[derive(Debug, Default)]
+struct Credential {
+    policy: Option<CredentialPolicy>,
+    renewed: u64,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -38,6 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
         (0..6u8, any::<u8>()).prop_map(|(peer, socket)| Step::FromPeer { peer, socket }),
         any::<bool>().prop_map(Step::Hold),
         any::<bool>().prop_map(|ok| Step::Complete { ok }),
+        any::<u8>().prop_map(|policy| Step::Renew { policy }),
         (0..700u16).prop_map(Step::Wait),
     ]
 }
@@ -60,12 +95,26 @@ fn small() -> Config {
     config
 }
 
-fn run(bench: &mut Bench, step: Step, token: &mut [u8; 8]) {
+/// Some of the peers, all, or none; or no policy.
+fn policy(bits: u8) -> Option<CredentialPolicy> {
+    let peers = (0..6).filter(|index| bits >> index & 1 == 1).map(|index| peer(index).ip().into()).collect();
+    let policy = CredentialPolicy { peers, max_allocations: Some(u16::from(bits >> 6)), any_public: false };
+    (bits != 0).then_some(policy)
+}
+
+fn run(bench: &mut Bench, step: Step, token: &mut [u8; 8], credential: &mut Credential) {
+    if let Step::Renew { policy: bits } = step {
+        // Every fourth is older than what came before.
+        *credential =
+            Credential { policy: policy(bits), renewed: (credential.renewed + 3) ^ u64::from(bits & 4) };
+        return;
+    }
     let client = |bench: &mut Bench, index: u8| {
         let credentials = if index.is_multiple_of(2) {
             Credentials { username: "alice".to_owned(), password: "wonder".to_owned() }
         } else {
-            Credentials::time_limited(SECRET, UnixTime(1_800_000_000), "gw")
+            let expiry = UnixTime(1_800_000_000 + credential.renewed);
+            Credentials::limited(SECRET, expiry, "gw", credential.policy.as_ref()).unwrap()
         };
         bench.client_as(&format!("198.51.100.1:{}", 4000 + u16::from(index)), credentials)
     };
@@ -118,6 +167,7 @@ fn run(bench: &mut Bench, step: Step, token: &mut [u8; 8]) {
             let (socket, _) = bench.bound[usize::from(socket) % bench.bound.len()];
             bench.deliver(socket, peer(index), b"data", 4);
         }
+        Step::Renew { .. } => unreachable!("done above"),
         Step::Hold(hold) => bench.hold = hold,
         Step::Complete { ok } => drop(bench.release((!ok).then_some(ErrorKind::AddrInUse))),
         Step::Wait(seconds) => drop(bench.advance(u64::from(seconds))),
@@ -131,9 +181,9 @@ proptest! {
     #[test]
     fn any_order_of_operations_keeps_the_indexes_in_step(steps in prop::collection::vec(step(), 1..80)) {
         let mut bench = Bench::new(small());
-        let mut token = [0; 8];
+        let (mut token, mut credential) = ([0; 8], Credential::default());
         for step in steps {
-            run(&mut bench, step, &mut token);
+            run(&mut bench, step, &mut token, &mut credential);
         }
         bench.hold = false;
         bench.release(None);
