@@ -26,7 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use crate::config::{GatewayFile, RelayCredentials};
 use crate::exit::{Exit, Failure};
 use crate::service::{self, Signals};
-use crate::{addresses, when};
+use crate::{addresses, install, when};
 
 /// How long credentials that we make from the relay's secret are good. Who holds the secret gains nothing
 /// from a short life, and some relays end an allocation whose username changes.
@@ -39,6 +39,9 @@ const REWRITE: Duration = Duration::from_secs(5);
 #[derive(Debug, Subcommand)]
 pub(crate) enum Gateway {
     Start(Start),
+    Install(install::Install),
+    Uninstall(install::Uninstall),
+    Status(install::Status),
 }
 
 /// Start the gateway.
@@ -86,7 +89,12 @@ enum Runs {
 }
 
 pub(crate) fn run(gateway: Gateway) -> Result<(), Failure> {
-    let Gateway::Start(start) = gateway;
+    let start = match gateway {
+        Gateway::Start(start) => start,
+        Gateway::Install(flags) => return install::install(flags),
+        Gateway::Uninstall(flags) => return install::uninstall(&flags),
+        Gateway::Status(flags) => return install::status(&flags),
+    };
     service::block_on(async move {
         match start.runtime {
             Runs::Tokio => serve::<Tokio>(start).await,

@@ -9,9 +9,11 @@ mod exit;
 mod files;
 mod forward;
 mod gateway;
+mod install;
 mod log;
 mod relay;
 mod service;
+mod token;
 mod when;
 
 use std::process::ExitCode;

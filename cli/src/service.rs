@@ -1,9 +1,11 @@
 //! What a long-running part tells those who started it: a line on standard output, and systemd; and how it is
 //! told to end.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::io::Write as _;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -18,10 +20,25 @@ pub(crate) fn block_on(part: impl Future<Output = Result<(), Failure>>) -> Resul
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Other, format!("the runtime can't be started: {error}")))?;
-    let result = runtime.block_on(part);
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = part => result,
+            never = watchdog() => match never {},
+        }
+    });
     // Dropping it would wait for the system's resolver, which may ponder over a name for half a minute.
     runtime.shutdown_background();
     result
+}
+
+/// Tells systemd from the thread that everything runs on that it still does, where the unit has `WatchdogSec=`.
+async fn watchdog() -> Infallible {
+    let Some(patience) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+    let mut ticks = tokio::time::interval((patience / 3).max(Duration::from_millis(1)));
+    loop {
+        ticks.tick().await;
+        let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+    }
 }
 
 /// Takes as many descriptors as this process may have. Each allocation and each connection is one, and the usual limit of
@@ -75,7 +92,7 @@ pub(crate) fn stopping() {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
 

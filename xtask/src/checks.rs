@@ -23,7 +23,7 @@ pub(crate) struct Options {
 
 /// Runs the steps and shows a summary, also after a failure.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    packages::ensure(&[packages::POSTGRESQL, packages::COTURN])?;
+    packages::ensure(&[packages::POSTGRESQL, packages::COTURN, packages::SYSTEMD])?;
     let mut steps = Steps::default();
     let result = run_all(&mut steps, options);
     steps.summarise();

@@ -27,6 +27,10 @@ pub(crate) const COTURN: Package = Package {
     programs: &["turnserver", "turnutils_uclient", "turnutils_peer"],
 };
 
+/// What checks the unit of a gateway; systemd itself need not run.
+pub(crate) const SYSTEMD: Package =
+    Package { name: "systemd", debian: &["systemd"], programs: &["systemd-analyze"] };
+
 /// Installs what is missing. Nothing that a package brings along is left running or enabled: services are
 /// held back by a policy while apt works, and PostgreSQL makes no cluster of its own. What was installed before keeps
 /// its services. A shell that a signal ends takes no trap for EXIT, so signals become an exit.
