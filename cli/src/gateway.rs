@@ -320,8 +320,15 @@ impl<'a> Watch<'a> {
                 tracing::debug!(%peer, "connected");
             }
             Event::Refused { reason } => tracing::warn!(%reason, "a connector was refused"),
-            Event::Disconnected { peer, reason } => {
-                tracing::info!(%reason, "a connector has gone");
+            Event::TurnedAway { peer, cause } => {
+                tracing::warn!(%cause, "a connector was turned away");
+                tracing::debug!(%peer, "turned away");
+            }
+            Event::Disconnected { peer, reason, cause } => {
+                match cause {
+                    Some(cause) => tracing::info!(%cause, "a connector was sent away"),
+                    None => tracing::info!(%reason, "a connector has gone"),
+                }
                 tracing::debug!(%peer, "disconnected");
             }
             Event::Opened { peer, target, address } => {

@@ -1,12 +1,18 @@
 //! A gateway on a task of any runtime.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_core::gateway::{self, Config, Event, NewError, RelayConfig};
+use adit_core::client::TooManyPeers;
+use adit_core::gateway::{self, Config, Event, NewError, Peer, RelayConfig};
+use adit_core::pki::Revoked;
+use adit_core::quic::UnusableTls;
+use adit_core::time::WallCell;
 use adit_core::turn::credentials::Credentials;
+
+use rustls::ServerConfig;
 
 use crate::builder::GatewayBuilder;
 use crate::counters::Counters;
@@ -104,6 +110,40 @@ impl<R: Runtime> Gateway<R> {
     /// Gives the allocation on a relay back.
     pub fn remove_relay(&self, relay: usize) {
         self.shared.call(|hub, now| hub.machine_mut().remove_relay(now, relay));
+    }
+
+    /// Lets these peers reach the relayed addresses from now on, in place of those before: see
+    /// [`gateway::Gateway::set_permitted`].
+    ///
+    /// # Errors
+    /// [`TooManyPeers`], and nothing has changed.
+    pub fn set_permitted(&self, peers: impl IntoIterator<Item = IpAddr>) -> Result<(), TooManyPeers> {
+        self.shared.call(|hub, now| hub.machine_mut().set_permitted(now, peers))
+    }
+
+    /// Closes the connections of those that `revoked` covers, and lets them in no more: see
+    /// [`gateway::Gateway::set_revoked`].
+    pub fn set_revoked(&self, revoked: Revoked) {
+        self.shared.call(|hub, now| hub.machine_mut().set_revoked(now, revoked));
+    }
+
+    /// Serves new connections with another certificate or other anchors from now on. `tls` must read the time from
+    /// [`wall`](Self::wall).
+    ///
+    /// # Errors
+    /// [`UnusableTls`]; everything is as before then.
+    pub fn set_tls(&self, tls: Arc<ServerConfig>) -> Result<(), UnusableTls> {
+        self.shared.call(|hub, now| hub.machine_mut().set_tls(now, tls))
+    }
+
+    /// The cell that tells TLS the time: what [`set_tls`](Self::set_tls) is given must be made with it.
+    pub fn wall(&self) -> WallCell {
+        self.shared.with(|hub| hub.machine().wall().clone())
+    }
+
+    /// Everybody who is connected.
+    pub fn peers(&self) -> Vec<Peer> {
+        self.shared.with(|hub| hub.machine().peers())
     }
 
     /// Takes no new streams from now on, and waits until those that are open have ended, at most for `grace`.

@@ -1,7 +1,7 @@
 //! Channels: a number for a peer, which makes four bytes of overhead out of thirty-six (RFC 8656 §12).
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::permission::TooManyPeers;
@@ -143,6 +143,15 @@ impl Client {
         if let Some(number) = self.channels.retire(peer) {
             self.timers.cancel(Timer::Channel(number));
             self.release_permission(peer.ip());
+        }
+    }
+
+    /// Stops refreshing all channels to `ip`. Looks at all of them.
+    pub fn release_channels(&mut self, ip: IpAddr) {
+        let live = self.channels.slots.iter().filter(|slot| slot.live && slot.peer.ip() == ip);
+        let peers: Vec<SocketAddr> = live.map(|slot| slot.peer).collect();
+        for peer in peers {
+            self.release_channel(peer);
         }
     }
 

@@ -13,6 +13,8 @@
 //! A gateway opens no port: everything that it receives came by an allocation that it made itself, from a peer
 //! that it permitted, over a connection whose certificate it verified, for a target that its operator allowed.
 
+mod event;
+mod permits;
 mod policy;
 mod relays;
 mod session;
@@ -24,18 +26,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::client;
-use crate::io::{
-    Arena, Completion, Datagrams, Effect, Forwards, LinkId, PipeId, QueryId, Read, Transmit, Write,
-};
-use crate::pki::{Identity, PeerInfo};
-use crate::quic::{self, CloseReason, ConnId, StreamId};
+use crate::io::{Arena, Completion, Datagrams, Forwards, LinkId, PipeId, QueryId, Read, Transmit, Write};
+use crate::pki::{Identity, PeerInfo, Revoked};
+use crate::quic::{self, ConnId, StreamId};
 use crate::rand::{Rng, Seed};
 use crate::time::{Clock, Deadline, UnixTime, WallCell, Why};
-use crate::tunnel::{Code, RejectCode, Target};
+use crate::tunnel::Target;
 use crate::turn::credentials::Credentials;
+pub use event::{Cause, Counters, Event, RelayLost};
+use permits::Permits;
 pub use policy::{Judge, RuleError, TargetPolicy, TargetRule};
 pub use relays::RelayConfig;
 use relays::Relays;
+pub use session::Peer;
 use session::{Limits, Sessions};
 
 /// How long closing may take: allocations are given back and connections closed, but not at any price.
@@ -47,7 +50,11 @@ pub struct Config {
     /// The relays to keep an allocation on, all at once.
     pub relays: Vec<RelayConfig>,
     /// The peers that may reach the relayed addresses: where connectors are. At most [`client::MAX_PEERS`].
+    /// [`Gateway::set_permitted`] replaces them.
     pub permit: Vec<IpAddr>,
+    /// Whether the gateway belongs to a platform, whose instances may ask for peers by PERMIT, each for at most 64 at
+    /// once and an hour.
+    pub platform: bool,
     /// TLS with the gateway's certificate, which accepts connectors of its organisation and nobody else.
     pub tls: Arc<rustls::ServerConfig>,
     /// The cell that `tls` reads the time from.
@@ -58,21 +65,30 @@ pub struct Config {
     pub dial_timeout: Duration,
     /// How many streams may be open at once, over all connections.
     pub max_streams: usize,
+    /// How old a stream may get before it is reset; `None` for as old as it likes.
+    pub max_stream_age: Option<Duration>,
+    /// How long a person's connection goes on after the certificate has run out. Those of machines go on until they
+    /// end; in either case nothing new is opened.
+    pub offline_grace: Duration,
     /// The limits of QUIC.
     pub quic: quic::Config,
 }
 
 impl Config {
-    /// The defaults: no relay, no peer, no target; 10 s for a dial, 16,384 streams.
+    /// The defaults: no relay, no peer, no platform, no target; 10 s for a dial, 16,384 streams of any age, 2 h for a
+    /// person whose certificate has run out.
     pub fn new(tls: Arc<rustls::ServerConfig>, wall: WallCell) -> Self {
         Self {
             relays: Vec::new(),
             permit: Vec::new(),
+            platform: false,
             tls,
             wall,
             targets: TargetPolicy::default(),
             dial_timeout: Duration::from_secs(10),
             max_streams: 16_384,
+            max_stream_age: None,
+            offline_grace: Duration::from_secs(2 * 3600),
             quic: quic::Config::default(),
         }
     }
@@ -89,110 +105,6 @@ pub enum NewError {
     TooManyPeers,
 }
 
-/// News from a gateway.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Something that the driver is to do.
-    Effect(Effect),
-    /// A relay has given an allocation.
-    Allocated {
-        /// The relay, by its place in [`Config::relays`] or that of [`Gateway::add_relay`].
-        relay: usize,
-        /// The relayed addresses, at most one per family.
-        relayed: Vec<SocketAddr>,
-    },
-    /// There is no allocation on a relay, or no more; it is tried again by itself.
-    RelayLost {
-        /// The relay, by its place in [`Config::relays`] or that of [`Gateway::add_relay`].
-        relay: usize,
-        /// Why.
-        reason: RelayLost,
-        /// When the next attempt begins.
-        retry_in: Duration,
-    },
-    /// A relay has not answered the first request for a while; it is still being asked.
-    RelaySilent {
-        /// The relay, by its place in [`Config::relays`] or that of [`Gateway::add_relay`].
-        relay: usize,
-        /// For how long.
-        since: Duration,
-    },
-    /// A relay does not let a peer of [`Config::permit`] through.
-    PermissionDenied {
-        /// The relay, by its place in [`Config::relays`] or that of [`Gateway::add_relay`].
-        relay: usize,
-        /// The peer.
-        peer: IpAddr,
-        /// The relay's code: 403 where its policy forbids the peer, 443 where no relayed address has the family.
-        code: u16,
-        /// The relay's sentence.
-        reason: String,
-    },
-    /// The relayed addresses have changed: all of them, best first. Empty while there is none.
-    Addresses(Vec<SocketAddr>),
-    /// A connector has connected; its certificate was verified.
-    Connected {
-        /// Who it is.
-        peer: Identity,
-    },
-    /// A connector was turned away during its handshake.
-    Refused {
-        /// Why.
-        reason: CloseReason,
-    },
-    /// The connection of a connector has ended.
-    Disconnected {
-        /// Who it was.
-        peer: Identity,
-        /// Why.
-        reason: CloseReason,
-    },
-    /// A target was opened for a connector.
-    Opened {
-        /// Who asked for it.
-        peer: Identity,
-        /// What was asked for.
-        target: Target,
-        /// The address that was dialled.
-        address: SocketAddr,
-    },
-    /// A connector did not get what it asked for.
-    Rejected {
-        /// Who asked.
-        peer: Identity,
-        /// What was asked for, where that could be read.
-        target: Option<Target>,
-        /// Why, for programs.
-        code: RejectCode,
-        /// Why, for people: what the connector was told.
-        sentence: String,
-    },
-    /// Closing is complete; the gateway is of no further use.
-    Closed,
-}
-
-/// Why there is no allocation on a relay.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RelayLost {
-    /// The name of the relay can't be resolved.
-    #[error("the name of the relay can't be resolved ({0}): check the name, and this machine's DNS")]
-    Unresolved(std::io::ErrorKind),
-    /// The TURN client says why.
-    #[error("{0}")]
-    Client(client::Lost),
-}
-
-/// What a gateway has dropped.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Datagrams for a socket that does not exist (any more).
-    pub unknown_socket: u64,
-    /// Bytes of a link that does not exist.
-    pub unknown_link: u64,
-    /// Datagrams that waited for a channel which did not come, or that found no room to wait.
-    pub no_channel: u64,
-}
-
 /// The gateway's machine.
 #[derive(Debug)]
 pub struct Gateway {
@@ -201,6 +113,7 @@ pub struct Gateway {
     quic: quic::Endpoint,
     relays: Relays,
     sessions: Sessions,
+    permits: Permits,
     queries: Arena<QueryId, Asker>,
     events: VecDeque<Event>,
     counters: Counters,
@@ -221,6 +134,7 @@ struct Step<'a> {
     now: Instant,
     clock: Clock,
     quic: &'a mut quic::Endpoint,
+    permits: &'a mut Permits,
     queries: &'a mut Arena<QueryId, Asker>,
     out: &'a mut VecDeque<Event>,
     counters: &'a mut Counters,
@@ -229,6 +143,11 @@ struct Step<'a> {
 impl Step<'_> {
     fn unix(&self) -> UnixTime {
         self.clock.unix(self.now)
+    }
+
+    /// Where the other end of a connection is, as the relay sees it.
+    fn address(&self, conn: ConnId) -> Option<IpAddr> {
+        Some(self.quic.way(conn)?.remote.ip())
     }
 }
 
@@ -245,13 +164,21 @@ impl Gateway {
         let mut rng = Rng::new(seed);
         let mut quic = quic::Endpoint::new(config.quic, config.wall.clone(), rng.fork());
         quic.set_server(&config.tls)?;
-        let limits = Limits { dial_timeout: config.dial_timeout, streams: config.max_streams };
+        let limits = Limits {
+            dial_timeout: config.dial_timeout,
+            streams: config.max_streams,
+            stream_age: config.max_stream_age,
+            offline_grace: config.offline_grace,
+            platform: config.platform,
+        };
+        let permits = Permits::new(config.permit);
         let mut gateway = Self {
             clock,
             wall: config.wall,
             quic,
-            relays: Relays::new(config.relays, config.permit, rng),
+            relays: Relays::new(config.relays, permits.current().clone(), rng),
             sessions: Sessions::new(config.targets, limits),
+            permits,
             queries: Arena::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -278,6 +205,53 @@ impl Gateway {
         let (ref mut step, relays, _) = self.step(now);
         relays.set_credentials(step, relay, credentials);
         self.settle(now);
+    }
+
+    /// Lets these peers reach the relayed addresses from now on, in place of those that were named before. From
+    /// addresses that nobody permits any more, connections are closed; those that instances of the platform have asked
+    /// for are not touched.
+    ///
+    /// # Errors
+    /// [`TooManyPeers`](client::TooManyPeers), and nothing has changed, when there are more than [`client::MAX_PEERS`].
+    pub fn set_permitted(
+        &mut self,
+        now: Instant,
+        peers: impl IntoIterator<Item = IpAddr>,
+    ) -> Result<(), client::TooManyPeers> {
+        let peers: Vec<IpAddr> = peers.into_iter().collect();
+        if peers.len() > client::MAX_PEERS {
+            return Err(client::TooManyPeers(client::MAX_PEERS));
+        }
+        self.permits.name(now, peers);
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Those that `revoked` covers are not let in any more, and their connections are closed at once. It is the whole
+    /// list: who is not on it is not revoked.
+    pub fn set_revoked(&mut self, now: Instant, revoked: Revoked) {
+        self.permits.revoke(now, &revoked);
+        let (ref mut step, _, sessions) = self.step(now);
+        sessions.set_revoked(step, revoked);
+        self.settle(now);
+    }
+
+    /// Serves new connections with another certificate or other anchors from now on. Those that stand are not touched.
+    /// `tls` must read the time from the same cell as [`Config::tls`]: see [`wall`](Self::wall).
+    ///
+    /// # Errors
+    /// [`quic::UnusableTls`]; everything is as before then.
+    pub fn set_tls(
+        &mut self,
+        _now: Instant,
+        tls: Arc<rustls::ServerConfig>,
+    ) -> Result<(), quic::UnusableTls> {
+        self.quic.set_server(&tls)
+    }
+
+    /// The cell that tells TLS the time: [`Config::wall`].
+    pub fn wall(&self) -> &WallCell {
+        &self.wall
     }
 
     /// Keeps an allocation on one more relay. Its place, which events name.
@@ -313,6 +287,11 @@ impl Gateway {
     /// The number of connectors that are connected.
     pub fn connections(&self) -> usize {
         self.sessions.connections()
+    }
+
+    /// Everybody who is connected.
+    pub fn peers(&self) -> Vec<Peer> {
+        self.sessions.peers(&self.quic)
     }
 
     /// The number of pipes to targets.
@@ -385,8 +364,9 @@ impl Gateway {
     /// The wall clock was set, or the machine slept: allocations are refreshed at once.
     pub fn handle_clock(&mut self, now: Instant, unix: UnixTime) {
         self.clock = Clock::new(now, Duration::from_secs(unix.0));
-        let (ref mut step, relays, _) = self.step(now);
+        let (ref mut step, relays, sessions) = self.step(now);
         relays.handle_clock(step);
+        sessions.handle_clock(step);
         self.settle(now);
     }
 
@@ -423,9 +403,11 @@ impl Gateway {
         if self.closed {
             return None;
         }
-        let own = [self.sessions.deadline(), self.closing].into_iter().flatten().min();
-        let own = own.map(|at| Deadline { at, why: Why::Open });
-        [self.relays.deadline(), self.quic.poll_timeout(), own].into_iter().fold(None, Deadline::earlier)
+        let closing = self.closing.map(|at| Deadline { at, why: Why::Open });
+        let permits = self.permits.deadline().map(|at| Deadline { at, why: Why::Permission });
+        [self.relays.deadline(), self.quic.poll_timeout(), self.sessions.deadline(), permits, closing]
+            .into_iter()
+            .fold(None, Deadline::earlier)
     }
 
     // --- how the parts work together -------------------------------------------------------------------------
@@ -437,6 +419,7 @@ impl Gateway {
             now,
             clock: self.clock,
             quic: &mut self.quic,
+            permits: &mut self.permits,
             queries: &mut self.queries,
             out: &mut self.events,
             counters: &mut self.counters,
@@ -452,9 +435,11 @@ impl Gateway {
             step.out.push_back(Event::Addresses(addresses.clone()));
             sessions.set_paths(step, addresses);
         }
-        while let Some(event) = step.quic.poll_event() {
-            on_quic_event(step, sessions, event);
-        }
+        step.permits.expire(now);
+        settle_quic(step, sessions);
+        settle_permits(step, relays, sessions);
+        // Those whose connections were cut.
+        settle_quic(step, sessions);
         let overdue = self.closing.is_some_and(|at| now >= at);
         if self.closing.is_some() && !self.closed && (overdue || self.relays.are_closed()) {
             self.closed = true;
@@ -463,12 +448,34 @@ impl Gateway {
     }
 }
 
+fn settle_quic(step: &mut Step<'_>, sessions: &mut Sessions) {
+    while let Some(event) = step.quic.poll_event() {
+        on_quic_event(step, sessions, event);
+    }
+}
+
+/// Puts into effect who may come and who may not.
+fn settle_permits(step: &mut Step<'_>, relays: &mut Relays, sessions: &mut Sessions) {
+    for ip in step.permits.take_cut() {
+        sessions.cut(step, ip);
+    }
+    while let Some(ip) = step.permits.pop_left(step.now) {
+        let kept = sessions.any_from(step, ip) && step.permits.keep(step.now, ip);
+        if !kept {
+            relays.forbid(ip);
+        }
+    }
+    if step.permits.take_changed() {
+        relays.permit(step);
+    }
+}
+
 fn on_quic_event(step: &mut Step<'_>, sessions: &mut Sessions, event: quic::Event) {
     match event {
         quic::Event::Connected { conn } => match peer_of(step.quic, conn) {
             Some(peer) => sessions.connected(step, conn, peer),
             // The verifier has read the same certificate before; so this is a bug, not an attack.
-            None => step.quic.close(step.now, conn, Code::Protocol as u32, b"no identity"),
+            None => step.quic.close(step.now, conn, Cause::Protocol.code(), b"no identity"),
         },
         quic::Event::Closed { conn, reason } => {
             if !sessions.lost(step, conn, reason.clone()) {

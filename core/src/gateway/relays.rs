@@ -3,7 +3,7 @@
 //! A peer that is seen for the first time gets a channel before QUIC answers it: in a Send indication, the
 //! handshake's full-sized packets would not fit the smallest path. Until the channel is bound, the answers wait.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -49,7 +49,8 @@ pub struct RelayConfig {
 #[derive(Debug)]
 pub(super) struct Relays {
     relays: Vec<Relay>,
-    permit: Vec<IpAddr>,
+    /// The peers that all clients let in.
+    permit: BTreeSet<IpAddr>,
     /// The sockets of all clients, under numbers of our own: each client counts from zero.
     sockets: Arena<SocketId, Socket>,
     again: DeadlineQueue<usize>,
@@ -99,7 +100,7 @@ struct Parked {
 }
 
 impl Relays {
-    pub(super) fn new(configs: Vec<RelayConfig>, permit: Vec<IpAddr>, rng: Rng) -> Self {
+    pub(super) fn new(configs: Vec<RelayConfig>, permit: BTreeSet<IpAddr>, rng: Rng) -> Self {
         Self {
             relays: configs.into_iter().map(Relay::new).collect(),
             permit,
@@ -208,7 +209,7 @@ impl Relays {
         config.families = self.relays[relay].config.families;
         let mut client = Client::new(config, step.clock, step.now, self.rng.fork());
         for &peer in &self.permit {
-            client.permit(step.now, peer).expect("the number of peers was checked");
+            client.permit(step.now, peer).expect("there are at most as many peers as a client takes");
         }
         self.relays[relay].client = Some(client);
     }
@@ -219,6 +220,26 @@ impl Relays {
         relay.config.credentials = credentials.clone();
         if let Some(client) = &mut relay.client {
             client.set_credentials(step.now, credentials);
+        }
+    }
+
+    /// Lets in who is permitted now, and was not yet.
+    pub(super) fn permit(&mut self, step: &mut Step<'_>) {
+        let new: Vec<IpAddr> = step.permits.current().difference(&self.permit).copied().collect();
+        for peer in new {
+            self.permit.insert(peer);
+            for client in self.relays.iter_mut().filter_map(|relay| relay.client.as_mut()) {
+                client.permit(step.now, peer).expect("there are at most as many peers as a client takes");
+            }
+        }
+    }
+
+    /// Lets nobody in from `peer` any more, and gives up what leads there.
+    pub(super) fn forbid(&mut self, peer: IpAddr) {
+        self.permit.remove(&peer);
+        for client in self.relays.iter_mut().filter_map(|relay| relay.client.as_mut()) {
+            client.release_channels(peer);
+            client.forbid(peer);
         }
     }
 
@@ -243,6 +264,11 @@ impl Relays {
         let mut at = 0;
         for run in self.forwards.drain() {
             let Onward::Owner { peer } = run.onward else { continue };
+            // A relay may keep a permission for minutes after it was given up.
+            if !step.permits.listens_to(peer.ip()) {
+                step.counters.unpermitted += run.segments.len() as u64;
+                continue;
+            }
             let way = way(relay, peer);
             let mut connected = false;
             for index in run.segments.clone() {

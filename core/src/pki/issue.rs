@@ -105,8 +105,13 @@ impl Serial {
 
     /// `number`, with its highest bit cleared and the next one set: neither negative nor zero, and of the
     /// same length in every certificate.
-    pub fn new(number: u128) -> Self {
+    pub const fn new(number: u128) -> Self {
         Self((number & !(1 << 127) | (1 << 126)).to_be_bytes())
+    }
+
+    /// The number, big-endian, as it stands in the certificate.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

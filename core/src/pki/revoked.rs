@@ -18,11 +18,11 @@ pub struct Revoked {
 impl Revoked {
     /// Nobody besides is revoked. Serial numbers are big-endian; leading zeros don't count.
     pub fn new(
-        serials: impl IntoIterator<Item = impl AsRef<[u8]>>,
+        serials: impl IntoIterator<Item = Vec<u8>>,
         identities: impl IntoIterator<Item = Identity>,
     ) -> Self {
         Self {
-            serials: serials.into_iter().map(|serial| significant(serial.as_ref()).to_vec()).collect(),
+            serials: serials.into_iter().map(|serial| significant(&serial).to_vec()).collect(),
             identities: identities.into_iter().collect(),
         }
     }
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_certificate_is_covered_by_its_serial_or_by_its_holder() {
         let ada = "spiffe://d/org/o/person/ada";
-        let revoked = Revoked::new([[0, 0x81, 2]], [ada.parse().unwrap()]);
+        let revoked = Revoked::new([vec![0, 0x81, 2]], [ada.parse().unwrap()]);
         assert!(revoked.covers(&peer(ada, &[9])));
         assert!(revoked.covers(&peer("spiffe://d/org/o/person/bob", &[0x81, 2])));
         assert!(revoked.covers(&peer("spiffe://d/org/o/person/bob", &[0, 0x81, 2])));

@@ -4,8 +4,10 @@
 
 mod anything;
 mod connections;
+mod permits;
 mod pki;
 mod renewal;
+mod revoked;
 mod stranger;
 mod strangers;
 mod world;

@@ -5,12 +5,20 @@ use std::time::Duration;
 
 use adit_core::pki::tls::{client_config, server_config};
 use adit_core::pki::{
-    Anchors, Authority, Certified, Expected, Key, Name, Office, Role, Serial, Terms, TrustDomain,
+    Anchors, Authority, Certified, Expected, Identity, Key, Name, Office, Role, Serial, Terms, TrustDomain,
 };
 use adit_core::time::{UnixTime, WallCell};
 use adit_core::tunnel::ALPN;
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+/// The serial number of all who connect.
+pub(crate) const SERIAL: Serial = Serial::new(5);
+
+/// A member of the organisation, as in `platform/a`.
+pub(crate) fn identity(role: &str) -> Identity {
+    format!("spiffe://{}/org/acme/{role}", TrustDomain::default()).parse().unwrap()
+}
 
 pub(crate) struct Pki {
     gateways: Authority,
@@ -37,16 +45,24 @@ impl Pki {
         (wall, config.unwrap())
     }
 
-    /// The TLS configuration of a connector whose certificate lives for `life`.
+    /// The TLS configuration of a gateway that trusts nobody whom this organisation knows.
+    pub(crate) fn distrustful(&self, wall: WallCell, now: UnixTime) -> Arc<rustls::ServerConfig> {
+        let role = Role::Gateway { gateway: name("gw"), instance: Name::zero() };
+        let own = certified(&self.gateways, role, None, Terms::new(Serial::new(6), now, YEAR));
+        server_config(&own, anchors(&self.gateways), expected(), &[ALPN], wall).unwrap()
+    }
+
+    /// The TLS configuration of somebody who connects, as in `platform/a`.
     pub(crate) fn connector(
         &self,
         now: UnixTime,
         life: Duration,
+        role: &str,
         targets: Option<&[String]>,
         wall: WallCell,
     ) -> Arc<rustls::ClientConfig> {
-        let role = Role::Connector { id: name("c") };
-        let own = certified(&self.connectors, role, targets, Terms::new(Serial::new(5), now, life));
+        let role = identity(role).role;
+        let own = certified(&self.connectors, role, targets, Terms::new(SERIAL, now, life));
         client_config(&own, anchors(&self.gateways), expected(), name("gw"), &[ALPN], wall).unwrap()
     }
 }

@@ -21,8 +21,8 @@ pub(crate) struct Stranger {
 }
 
 impl Stranger {
-    pub(crate) fn new(config: Config, wall: WallCell, address: SocketAddr) -> Self {
-        let quic = Endpoint::new(config, wall, [33; 32]);
+    pub(crate) fn new(config: Config, wall: WallCell, address: SocketAddr, seed: u8) -> Self {
+        let quic = Endpoint::new(config, wall, [seed; 32]);
         Self { quic, address, conn: None, reader: FrameReader::default(), closed: None, stopped: Vec::new() }
     }
 

@@ -64,6 +64,8 @@ struct Packet {
 pub(crate) struct Setup {
     pub(crate) relays: usize,
     pub(crate) targets: Vec<&'static str>,
+    /// Who the connector is.
+    pub(crate) role: &'static str,
     /// The targets that the connector's certificate names.
     pub(crate) certified: Option<Vec<String>>,
     /// How long the connector's certificate lives.
@@ -80,6 +82,7 @@ impl Default for Setup {
         Self {
             relays: 1,
             targets: vec!["tcp://10.0.0.1:7", "tcp://echo.internal:7"],
+            role: "connector/c",
             certified: None,
             life: 86_400 * SECOND,
             gateway_life: 365 * 86_400 * SECOND,
@@ -96,11 +99,12 @@ pub(crate) struct World {
     pub(crate) connector: Connector,
     pub(crate) key: GatewayKey,
     relays: Vec<Relay>,
-    clock: Clock,
+    pub(crate) clock: Clock,
     /// What the connector's TLS configurations read the time from.
     wall: WallCell,
-    pki: Pki,
+    pub(crate) pki: Pki,
     stranger: Option<Stranger>,
+    strangers: u8,
     restarts: u8,
     addresses: BTreeMap<(Node, SocketId), SocketAddr>,
     next_port: u16,
@@ -143,7 +147,7 @@ impl World {
         let mut config = connector::Config::new(wall.clone());
         (setup.connector)(&mut config);
         let mut connector = Connector::new(config, clock, now, [22; 32]);
-        let tls = pki.connector(UNIX, setup.life, setup.certified.as_deref(), wall.clone());
+        let tls = pki.connector(UNIX, setup.life, setup.role, setup.certified.as_deref(), wall.clone());
         let key =
             connector.add_gateway(GatewayConfig { tls, server_name: "gw".into(), addresses: Vec::new() });
         Self {
@@ -153,6 +157,7 @@ impl World {
             wall,
             pki,
             stranger: None,
+            strangers: 0,
             restarts: 0,
             gateway,
             connector,
@@ -194,7 +199,7 @@ impl World {
     /// The connector gets a new certificate, which lives for `life`.
     pub(crate) fn renew(&mut self, life: Duration) {
         let now = self.clock.unix(self.now);
-        let tls = self.pki.connector(now, life, None, self.wall.clone());
+        let tls = self.pki.connector(now, life, "connector/c", None, self.wall.clone());
         self.connector.set_tls(self.now, self.key, tls);
     }
 
@@ -206,10 +211,17 @@ impl World {
 
     /// A stranger with a certificate begins to connect, from the connector's address.
     pub(crate) fn meet_stranger(&mut self) {
+        self.meet_stranger_as("connector/c", connector_ip());
+    }
+
+    /// The same in another role and from another address.
+    pub(crate) fn meet_stranger_as(&mut self, role: &str, from: IpAddr) {
         let wall = WallCell::new(UNIX);
-        let tls = self.pki.connector(UNIX, 86_400 * SECOND, None, wall.clone());
-        let address = SocketAddr::new(connector_ip(), 50_000);
-        let mut stranger = Stranger::new(adit_core::quic::Config::default(), wall, address);
+        let tls = self.pki.connector(UNIX, 86_400 * SECOND, role, None, wall.clone());
+        let address = SocketAddr::new(from, 50_000);
+        self.strangers += 1;
+        let config = adit_core::quic::Config::default();
+        let mut stranger = Stranger::new(config, wall, address, 32 + self.strangers);
         stranger.connect(self.now, self.gateway.addresses()[0], tls);
         self.stranger = Some(stranger);
     }
@@ -559,7 +571,7 @@ impl World {
     }
 }
 
-fn connector_ip() -> IpAddr {
+pub(crate) fn connector_ip() -> IpAddr {
     IpAddr::from([8, 0, 0, 7])
 }
 

@@ -1,28 +1,18 @@
-//! Connections of connectors and the streams on them.
-//!
-//! A stream's life, in order:
-//! 1. `Opening`: its OPEN frame is read, byte for byte, so that early data stays in QUIC.
-//! 2. The target is judged: by the operator's policy, and by the targets in the connector's certificate.
-//! 3. `Resolving`: a name is looked up, and each address is judged.
-//! 4. `Pipe`, dialling: the allowed addresses are dialled in turn.
-//! 5. `Pipe`, running: ACCEPT was sent, bytes flow; the driver closes the pipe when both ends are done.
-//!
-//! Wherever this ends early, a REJECT frame says why, and the stream ends (`Rejecting`).
+//! The streams of all connections, from OPEN to the end of their pipes.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::{Asker, Event, Step, TargetPolicy};
-use crate::io::{Arena, Direction, Effect, PipeId, QueryId, Read, Write};
-use crate::pki::{Identity, PeerInfo};
-use crate::quic::{CloseReason, ConnId, Endpoint, StreamId};
-use crate::time::DeadlineQueue;
+use super::{Dialling, Key, Pipe, Sessions, Stream, wake};
+use crate::gateway::{Asker, Cause, Event, Step};
+use crate::io::{Effect, PipeId, Read, Write};
+use crate::quic::{ConnId, Endpoint, StreamId};
 use crate::tunnel::{
-    Code, Control, Frame, FrameRead, FrameReader, Host, Open, Pump, RejectCode, Target, control_stream,
-    encode, read_frame,
+    Code, Frame, FrameRead, FrameReader, Host, Open, Pump, RejectCode, Target, control_stream,
 };
+use crate::tunnel::{encode, read_frame};
 
 /// How long a stream may take to say OPEN.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,207 +21,13 @@ const REJECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many addresses of a name are dialled in turn.
 const MAX_CANDIDATES: usize = 8;
 
-/// What bounds the sessions.
-#[derive(Debug, Clone)]
-pub(super) struct Limits {
-    /// How long a dial may take at most.
-    pub(super) dial_timeout: Duration,
-    /// How many streams may be open at once, over all connections.
-    pub(super) streams: usize,
-}
-
-/// All connections of connectors.
-#[derive(Debug)]
-pub(super) struct Sessions {
-    policy: TargetPolicy,
-    limits: Limits,
-    sessions: BTreeMap<ConnId, Session>,
-    streams: BTreeMap<Key, Stream>,
-    pipes: Arena<PipeId, Pipe>,
-    /// When a stream that has no pipe yet is given up.
-    overdue: DeadlineQueue<Key>,
-    paths: Vec<SocketAddr>,
-    draining: bool,
-}
-
-type Key = (ConnId, StreamId);
-
-#[derive(Debug)]
-struct Session {
-    peer: PeerInfo,
-    allowed: Option<BTreeSet<Target>>,
-    control: Option<Control>,
-}
-
-#[derive(Debug)]
-enum Stream {
-    Opening(FrameReader),
-    Resolving { query: QueryId, open: Open, until: Instant },
-    Rejecting(Vec<u8>),
-    Pipe(PipeId),
-}
-
-#[derive(Debug)]
-struct Pipe {
-    pump: Pump,
-    target: Target,
-    dialling: Option<Dialling>,
-}
-
-#[derive(Debug)]
-struct Dialling {
-    candidates: VecDeque<IpAddr>,
-    until: Instant,
-}
-
 impl Sessions {
-    pub(super) fn new(policy: TargetPolicy, limits: Limits) -> Self {
-        Self {
-            policy,
-            limits,
-            sessions: BTreeMap::new(),
-            streams: BTreeMap::new(),
-            pipes: Arena::default(),
-            overdue: DeadlineQueue::default(),
-            paths: Vec::new(),
-            draining: false,
-        }
-    }
-
-    /// The number of connections.
-    pub(super) fn connections(&self) -> usize {
-        self.sessions.len()
-    }
-
-    /// The number of pipes.
-    pub(super) fn pipes(&self) -> usize {
-        self.pipes.len()
-    }
-
-    /// Who asked for a pipe, and for what.
-    pub(super) fn wish(&self, pipe: PipeId) -> Option<(&Identity, &Target)> {
-        let pipe = self.pipes.get(pipe)?;
-        let session = self.sessions.get(&pipe.pump.conn())?;
-        Some((&session.peer.identity, &pipe.target))
-    }
-
-    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.overdue.next()
-    }
-
-    // --- connections ---------------------------------------------------------------------------------------
-
-    /// A connector's handshake is complete and its certificate verified.
-    pub(super) fn connected(&mut self, step: &mut Step<'_>, conn: ConnId, peer: PeerInfo) {
-        // A list of targets that can't be read allows none of them.
-        let parse = |texts: &Vec<String>| texts.iter().filter_map(|text| text.parse().ok()).collect();
-        let allowed = peer.targets.as_ref().map(parse);
-        step.out.push_back(Event::Connected { peer: peer.identity.clone() });
-        self.sessions.insert(conn, Session { peer, allowed, control: None });
-    }
-
-    /// A connection has ended; whether it had got as far as a session.
-    pub(super) fn lost(&mut self, step: &mut Step<'_>, conn: ConnId, reason: CloseReason) -> bool {
-        let Some(session) = self.sessions.remove(&conn) else { return false };
-        let streams = self.streams_of(conn);
-        for stream in streams {
-            self.overdue.cancel((conn, stream));
-            match self.streams.remove(&(conn, stream)) {
-                Some(Stream::Pipe(pipe)) => self.pipe_lost(step, pipe),
-                Some(Stream::Resolving { query, .. }) => drop(step.queries.remove(query)),
-                Some(Stream::Opening(_) | Stream::Rejecting(_)) | None => {}
-            }
-        }
-        step.out.push_back(Event::Disconnected { peer: session.peer.identity, reason });
-        true
-    }
-
-    fn pipe_lost(&mut self, step: &mut Step<'_>, pipe: PipeId) {
-        if let Some(entry) = self.pipes.get_mut(pipe) {
-            entry.pump.on_lost();
-            if let Some(dialling) = &mut entry.dialling {
-                dialling.candidates.clear();
-            }
-            wake(step.out, pipe, Direction::Read);
-            wake(step.out, pipe, Direction::Write);
-        }
-    }
-
-    fn streams_of(&self, conn: ConnId) -> Vec<StreamId> {
-        let first = self.streams.range((conn, control_stream())..);
-        first.take_while(|((of, _), _)| *of == conn).map(|((_, stream), _)| *stream).collect()
-    }
-
-    /// The relayed addresses have changed: all connectors are told.
-    pub(super) fn set_paths(&mut self, step: &mut Step<'_>, paths: Vec<SocketAddr>) {
-        self.paths = paths;
-        if self.paths.is_empty() {
-            // There is no way to anybody, and what is lost now would hold up the next news.
-            return;
-        }
-        self.tell_all(step, &Frame::Paths(self.paths.clone()));
-    }
-
-    /// No stream is opened any more; those that are open go on.
-    pub(super) fn drain(&mut self, step: &mut Step<'_>) {
-        self.draining = true;
-        self.tell_all(step, &Frame::Drain);
-    }
-
-    fn tell_all(&mut self, step: &mut Step<'_>, frame: &Frame) {
-        for session in self.sessions.values_mut() {
-            if let Some(control) = &mut session.control {
-                control.send(step.quic, frame);
-            }
-        }
-    }
-
-    /// Ends all connections.
-    pub(super) fn close(&mut self, step: &mut Step<'_>) {
-        for &conn in self.sessions.keys() {
-            step.quic.close(step.now, conn, Code::Done as u32, b"");
-        }
-    }
-
-    // --- the control stream --------------------------------------------------------------------------------
-
-    fn control_opened(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
-        let Some(session) = self.sessions.get_mut(&conn) else { return };
-        let control = session.control.insert(Control::new(conn, stream));
-        control.send(step.quic, &Frame::Paths(self.paths.clone()));
-        if self.draining {
-            control.send(step.quic, &Frame::Drain);
-        }
-        self.control_ready(step, conn);
-    }
-
-    fn control_ready(&mut self, step: &mut Step<'_>, conn: ConnId) {
-        let Some(control) = self.sessions.get_mut(&conn).and_then(|session| session.control.as_mut()) else {
-            return;
-        };
-        control.flush(step.quic);
-        loop {
-            let (code, reason): (_, &[u8]) = match control.receive(step.quic) {
-                Ok(None) => return,
-                Ok(Some(Frame::Drain | Frame::Pong(_))) => continue,
-                // Only a platform may ask for permissions, and there is none.
-                Ok(Some(Frame::Permit { .. })) => (Code::PermitRefused, b"permit refused"),
-                Ok(Some(_)) | Err(_) => (Code::Protocol, b"protocol error"),
-            };
-            step.quic.close(step.now, conn, code as u32, reason);
-            return;
-        }
-    }
-
-    // --- streams of QUIC -----------------------------------------------------------------------------------
-
     /// A connector has opened a stream.
-    pub(super) fn stream_opened(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
+    pub(in crate::gateway) fn stream_opened(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
         if stream == control_stream() {
             return self.control_opened(step, conn, stream);
         }
-        if !self.sessions.contains_key(&conn) {
+        if self.sessions.get(&conn).is_none_or(|session| session.ending.is_some()) {
             return;
         }
         self.streams.insert((conn, stream), Stream::Opening(FrameReader::default()));
@@ -240,7 +36,7 @@ impl Sessions {
     }
 
     /// A stream has bytes, or an end.
-    pub(super) fn readable(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
+    pub(in crate::gateway) fn readable(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
         if stream == control_stream() {
             return self.control_ready(step, conn);
         }
@@ -272,7 +68,7 @@ impl Sessions {
     }
 
     /// A stream has room.
-    pub(super) fn writable(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
+    pub(in crate::gateway) fn writable(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
         if stream == control_stream() {
             return self.control_ready(step, conn);
         }
@@ -292,9 +88,9 @@ impl Sessions {
     }
 
     /// The connector takes no more bytes of a stream.
-    pub(super) fn stopped(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
+    pub(in crate::gateway) fn stopped(&mut self, step: &mut Step<'_>, conn: ConnId, stream: StreamId) {
         if stream == control_stream() {
-            return step.quic.close(step.now, conn, Code::Protocol as u32, b"protocol error");
+            return self.end(step, conn, Cause::Protocol);
         }
         let key = (conn, stream);
         match self.streams.get_mut(&key) {
@@ -319,8 +115,9 @@ impl Sessions {
         step.quic.reset(key.0, key.1, Code::Reset as u32);
     }
 
-    /// Streams that took too long.
-    pub(super) fn handle_timeout(&mut self, step: &mut Step<'_>) {
+    /// Streams that took too long, and what has become too old.
+    pub(in crate::gateway) fn handle_timeout(&mut self, step: &mut Step<'_>) {
+        self.expire(step);
         while let Some(key) = self.overdue.pop_due(step.now) {
             match self.streams.get(&key) {
                 Some(Stream::Opening(_)) => {
@@ -375,7 +172,8 @@ impl Sessions {
         conn: ConnId,
         target: &Target,
     ) -> Result<(), (RejectCode, &'static str)> {
-        let session = self.sessions.get(&conn).ok_or((RejectCode::BadRequest, "the connection has ended"))?;
+        let session = self.sessions.get(&conn).filter(|session| session.ending.is_none());
+        let session = session.ok_or((RejectCode::BadRequest, "the connection has ended"))?;
         if self.draining {
             return Err((RejectCode::Draining, "the gateway is about to leave; try another or wait"));
         }
@@ -398,7 +196,12 @@ impl Sessions {
     }
 
     /// The resolver has answered the query of a stream.
-    pub(super) fn resolved(&mut self, step: &mut Step<'_>, key: Key, result: Result<Vec<IpAddr>, ErrorKind>) {
+    pub(in crate::gateway) fn resolved(
+        &mut self,
+        step: &mut Step<'_>,
+        key: Key,
+        result: Result<Vec<IpAddr>, ErrorKind>,
+    ) {
         let Some(Stream::Resolving { open, until, .. }) = self.streams.get(&key) else { return };
         let Some(session) = self.sessions.get(&key.0) else { return };
         let (target, until) = (open.target.clone(), *until);
@@ -431,6 +234,9 @@ impl Sessions {
         let pump = Pump::new(key.0, key.1);
         let dialling = Some(Dialling { candidates, until });
         let pipe = self.pipes.insert(Pipe { pump, target, dialling });
+        if let Some(age) = self.limits.stream_age {
+            self.ages.set(pipe, step.now + age);
+        }
         self.streams.insert(key, Stream::Pipe(pipe));
         self.dial_next(step, pipe, ErrorKind::TimedOut);
     }
@@ -454,12 +260,13 @@ impl Sessions {
     /// No address of a target could be reached.
     fn not_dialled(&mut self, step: &mut Step<'_>, pipe: PipeId, last: ErrorKind) {
         let Some(Pipe { pump, target, .. }) = self.pipes.remove(pipe) else { return };
+        self.ages.cancel(pipe);
         let (code, sentence) = dial_error(last);
         self.reject(step, (pump.conn(), pump.stream()), Some(&target), code, sentence);
     }
 
     /// A dial has ended.
-    pub(super) fn dialled(
+    pub(in crate::gateway) fn dialled(
         &mut self,
         step: &mut Step<'_>,
         pipe: PipeId,
@@ -520,30 +327,37 @@ impl Sessions {
 
     // --- pipes ---------------------------------------------------------------------------------------------
 
-    pub(super) fn pipe_read(&mut self, quic: &mut Endpoint, pipe: PipeId, buf: &mut [u8]) -> Read {
+    pub(in crate::gateway) fn pipe_read(
+        &mut self,
+        quic: &mut Endpoint,
+        pipe: PipeId,
+        buf: &mut [u8],
+    ) -> Read {
         self.pipes.get_mut(pipe).map_or(Read::Reset, |entry| entry.pump.read(quic, buf))
     }
 
-    pub(super) fn pipe_write(&mut self, quic: &mut Endpoint, pipe: PipeId, bytes: &[u8]) -> Write {
+    pub(in crate::gateway) fn pipe_write(
+        &mut self,
+        quic: &mut Endpoint,
+        pipe: PipeId,
+        bytes: &[u8],
+    ) -> Write {
         self.pipes.get_mut(pipe).map_or(Write::Closed, |entry| entry.pump.write(quic, bytes))
     }
 
-    pub(super) fn pipe_finish(&mut self, quic: &mut Endpoint, pipe: PipeId) {
+    pub(in crate::gateway) fn pipe_finish(&mut self, quic: &mut Endpoint, pipe: PipeId) {
         if let Some(entry) = self.pipes.get_mut(pipe) {
             entry.pump.finish(quic);
         }
     }
 
-    pub(super) fn pipe_close(&mut self, quic: &mut Endpoint, pipe: PipeId) {
+    pub(in crate::gateway) fn pipe_close(&mut self, quic: &mut Endpoint, pipe: PipeId) {
         if let Some(mut entry) = self.pipes.remove(pipe) {
+            self.ages.cancel(pipe);
             entry.pump.close(quic);
             self.streams.remove(&(entry.pump.conn(), entry.pump.stream()));
         }
     }
-}
-
-fn wake(out: &mut VecDeque<Event>, pipe: PipeId, direction: Direction) {
-    out.push_back(Event::Effect(Effect::Wake { pipe, direction }));
 }
 
 /// What a failed dial means to the connector.
