@@ -215,7 +215,7 @@ impl Authority {
         targets: Option<&[String]>,
         terms: Terms,
     ) -> Result<CertificateParams, IssueError> {
-        let mut params = common(&self.info.organisation, role.name().as_str(), terms)?;
+        let mut params = common(self.info.organisation.as_str(), role.name().as_str(), terms)?;
         let purpose = if role.connects() {
             ExtendedKeyUsagePurpose::ClientAuth
         } else {
@@ -269,6 +269,12 @@ pub enum IssueError {
     /// The targets are too many, too few, or not for this role.
     #[error(transparent)]
     Targets(#[from] BadTargets),
+    /// A server's hosts are too many, too few, or neither addresses nor names.
+    #[error(
+        "a server's certificate names 1 to {} hosts, each an address or a name",
+        super::server::MAX_HOSTS
+    )]
+    Hosts,
     /// The issuer's key can't sign.
     #[error("the issuer's key can't sign")]
     Signature,
@@ -305,7 +311,7 @@ fn authority(
         Office::Gateway => ("Adit gateway authority", Some(ExtendedKeyUsagePurpose::ServerAuth), 0),
         Office::Connector => ("Adit connector authority", Some(ExtendedKeyUsagePurpose::ClientAuth), 0),
     };
-    let mut params = common(organisation, name, terms)?;
+    let mut params = common(organisation.as_str(), name, terms)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.extended_key_usages = purpose.into_iter().collect();
@@ -314,12 +320,13 @@ fn authority(
     Ok(params)
 }
 
-fn common(organisation: &Name, name: &str, terms: Terms) -> Result<CertificateParams, IssueError> {
+/// What every certificate has: whose it is, its number, its dates.
+pub(super) fn common(organisation: &str, name: &str, terms: Terms) -> Result<CertificateParams, IssueError> {
     if terms.not_before >= terms.not_after {
         return Err(IssueError::Dates);
     }
     let mut subject = DistinguishedName::new();
-    subject.push(DnType::OrganizationName, organisation.as_str());
+    subject.push(DnType::OrganizationName, organisation);
     subject.push(DnType::CommonName, name);
     let mut params = CertificateParams::default();
     params.distinguished_name = subject;

@@ -7,6 +7,7 @@
 //! - [`identity`] — the one parser for all kinds of names, carried as a URI in the subject alternative name.
 //! - [`issue`] — makes roots, intermediates and leaves; deterministic for given keys (Ed25519), serials,
 //!   dates.
+//! - [`server`] — the installation's own authority, for its API and for relays.
 //! - [`leaf`] — what a verified leaf says: identity, permitted targets, end of validity.
 //! - [`revoked`] — whom to believe no more, although the certificate says otherwise.
 //! - [`verify`] — what each side checks before it believes the other.
@@ -49,6 +50,7 @@ pub mod key;
 pub mod leaf;
 pub mod pem;
 pub mod revoked;
+pub mod server;
 mod targets;
 pub mod tls;
 pub mod verify;
@@ -59,6 +61,7 @@ pub use issue::{Authority, AuthorityInfo, Office, Serial, Terms};
 pub use key::{Key, KeyKind, PublicKey};
 pub use leaf::PeerInfo;
 pub use revoked::Revoked;
+pub use server::ServerAuthority;
 pub use targets::{BadTargets, MAX_TARGETS};
 pub use tls::{Anchors, Certified};
 pub use verify::{Expected, Refused};
