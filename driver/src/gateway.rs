@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_core::client::TooManyPeers;
-use adit_core::gateway::{self, Config, Event, NewError, Peer, RelayConfig};
+use adit_core::gateway::{self, Config, Event, NewError, Peer, RelayConfig, RelayState};
 use adit_core::pki::Revoked;
 use adit_core::quic::UnusableTls;
 use adit_core::time::WallCell;
@@ -110,6 +110,11 @@ impl<R: Runtime> Gateway<R> {
     /// Gives the allocation on a relay back.
     pub fn remove_relay(&self, relay: usize) {
         self.shared.call(|hub, now| hub.machine_mut().remove_relay(now, relay));
+    }
+
+    /// How things stand with each relay.
+    pub fn relays(&self) -> Vec<RelayState> {
+        self.shared.with(|hub| hub.machine().relays())
     }
 
     /// Lets these peers reach the relayed addresses from now on, in place of those before: see

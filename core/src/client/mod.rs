@@ -45,8 +45,8 @@ use transaction::{Challenge, Transactions};
 
 /// The first delay before a new attempt; it doubles up to [`MAX_BACKOFF`], ± 25 %.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
-/// The longest delay before a new attempt.
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// With the 25 %, no delay is longer than a minute.
+const MAX_BACKOFF: Duration = Duration::from_secs(48);
 
 /// What a client needs to know.
 #[derive(Debug, Clone)]

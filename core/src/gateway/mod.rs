@@ -36,8 +36,8 @@ use crate::turn::credentials::Credentials;
 pub use event::{Cause, Counters, Event, RelayLost};
 use permits::Permits;
 pub use policy::{Judge, RuleError, TargetPolicy, TargetRule};
-pub use relays::RelayConfig;
 use relays::Relays;
+pub use relays::{RelayConfig, RelayState, Standing};
 pub use session::Peer;
 use session::{Limits, Sessions};
 
@@ -176,7 +176,7 @@ impl Gateway {
             clock,
             wall: config.wall,
             quic,
-            relays: Relays::new(config.relays, permits.current().clone(), rng),
+            relays: Relays::new(config.relays, permits.current().clone(), now, rng),
             sessions: Sessions::new(config.targets, limits),
             permits,
             queries: Arena::default(),
@@ -267,6 +267,11 @@ impl Gateway {
         let (ref mut step, relays, _) = self.step(now);
         relays.remove(step, relay);
         self.settle(now);
+    }
+
+    /// How things stand with each relay.
+    pub fn relays(&self) -> Vec<RelayState> {
+        self.relays.states()
     }
 
     /// Takes no new pipes from now on, and tells connectors so. Those that are open go on.

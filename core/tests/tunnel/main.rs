@@ -6,6 +6,7 @@ mod anything;
 mod connections;
 mod permits;
 mod pki;
+mod relays;
 mod renewal;
 mod revoked;
 mod stranger;

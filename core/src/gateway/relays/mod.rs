@@ -3,19 +3,21 @@
 //! A peer that is seen for the first time gets a channel before QUIC answers it: in a Send indication, the
 //! handshake's full-sized packets would not fit the smallest path. Until the channel is bound, the answers wait.
 
+mod outgoing;
+mod state;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
 
+pub use state::{RelayState, Standing};
+
 use super::{Asker, Event, RelayLost, Step};
 use crate::client::{self, Client, Readiness};
-use crate::io::{
-    Arena, Completion, Datagrams, Ecn, Effect, Forwards, Onward, QueryId, SocketId, To, Transmit,
-};
+use crate::io::{Arena, Completion, Datagrams, Ecn, Effect, Forwards, Onward, QueryId, SocketId};
 use crate::quic::Way;
 use crate::rand::Rng;
 use crate::time::{Deadline, DeadlineQueue, Why};
@@ -27,10 +29,10 @@ const MAX_PARKED: usize = 256 * 1024;
 const LET_IN: Duration = Duration::from_secs(2);
 /// How often it is looked whether a peer's channel is still used.
 const CHANNEL_IN_USE: Duration = Duration::from_secs(120);
-/// After how long a name is resolved again that could not be; up to 2 s of jitter are added.
+/// After how long a name is resolved again that could not be, the first time.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
-/// The longest pause before the next address of a relay's name is tried.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// The pause before a relay is tried again grows to that at most, ± 25 %; so that many gateways don't ask at once.
+const MAX_PAUSE: Duration = Duration::from_secs(48);
 
 /// A relay to keep an allocation on.
 #[derive(Debug, Clone)]
@@ -77,7 +79,8 @@ struct Relay {
     /// The client's present socket: our number for it.
     socket: Option<SocketId>,
     relayed: Vec<SocketAddr>,
-    /// How many addresses of its name were silent since there was an allocation.
+    standing: Standing,
+    /// How many addresses of its name were silent since there was an allocation, and how often it had none.
     silent: u32,
     parked: VecDeque<Parked>,
     parked_bytes: usize,
@@ -100,9 +103,9 @@ struct Parked {
 }
 
 impl Relays {
-    pub(super) fn new(configs: Vec<RelayConfig>, permit: BTreeSet<IpAddr>, rng: Rng) -> Self {
+    pub(super) fn new(configs: Vec<RelayConfig>, permit: BTreeSet<IpAddr>, now: Instant, rng: Rng) -> Self {
         Self {
-            relays: configs.into_iter().map(Relay::new).collect(),
+            relays: configs.into_iter().map(|config| Relay::new(config, now)).collect(),
             permit,
             sockets: Arena::default(),
             again: DeadlineQueue::default(),
@@ -142,8 +145,8 @@ impl Relays {
         let free = self.relays.iter().position(|relay| relay.removed && relay.client.is_none());
         let place = free.unwrap_or(self.relays.len());
         match free {
-            Some(place) => self.relays[place] = Relay::new(config),
-            None => self.relays.push(Relay::new(config)),
+            Some(place) => self.relays[place] = Relay::new(config, step.now),
+            None => self.relays.push(Relay::new(config, step.now)),
         }
         self.locate(step, place);
         place
@@ -191,10 +194,14 @@ impl Relays {
         match result.and_then(next) {
             Ok(ip) => self.begin(step, relay, ip),
             Err(kind) => {
-                // Jittered, so that many gateways don't ask at once.
-                let retry_in = RESOLVE_AGAIN + Duration::from_millis(self.rng.below(2_000).into());
+                let turn = self.relays[relay].next_turn().min(6);
+                let base = (RESOLVE_AGAIN * (1 << turn)).min(MAX_PAUSE);
+                let span = u32::try_from(base.as_millis()).unwrap_or(u32::MAX) / 2;
+                let retry_in = base - base / 4 + Duration::from_millis(self.rng.below(span).into());
                 self.again.set(relay, step.now + retry_in);
-                step.out.push_back(Event::RelayLost { relay, reason: RelayLost::Unresolved(kind), retry_in });
+                let reason = RelayLost::Unresolved(kind);
+                self.relays[relay].lose(step.now, reason.clone());
+                step.out.push_back(Event::RelayLost { relay, reason, retry_in });
             }
         }
     }
@@ -382,6 +389,7 @@ impl Relays {
                     self.relays[relay].relayed.clone_from(&relayed);
                 }
                 self.relays[relay].silent = 0;
+                self.relays[relay].gain(step.now);
                 step.out.push_back(Event::Allocated { relay, relayed });
             }
             client::Event::Lost { reason, retry_in } => {
@@ -395,7 +403,9 @@ impl Relays {
                     }
                     _ => retry_in,
                 };
-                step.out.push_back(Event::RelayLost { relay, reason: RelayLost::Client(reason), retry_in });
+                let reason = RelayLost::Client(reason);
+                self.relays[relay].lose(step.now, reason.clone());
+                step.out.push_back(Event::RelayLost { relay, reason, retry_in });
                 return changed;
             }
             client::Event::Unanswered { since } => step.out.push_back(Event::RelaySilent { relay, since }),
@@ -418,8 +428,10 @@ impl Relays {
             return retry_in;
         };
         client.close(step.now);
-        let pause = retry_in.saturating_mul(1 << entry.silent.min(6)).min(MAX_PAUSE);
-        entry.silent = entry.silent.saturating_add(1);
+        // A client that has just begun says when it would try again: a second, with its jitter.
+        let longest = u32::try_from(MAX_PAUSE.as_secs()).unwrap_or(u32::MAX);
+        let pause = retry_in.saturating_mul((1 << entry.next_turn().min(6)).min(longest));
+        let pause = pause.min(MAX_PAUSE * 5 / 4);
         self.again.set(relay, step.now + pause);
         pause
     }
@@ -443,67 +455,10 @@ impl Relays {
             other => step.out.push_back(Event::Effect(other)),
         }
     }
-
-    // --- what goes out ---------------------------------------------------------------------------------------
-
-    /// The next datagrams: what the clients have to say, then QUIC; the other way round when closing, since nothing
-    /// reaches a peer any more once its allocation was given back.
-    pub(super) fn poll_transmit(
-        &mut self,
-        step: &mut Step<'_>,
-        max_segments: NonZeroUsize,
-        scratch: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Option<Transmit> {
-        if self.closing {
-            self.poll_quic(step, max_segments, scratch, out)
-                .or_else(|| self.poll_clients(step, max_segments, out))
-        } else {
-            self.poll_clients(step, max_segments, out)
-                .or_else(|| self.poll_quic(step, max_segments, scratch, out))
-        }
-    }
-
-    fn poll_clients(
-        &mut self,
-        step: &mut Step<'_>,
-        max_segments: NonZeroUsize,
-        out: &mut Vec<u8>,
-    ) -> Option<Transmit> {
-        self.relays.iter_mut().find_map(|relay| {
-            let own = relay.client.as_mut()?.poll_transmit(step.now, max_segments, out);
-            let transmit = own.or_else(|| relay.unpark(step, out))?;
-            relay.readdressed(transmit, out)
-        })
-    }
-
-    fn poll_quic(
-        &mut self,
-        step: &mut Step<'_>,
-        max_segments: NonZeroUsize,
-        scratch: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Option<Transmit> {
-        loop {
-            scratch.clear();
-            let outgoing = step.quic.poll_transmit(step.now, max_segments, scratch)?;
-            let Some(relay) = self.relays.get_mut(outgoing.way.via as usize) else { continue };
-            let parked = Parked {
-                peer: outgoing.way.remote,
-                ecn: outgoing.ecn,
-                stride: outgoing.stride,
-                bytes: Vec::new(),
-            };
-            let transmit = relay.send(step, parked, scratch, out);
-            if let Some(transmit) = transmit.and_then(|transmit| relay.readdressed(transmit, out)) {
-                return Some(transmit);
-            }
-        }
-    }
 }
 
 impl Relay {
-    fn new(config: RelayConfig) -> Self {
+    fn new(config: RelayConfig, now: Instant) -> Self {
         Self {
             config,
             client: None,
@@ -511,69 +466,10 @@ impl Relay {
             query: None,
             socket: None,
             relayed: Vec::new(),
+            standing: Standing::Trying { since: now },
             silent: 0,
             parked: VecDeque::new(),
             parked_bytes: 0,
-        }
-    }
-
-    /// Frames datagrams for their peer, or lets them wait for the channel.
-    fn send(
-        &mut self,
-        step: &mut Step<'_>,
-        head: Parked,
-        bytes: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Option<Transmit> {
-        let client = self.client.as_mut()?;
-        match client.readiness(head.peer) {
-            Readiness::Pending if self.parked_bytes + bytes.len() <= MAX_PARKED => {
-                self.parked_bytes += bytes.len();
-                self.parked.push_back(Parked { bytes: bytes.to_vec(), ..head });
-                None
-            }
-            Readiness::Pending => {
-                step.counters.no_channel += 1;
-                None
-            }
-            Readiness::Bound | Readiness::Absent => {
-                client.encapsulate(step.now, head.peer, bytes, head.stride, head.ecn, out)
-            }
-        }
-    }
-
-    /// The next datagrams whose channel is no longer pending.
-    fn unpark(&mut self, step: &mut Step<'_>, out: &mut Vec<u8>) -> Option<Transmit> {
-        let client = self.client.as_mut()?;
-        loop {
-            let ready = |parked: &Parked| client.readiness(parked.peer) != Readiness::Pending;
-            let index = self.parked.iter().position(ready)?;
-            let parked = self.parked.remove(index)?;
-            self.parked_bytes -= parked.bytes.len();
-            let Parked { peer, ecn, stride, bytes } = parked;
-            let transmit = client.encapsulate(step.now, peer, &bytes, stride, ecn, out);
-            if transmit.is_some() {
-                return transmit;
-            }
-        }
-    }
-
-    /// Forgets what waits: there is no allocation any more.
-    fn unpark_all(&mut self, step: &mut Step<'_>) {
-        step.counters.no_channel += self.parked.len() as u64;
-        self.parked.clear();
-        self.parked_bytes = 0;
-    }
-
-    /// The client's transmit under our number for its socket; nothing where that is gone.
-    fn readdressed(&self, transmit: Transmit, out: &mut Vec<u8>) -> Option<Transmit> {
-        let Some(socket) = self.socket else {
-            out.clear();
-            return None;
-        };
-        match transmit.to {
-            To::Udp { to, .. } => Some(Transmit { to: To::Udp { socket, to }, ..transmit }),
-            To::Link(_) => Some(transmit),
         }
     }
 }

@@ -1,0 +1,127 @@
+//! What goes out through the relays: what the clients have to say, and QUIC's datagrams in the frames of TURN.
+
+use std::num::NonZeroUsize;
+
+use super::{MAX_PARKED, Parked, Relay, Relays};
+use crate::client::Readiness;
+use crate::gateway::Step;
+use crate::io::{To, Transmit};
+
+impl Relays {
+    /// The next datagrams: what the clients have to say, then QUIC; the other way round when closing, since nothing
+    /// reaches a peer any more once its allocation was given back.
+    pub(in crate::gateway) fn poll_transmit(
+        &mut self,
+        step: &mut Step<'_>,
+        max_segments: NonZeroUsize,
+        scratch: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        if self.closing {
+            self.poll_quic(step, max_segments, scratch, out)
+                .or_else(|| self.poll_clients(step, max_segments, out))
+        } else {
+            self.poll_clients(step, max_segments, out)
+                .or_else(|| self.poll_quic(step, max_segments, scratch, out))
+        }
+    }
+
+    fn poll_clients(
+        &mut self,
+        step: &mut Step<'_>,
+        max_segments: NonZeroUsize,
+        out: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        self.relays.iter_mut().find_map(|relay| {
+            let own = relay.client.as_mut()?.poll_transmit(step.now, max_segments, out);
+            let transmit = own.or_else(|| relay.unpark(step, out))?;
+            relay.readdressed(transmit, out)
+        })
+    }
+
+    fn poll_quic(
+        &mut self,
+        step: &mut Step<'_>,
+        max_segments: NonZeroUsize,
+        scratch: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        loop {
+            scratch.clear();
+            let outgoing = step.quic.poll_transmit(step.now, max_segments, scratch)?;
+            let Some(relay) = self.relays.get_mut(outgoing.way.via as usize) else { continue };
+            let parked = Parked {
+                peer: outgoing.way.remote,
+                ecn: outgoing.ecn,
+                stride: outgoing.stride,
+                bytes: Vec::new(),
+            };
+            let transmit = relay.send(step, parked, scratch, out);
+            if let Some(transmit) = transmit.and_then(|transmit| relay.readdressed(transmit, out)) {
+                return Some(transmit);
+            }
+        }
+    }
+}
+
+impl Relay {
+    /// Frames datagrams for their peer, or lets them wait for the channel.
+    fn send(
+        &mut self,
+        step: &mut Step<'_>,
+        head: Parked,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        let client = self.client.as_mut()?;
+        match client.readiness(head.peer) {
+            Readiness::Pending if self.parked_bytes + bytes.len() <= MAX_PARKED => {
+                self.parked_bytes += bytes.len();
+                self.parked.push_back(Parked { bytes: bytes.to_vec(), ..head });
+                None
+            }
+            Readiness::Pending => {
+                step.counters.no_channel += 1;
+                None
+            }
+            Readiness::Bound | Readiness::Absent => {
+                client.encapsulate(step.now, head.peer, bytes, head.stride, head.ecn, out)
+            }
+        }
+    }
+
+    /// The next datagrams whose channel is no longer pending.
+    fn unpark(&mut self, step: &mut Step<'_>, out: &mut Vec<u8>) -> Option<Transmit> {
+        let client = self.client.as_mut()?;
+        loop {
+            let ready = |parked: &Parked| client.readiness(parked.peer) != Readiness::Pending;
+            let index = self.parked.iter().position(ready)?;
+            let parked = self.parked.remove(index)?;
+            self.parked_bytes -= parked.bytes.len();
+            let Parked { peer, ecn, stride, bytes } = parked;
+            let transmit = client.encapsulate(step.now, peer, &bytes, stride, ecn, out);
+            if transmit.is_some() {
+                return transmit;
+            }
+        }
+    }
+
+    /// Forgets what waits: there is no allocation any more.
+    pub(super) fn unpark_all(&mut self, step: &mut Step<'_>) {
+        step.counters.no_channel += self.parked.len() as u64;
+        self.parked.clear();
+        self.parked_bytes = 0;
+    }
+
+    /// The client's transmit under our number for its socket; nothing where that is gone.
+    fn readdressed(&self, transmit: Transmit, out: &mut Vec<u8>) -> Option<Transmit> {
+        let Some(socket) = self.socket else {
+            out.clear();
+            return None;
+        };
+        match transmit.to {
+            To::Udp { to, .. } => Some(Transmit { to: To::Udp { socket, to }, ..transmit }),
+            To::Link(_) => Some(transmit),
+        }
+    }
+}
