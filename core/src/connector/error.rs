@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use crate::quic::CloseReason;
-use crate::tunnel::RejectCode;
+use crate::tunnel::{Code, RejectCode};
 
 /// Why a pipe can't even be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +60,7 @@ impl ConnectError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::NoAddress => true,
-            Self::Closed { reason, .. } => reason.is_retryable(),
+            Self::Closed { reason, .. } => another_may_do(reason),
             Self::Socket(_) | Self::Unusable | Self::Revoked { .. } | Self::GivenUp => false,
         }
     }
@@ -101,11 +101,18 @@ impl Failure {
         match self {
             Self::Rejected { code, .. } => code.is_retryable(),
             Self::NotConnected(error) => error.is_retryable(),
-            Self::ConnectionLost(reason) => reason.is_retryable(),
+            Self::ConnectionLost(reason) => another_may_do(reason),
             Self::Reset | Self::TimedOut => true,
             Self::Protocol => false,
         }
     }
+}
+
+/// Whether another connection may fare better. QUIC does not know what the gateway's codes mean.
+fn another_may_do(reason: &CloseReason) -> bool {
+    let sent_away =
+        |code: u64| [Code::Revoked, Code::Expired, Code::PermitRefused].iter().any(|&of| of as u64 == code);
+    reason.is_retryable() && !matches!(reason, CloseReason::PeerClosed { code, .. } if sent_away(*code))
 }
 
 /// Why peers can't be permitted.

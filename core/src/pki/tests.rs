@@ -323,16 +323,19 @@ fn targets_are_read_where_they_belong_and_refused_where_they_are_unclear() {
 }
 
 #[test]
-fn a_leaf_that_names_nobody_is_refused_in_the_handshake() {
-    let mut pki = Pki::new("acme");
-    let (gateway, connector) = sides(&mut pki);
-    let (leaf, key) = forged(&pki.connectors, &[], &[]);
-    let chain = rustls::sign::CertifiedKey::new(vec![leaf], signer(&key));
-    let mut config = ClientConfig::clone(&connector.client());
-    config.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(chain));
-    let outcome = shake(gateway.server(), Arc::new(config));
-    assert!(matches!(outcome.0, Err(Error::InvalidCertificate(CertificateError::Other(_)))));
-    refused_by_server(outcome, "0 URIs", "no identity");
+fn a_leaf_that_is_unclear_is_refused_in_the_handshake() {
+    let person = "spiffe://adit.local/org/acme/person/ada";
+    for (uris, said) in [(&[][..], "0 URIs"), (&[person][..], "a person's certificate names its targets")] {
+        let mut pki = Pki::new("acme");
+        let (gateway, connector) = sides(&mut pki);
+        let (leaf, key) = forged(&pki.connectors, uris, &[]);
+        let chain = rustls::sign::CertifiedKey::new(vec![leaf], signer(&key));
+        let mut config = ClientConfig::clone(&connector.client());
+        config.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(chain));
+        let outcome = shake(gateway.server(), Arc::new(config));
+        assert!(matches!(outcome.0, Err(Error::InvalidCertificate(CertificateError::Other(_)))));
+        refused_by_server(outcome, said, "no identity");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! connector                                   gateway
-//!   stream 0   PING, DRAIN  ──────────────▶
+//!   stream 0   PING, PERMIT, DRAIN ───────▶   PERMIT: from instances of the platform only
 //!              ◀──────────────  PATHS, PONG, DRAIN
 //!   stream 4…  OPEN, bytes… ──────────────▶   judges, resolves, dials
 //!              ◀──────────────  ACCEPT, bytes…     or REJECT and the end

@@ -6,9 +6,11 @@ use std::io::ErrorKind;
 use adit_core::connector;
 use adit_core::gateway;
 use adit_core::io::{Completion, PipeId};
+use adit_core::pki::Revoked;
 use adit_core::rand::Rng;
 
-use super::world::{Dialled, Node, SECOND, Setup, World, addr};
+use super::pki::identity;
+use super::world::{Dialled, Node, SECOND, Setup, World, addr, connector_ip, gateways_relay};
 use super::{ECHO, NAMED};
 
 /// The pipes that each side's driver holds.
@@ -52,7 +54,7 @@ impl Held {
 }
 
 fn step(world: &mut World, held: &mut Held, rng: &mut Rng) {
-    match rng.below(20) {
+    match rng.below(22) {
         0..4 => drop(held.connector.insert(world.try_open(ECHO))),
         4 => drop(held.connector.insert(world.try_open(NAMED))),
         5 => drop(held.connector.insert(world.try_open("tcp://10.0.0.3:7"))),
@@ -105,10 +107,32 @@ fn step(world: &mut World, held: &mut Held, rng: &mut Rng) {
             world.set_addresses(addresses);
         }
         19 if rng.below(8) == 0 => world.connector.close(world.now),
+        20 if rng.below(3) == 0 => {
+            let now = world.now;
+            match rng.below(4) {
+                0 => world.gateway.set_permitted(now, []).unwrap(),
+                1 => world.gateway.set_revoked(now, Revoked::new([], [identity("connector/c")])),
+                _ => forgive(world),
+            }
+        }
+        21 if rng.below(8) == 0 => {
+            let place = rng.below(2) as usize;
+            world.gateway.remove_relay(world.now, place);
+            world.live(SECOND / 10 * rng.below(10));
+            if world.gateway.relays().len() < 2 {
+                world.gateway.add_relay(world.now, gateways_relay(place));
+            }
+        }
         _ => world.live(SECOND / 20 * rng.below(200)),
     }
     world.live(SECOND / 1000 * rng.below(50));
     held.learn(world);
+}
+
+/// The connector may come again.
+fn forgive(world: &mut World) {
+    world.gateway.set_permitted(world.now, [connector_ip()]).unwrap();
+    world.gateway.set_revoked(world.now, Revoked::default());
 }
 
 #[test]
@@ -137,6 +161,7 @@ fn anything_may_happen_and_nothing_is_left() {
 /// All drivers let go, and the world has time to get over it.
 fn end(world: &mut World, mut held: Held, seed: u8) {
     world.silent.clear();
+    forgive(world);
     for pipe in std::mem::take(&mut held.connector) {
         world.close(Node::Connector, pipe);
     }

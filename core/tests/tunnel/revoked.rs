@@ -50,6 +50,7 @@ fn who_is_revoked_is_sent_away_at_once_and_does_not_come_back() {
 
         let again = world.try_open(ECHO);
         world.live(SECOND);
+        assert!(!world.failure(again).unwrap().is_retryable());
         let Some(Failure::NotConnected(ConnectError::Closed { reason, .. })) = world.failure(again) else {
             panic!("{:?}", world.failure(again))
         };
