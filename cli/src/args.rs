@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::log::LogFormat;
-use crate::{ca, config, demo, exit, forward, gateway, relay};
+use crate::{admin, ca, config, demo, exit, forward, gateway, login, relay};
 
 /// Reach a private database or API without one inbound port.
 ///
@@ -35,6 +35,16 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Gateway(gateway::Gateway),
     Forward(forward::Forward),
+    Login(login::Login),
+    Logout(login::Logout),
+    Whoami(login::WhoamiArgs),
+    Orgs(admin::orgs::Orgs),
+    Identities(admin::identities::Identities),
+    Projects(admin::projects::Projects),
+    Links(admin::links::Links),
+    Gateways(admin::gateways::Gateways),
+    Relays(admin::relays::Relays),
+    Audit(admin::audit::Audit),
     #[command(subcommand)]
     Ca(ca::Ca),
     #[command(subcommand)]

@@ -1,6 +1,7 @@
 //! The one binary of Adit: it reads flags, environment and files, starts a part, and says what went wrong.
 
 mod addresses;
+mod admin;
 mod args;
 mod ca;
 mod config;
@@ -11,6 +12,7 @@ mod forward;
 mod gateway;
 mod install;
 mod log;
+mod login;
 mod relay;
 mod service;
 mod token;
@@ -41,6 +43,16 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Gateway(gateway) => gateway::run(gateway),
         Command::Forward(forward) => forward::run(forward),
         Command::Ca(ca) => ca::run(ca),
+        Command::Login(flags) => login::login(&flags),
+        Command::Logout(login::Logout) => login::logout(),
+        Command::Whoami(flags) => login::whoami(&flags),
+        Command::Orgs(orgs) => admin::orgs::run(&orgs),
+        Command::Identities(identities) => admin::identities::run(&identities),
+        Command::Projects(projects) => admin::projects::run(&projects),
+        Command::Links(links) => admin::links::run(&links),
+        Command::Gateways(gateways) => admin::gateways::run(&gateways),
+        Command::Relays(relays) => admin::relays::run(&relays),
+        Command::Audit(audit) => admin::audit::run(&audit),
         Command::Config(config) => config::run(config),
         Command::Demo(demo) => demo::run(&demo),
         Command::Completions { shell } => {

@@ -33,6 +33,23 @@ fn span(seconds: u64) -> String {
     }
 }
 
+/// A length of time as people write it, in seconds: `90s`, `30m`, `12h`, `7d`; a bare number is seconds.
+pub(crate) fn parse_span(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => 0,
+    };
+    let seconds = number.parse().ok().and_then(|number: u64| number.checked_mul(unit));
+    seconds
+        .filter(|&seconds| seconds > 0)
+        .ok_or_else(|| format!("`{text}` is no length of time such as 30m, 12h or 90d"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +59,15 @@ mod tests {
         assert_eq!(date(UnixTime(1_800_000_000)), "2027-01-15T08:00:00Z");
         assert_eq!(distance(UnixTime(0), UnixTime(86_400 * 30 - 1)), "in 30 days");
         assert_eq!(distance(UnixTime(90), UnixTime(0)), "90 s ago");
+    }
+
+    #[test]
+    fn lengths_of_time_are_read() {
+        for (text, seconds) in [("90", 90), ("30m", 1_800), ("12h", 43_200), ("7d", 604_800)] {
+            assert_eq!(parse_span(text), Ok(seconds));
+        }
+        for text in ["", "h", "0d", "-1h", "1w", "1 h", "99999999999999999999d"] {
+            assert!(parse_span(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,0 +1,19 @@
+//! The platform's API from a terminal: one file for each noun.
+//!
+//! For people a command prints a table or a sentence and what comes next; with `--json` it prints what the API
+//! answered. A new token is printed alone on standard output, so that it can be redirected, or goes to `--out`.
+
+mod answer;
+pub(crate) mod audit;
+pub(crate) mod gateways;
+pub(crate) mod identities;
+pub(crate) mod links;
+pub(crate) mod orgs;
+mod output;
+pub(crate) mod projects;
+pub(crate) mod relays;
+mod tokens;
+mod wait;
+
+pub(crate) use answer::Answer;
+pub(crate) use output::{Output, word};

@@ -1,0 +1,182 @@
+//! What a command says, to people or to programs.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use adit_core::time::UnixTime;
+use adit_platform::words::Health;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::Answer;
+use crate::exit::Failure;
+use crate::log::tell;
+use crate::service::say;
+use crate::{files, when};
+
+/// To whom a command speaks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// To programs.
+    pub(crate) json: bool,
+}
+
+impl Output {
+    /// Shows an answer.
+    pub(crate) fn show<T>(self, answer: &Answer<T>, text: impl FnOnce(&T) -> String) {
+        match self.json {
+            true => print_json(&answer.json),
+            false => say(format_args!("{}", printable(&text(&answer.value)))),
+        }
+    }
+
+    /// Shows a list as a table, or says that there is nothing in it, and how that changes.
+    pub(super) fn table<T, const N: usize>(
+        self,
+        answer: &Answer<Vec<T>>,
+        header: [&str; N],
+        row: impl Fn(&T) -> [String; N],
+        none: &str,
+    ) {
+        self.show(answer, |items| match items.is_empty() {
+            true => none.to_owned(),
+            false => table(header, items.iter().map(row)),
+        });
+    }
+
+    /// Shows a new token: into the file `out`, or alone on standard output. What is said about it goes to standard
+    /// error where the token takes the other. `next` is told where the token is.
+    pub(super) fn token<T>(
+        self,
+        answer: &Answer<T>,
+        token: &str,
+        out: Option<&Path>,
+        done: &str,
+        next: impl FnOnce(&str) -> String,
+    ) -> Result<(), Failure> {
+        if let Some(path) = out {
+            files::create(path, &format!("{token}\n"), files::SECRET)?;
+        }
+        if self.json {
+            print_json(&answer.json);
+            return Ok(());
+        }
+        match out {
+            Some(path) => say(format_args!(
+                "{done}; its token is in {}\n next: {}",
+                path.display(),
+                next(&path.display().to_string())
+            )),
+            None => {
+                tell(format_args!("{done}; its token, which is shown this once:"));
+                say(format_args!("{token}"));
+                tell(format_args!(" next: {}", next("FILE")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that something was done that has no answer.
+    pub(super) fn done(self, text: impl Display) {
+        if !self.json {
+            say(format_args!("{text}"));
+        }
+    }
+}
+
+/// Where a new token goes.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Out {
+    /// Write the token to this file, which nobody else may read, instead of to standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+}
+
+impl Out {
+    /// The file, which must not be there yet: better that than a token that is lost.
+    pub(super) fn path(&self) -> Result<Option<&Path>, Failure> {
+        if let Some(path) = &self.out {
+            files::must_be_absent(path)?;
+        }
+        Ok(self.out.as_deref())
+    }
+}
+
+/// `text` without what would steer a terminal: agents report some of it.
+fn printable(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
+}
+
+fn print_json(json: &serde_json::Value) {
+    say(format_args!("{}", serde_json::to_string_pretty(json).expect("JSON is text")));
+}
+
+/// Columns without lines between them.
+pub(super) fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.map(str::to_uppercase));
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// The word for `value` in the API.
+pub(crate) fn word(value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Several words, or a dash.
+pub(super) fn words<T: Serialize>(values: &[T]) -> String {
+    joined(values.iter().map(word))
+}
+
+/// Several texts, or a dash.
+pub(super) fn joined(texts: impl IntoIterator<Item = impl Display>) -> String {
+    let texts: Vec<_> = texts.into_iter().map(|text| text.to_string()).collect();
+    if texts.is_empty() { "-".into() } else { texts.join(", ") }
+}
+
+/// How long ago, or in how long.
+pub(super) fn ago(unix: u64) -> String {
+    when::distance(when::now(), UnixTime(unix))
+}
+
+/// The same, or `never` without a time.
+pub(super) fn ago_or_never(unix: Option<u64>) -> String {
+    unix.map_or_else(|| "never".into(), ago)
+}
+
+/// How something is and since when.
+pub(super) fn health(health: &Health) -> String {
+    format!("{} ({})", word(&health.state), ago(health.since))
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_platform::words::HealthState;
+
+    use super::*;
+
+    #[test]
+    fn a_table_has_columns_and_no_trailing_spaces() {
+        let rows = [["gw-1", "healthy"], ["b", "offline"]].map(|row| row.map(String::from));
+        let text = table(["name", "health"], rows.into_iter());
+        assert_eq!(text, "NAME  HEALTH\ngw-1  healthy\nb     offline");
+    }
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\nc");
+    }
+
+    #[test]
+    fn words_are_those_of_the_api() {
+        assert_eq!(word(&HealthState::Healthy), "healthy");
+        assert_eq!(words::<HealthState>(&[]), "-");
+        assert_eq!(words(&[HealthState::Offline, HealthState::Revoked]), "offline, revoked");
+    }
+}
