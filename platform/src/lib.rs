@@ -19,6 +19,8 @@ pub mod authority;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod home;
+pub mod init;
 pub mod store;
 pub mod trust;
 pub mod words;

@@ -66,9 +66,10 @@ impl Api {
         configure(&mut config);
         let app = Arc::new(App::new(world.store.clone(), config, Some([7; 32])));
         let mut change = world.store.change(INSTALLATION, "platform").await.unwrap();
-        let operator =
-            organisations::first_identity(&mut change, INSTALLATION, "op", Role::Operator).await.unwrap();
-        let (acme, admin) = organisations::create(&mut change, "acme", "ada").await.unwrap();
+        let operator = organisations::first_identity(&mut change, INSTALLATION, "op", Role::Operator, None)
+            .await
+            .unwrap();
+        let (acme, admin) = organisations::create(&mut change, "acme", "ada", None).await.unwrap();
         change.commit().await.unwrap();
         Self {
             router: super::router(&app),

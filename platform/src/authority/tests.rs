@@ -13,7 +13,7 @@ const PACE: Pace = Pace { announced: Duration::from_secs(3600), leaf: DAY };
 async fn acme() -> (World, String) {
     let world = World::new().await;
     let mut change = world.store.change(INSTALLATION, "identity:op").await.unwrap();
-    let (acme, _) = organisations::create(&mut change, "acme", "ada").await.unwrap();
+    let (acme, _) = organisations::create(&mut change, "acme", "ada", None).await.unwrap();
     found(&mut change, &acme.id, "acme").await.unwrap();
     platform_ca::found(&mut change).await.unwrap();
     change.commit().await.unwrap();

@@ -122,13 +122,13 @@ async fn pool(url: &str, most: u32, setup: &'static str) -> Result<AnyPool, sqlx
 }
 
 /// Makes `directory`, for its owner only, where it is not there.
-pub(super) fn make_directory(directory: &Path) -> Result<(), OpenError> {
+pub(crate) fn make_directory(directory: &Path) -> Result<(), OpenError> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
     made.map_err(|error| OpenError::File(directory.display().to_string(), error))
 }
 
-/// Locks `directory` for this process, until the file is dropped.
-pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
+/// Locks `directory` for this process, until the file is dropped; `None` while another has it.
+pub(super) fn lock(directory: &Path) -> Result<Option<File>, OpenError> {
     let path = directory.join(LOCK);
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => OpenError::Nothing(directory.display().to_string()),
@@ -138,8 +138,8 @@ pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
     options.write(true).create(true).truncate(false).mode(0o600);
     let file = options.open(&path).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(directory.display().to_string())),
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }

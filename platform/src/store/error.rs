@@ -100,6 +100,14 @@ pub enum OpenError {
          PostgreSQL with --database postgres://…"
     )]
     Locked(String),
+    /// Another platform instance works in the directory.
+    #[error("another process works in {0}; each platform instance has a directory of its own")]
+    InUse(String),
+    /// The database is there, the keys that open it are not.
+    #[error(
+        "{0} is not there: copy it from the first machine of this platform, or begin with: adit platform init"
+    )]
+    NoRootKeys(String),
     /// There is nothing in it yet.
     #[error("there is no platform in {0} yet; begin with: adit platform init")]
     Nothing(String),

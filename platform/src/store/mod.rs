@@ -27,6 +27,7 @@ pub mod tokens;
 
 use std::fmt;
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
@@ -41,6 +42,7 @@ use crate::clock::Clock;
 use crate::trust::root_key::RootKeys;
 use crate::trust::seal::{BadSeal, Place, SealKey, Sealer};
 use connect::Pools;
+pub(crate) use connect::make_directory;
 
 /// The id, and the name, of the operators' own organisation. Shared relays belong to it.
 pub const INSTALLATION: &str = "installation";
@@ -77,27 +79,12 @@ impl Store {
         instance: &str,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        let lock = match location {
-            Location::Sqlite(directory) => Some(connect::lock(directory)?),
-            Location::Postgres(_) => None,
-        };
+        let lock = lock_embedded(location)?;
         Self::open_locked(location, keys, instance, clock, lock).await
     }
 
-    /// Opens it beside a platform that may be running: for short work from the command line.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub async fn open_beside(
-        location: &Location,
-        keys: &RootKeys,
-        instance: &str,
-        clock: Clock,
-    ) -> Result<Self, OpenError> {
-        Self::open_locked(location, keys, instance, clock, None).await
-    }
-
-    async fn open_locked(
+    /// The same with a lock that is held already, or beside a platform that holds it.
+    pub(crate) async fn open_locked(
         location: &Location,
         keys: &RootKeys,
         instance: &str,
@@ -130,13 +117,22 @@ impl Store {
         clock: Clock,
         installation: Installation,
     ) -> Result<(Self, Change), OpenError> {
-        let lock = match location {
-            Location::Sqlite(directory) => {
-                connect::make_directory(directory)?;
-                Some(connect::lock(directory)?)
-            }
-            Location::Postgres(_) => None,
-        };
+        if let Location::Sqlite(directory) = location {
+            make_directory(directory)?;
+        }
+        let lock = lock_embedded(location)?;
+        Self::create_locked(location, keys, instance, clock, installation, lock).await
+    }
+
+    /// The same with a lock that is held already.
+    pub(crate) async fn create_locked(
+        location: &Location,
+        keys: &RootKeys,
+        instance: &str,
+        clock: Clock,
+        installation: Installation,
+        lock: Option<File>,
+    ) -> Result<(Self, Change), OpenError> {
         let pools = Pools::connect(location, true).await?;
         let postgres = matches!(location, Location::Postgres(_));
         schema::migrate(&pools, postgres).await?;
@@ -248,6 +244,23 @@ impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("instance", &self.0.instance).finish_non_exhaustive()
     }
+}
+
+/// What keeps a second process from the embedded database.
+fn lock_embedded(location: &Location) -> Result<Option<File>, OpenError> {
+    match location {
+        Location::Sqlite(directory) => lock_directory(location, directory).map(Some),
+        Location::Postgres(_) => Ok(None),
+    }
+}
+
+/// Locks the directory of a platform instance for this process.
+pub(crate) fn lock_directory(location: &Location, directory: &Path) -> Result<File, OpenError> {
+    let lock = connect::lock(directory)?;
+    lock.ok_or_else(|| match location {
+        Location::Sqlite(_) => OpenError::Locked(directory.display().to_string()),
+        Location::Postgres(_) => OpenError::InUse(directory.display().to_string()),
+    })
 }
 
 /// A number or a time, as a row holds it.

@@ -6,7 +6,7 @@ use sqlx::{Any, AnyExecutor};
 use super::error::StoreError;
 use super::{Change, INSTALLATION, of_row, settings, tokens};
 use crate::trust::random_id;
-use crate::trust::token::{Kind, Token};
+use crate::trust::token::{Kind, Pin, Token};
 use crate::words::{IdentityKind, Organisation, Role};
 
 /// An identity that was made, and its first token.
@@ -18,7 +18,7 @@ pub struct FirstIdentity {
     pub token: Token,
 }
 
-/// Makes the organisation `name` with its first administrator. Its authorities are made with
+/// Makes the organisation `name` with its first administrator, whose token pins `pin`. Its authorities are made with
 /// [`authority::found`](crate::authority::found).
 ///
 /// # Errors
@@ -27,10 +27,11 @@ pub async fn create(
     change: &mut Change,
     name: &str,
     admin: &str,
+    pin: Option<Pin>,
 ) -> Result<(Organisation, FirstIdentity), StoreError> {
     let id = random_id();
     insert(change, &id, name).await?;
-    let identity = first_identity(change, &id, admin, Role::Admin).await?;
+    let identity = first_identity(change, &id, admin, Role::Admin, pin).await?;
     let object = format!("organisation:{name}");
     change.audit("organisation.created", &object, json!({ "admin": admin }));
     change.audit_of(&id, "organisation.created", &object, json!({ "admin": admin }));
@@ -54,6 +55,7 @@ pub(crate) async fn first_identity(
     organisation: &str,
     name: &str,
     role: Role,
+    pin: Option<Pin>,
 ) -> Result<FirstIdentity, StoreError> {
     let id = random_id();
     let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
@@ -64,7 +66,7 @@ pub(crate) async fn first_identity(
     let insert = sqlx::query(statement).bind(&id).bind(organisation).bind(name);
     let insert = insert.bind(kind).bind(roles).bind(change.now());
     insert.execute(change.connection()).await?;
-    let token = Token::new(Kind::Identity, None);
+    let token = Token::new(Kind::Identity, pin);
     tokens::insert(change, organisation, &token, &id, None).await?;
     Ok(FirstIdentity { id, token })
 }

@@ -23,7 +23,8 @@ async fn one_process_has_the_embedded_database() {
     let second = Store::open(&world.location(), &world.keys, "one", Clock::system()).await;
     let error = second.unwrap_err();
     assert!(matches!(error, OpenError::Locked(_)) && error.to_string().contains("--database postgres://"));
-    let beside = Store::open_beside(&world.location(), &world.keys, "two", Clock::system()).await.unwrap();
+    let beside =
+        Store::open_locked(&world.location(), &world.keys, "two", Clock::system(), None).await.unwrap();
     assert_eq!(beside.installation(), &installation());
 }
 
@@ -147,7 +148,7 @@ async fn a_token_is_spent_once_and_told_why_it_is_dead() {
 async fn an_organisation_has_an_administrator_and_a_generation_that_grows() {
     let world = World::new().await;
     let mut change = world.store.change(INSTALLATION, "identity:op").await.unwrap();
-    let (acme, admin) = organisations::create(&mut change, "acme", "ada").await.unwrap();
+    let (acme, admin) = organisations::create(&mut change, "acme", "ada", None).await.unwrap();
     change.commit().await.unwrap();
     let reader = world.store.reader();
     let token = tokens::look_up(reader, admin.token.id()).await.unwrap().unwrap();
@@ -164,6 +165,6 @@ async fn an_organisation_has_an_administrator_and_a_generation_that_grows() {
     assert_eq!(organisations::generation(reader, &acme.id).await.unwrap(), before + 2);
 
     let mut change = world.store.change(INSTALLATION, "identity:op").await.unwrap();
-    let taken = organisations::create(&mut change, "acme", "ada").await;
+    let taken = organisations::create(&mut change, "acme", "ada", None).await;
     assert!(matches!(taken, Err(StoreError::Conflict)));
 }
