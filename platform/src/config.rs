@@ -106,8 +106,10 @@ pub struct Times {
     pub duties: Duration,
     /// For how long one request may take.
     pub request: Duration,
-    /// For how long the head of a request may take, and a TLS handshake.
+    /// For how long a TLS handshake may take, and the head of a connection's first request.
     pub head: Duration,
+    /// For how long a connection is kept on which no further request comes: longer than a heartbeat.
+    pub keep_alive: Duration,
     /// For how long a stop waits for what is under way.
     pub grace: Duration,
 }
@@ -134,6 +136,7 @@ impl Default for Times {
             duties: Duration::from_secs(5),
             request: Duration::from_secs(30),
             head: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(90),
             grace: Duration::from_secs(30),
         }
     }

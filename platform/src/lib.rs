@@ -21,6 +21,7 @@ pub mod clock;
 pub mod config;
 pub mod home;
 pub mod init;
+pub mod server;
 pub mod store;
 pub mod trust;
 pub mod words;

@@ -3,6 +3,7 @@
 use adit_core::pki::{Identity as Spiffe, Role as Holder, TrustDomain};
 
 use super::caller::Caller;
+use super::health::Readiness;
 use super::limit::BySource;
 use super::problem::Problem;
 use crate::clock::Clock;
@@ -22,6 +23,8 @@ pub struct App {
     pub clock: Clock,
     /// What tokens of first contact pin: the platform CA, where it signs the API's certificate.
     pub pin: Option<Pin>,
+    /// Whether this instance serves.
+    pub readiness: Readiness,
     pub(super) first_contact: BySource,
     pub(super) failures: BySource,
 }
@@ -32,7 +35,8 @@ impl App {
         let first_contact = BySource::new(config.limits.first_contact);
         let failures = BySource::new(config.limits.failures);
         let clock = store.clock().clone();
-        Self { store, config, clock, pin, first_contact, failures }
+        let readiness = Readiness::default();
+        Self { store, config, clock, pin, readiness, first_contact, failures }
     }
 
     /// The name of the installation, as certificates carry it.

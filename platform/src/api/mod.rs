@@ -3,14 +3,17 @@
 mod access;
 mod app;
 mod audit;
+mod ca;
 pub mod caller;
 pub mod extract;
 mod gateways;
+pub mod health;
 mod identities;
 pub mod limit;
 mod links;
 mod named;
 mod openapi;
+mod orgs;
 pub mod problem;
 mod projects;
 mod relays;
@@ -45,6 +48,7 @@ pub fn router(app: &Arc<App>) -> Router {
         router.route(path, handler.route_layer(from_fn_with_state(gate, guard)))
     });
     router
+        .merge(health::router())
         .fallback(|| async { Problem::new(Code::NotFound, "There is no such path; see /v1/openapi.json.") })
         .method_not_allowed_fallback(|| async {
             Problem::new(

@@ -8,6 +8,8 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use crate::authority::AuthorityError;
+use crate::authority::csr::BadRequest;
 use crate::store::StoreError;
 use crate::words;
 
@@ -215,6 +217,20 @@ impl From<StoreError> for Problem {
             StoreError::Corrupt(_) | StoreError::Unaudited | StoreError::Statement(_) => {
                 Self::internal(error)
             }
+        }
+    }
+}
+
+impl From<AuthorityError> for Problem {
+    fn from(error: AuthorityError) -> Self {
+        match error {
+            AuthorityError::Store(error) => error.into(),
+            AuthorityError::Request(BadRequest::Mismatch(_)) => {
+                Self::new(Code::NameMismatch, error.to_string())
+            }
+            AuthorityError::Request(_) => Self::new(Code::BadCsr, error.to_string()),
+            AuthorityError::Name(_) => Self::bad_request(error.to_string()),
+            AuthorityError::None(_) | AuthorityError::Issue(_) => Self::internal(error),
         }
     }
 }

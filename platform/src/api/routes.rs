@@ -257,7 +257,9 @@ impl Route {
 pub fn table() -> Vec<Route> {
     [
         super::openapi::routes(),
+        super::ca::routes(),
         super::whoami::routes(),
+        super::orgs::routes(),
         super::identities::routes(),
         super::tokens::routes(),
         super::projects::routes(),

@@ -13,6 +13,7 @@ use tower::ServiceExt as _;
 
 use super::App;
 use super::routes::Method;
+use crate::authority::{self, platform_ca};
 use crate::config::Config;
 use crate::store::testing::World;
 use crate::store::{INSTALLATION, organisations};
@@ -66,10 +67,12 @@ impl Api {
         configure(&mut config);
         let app = Arc::new(App::new(world.store.clone(), config, Some([7; 32])));
         let mut change = world.store.change(INSTALLATION, "platform").await.unwrap();
+        platform_ca::found(&mut change).await.unwrap();
         let operator = organisations::first_identity(&mut change, INSTALLATION, "op", Role::Operator, None)
             .await
             .unwrap();
         let (acme, admin) = organisations::create(&mut change, "acme", "ada", None).await.unwrap();
+        authority::found(&mut change, &acme.id, "acme").await.unwrap();
         change.commit().await.unwrap();
         Self {
             router: super::router(&app),

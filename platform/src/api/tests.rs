@@ -309,3 +309,68 @@ async fn failed_authentications_are_bounded_and_others_at_the_address_go_on() {
     api.get(&wrong, "/v1/whoami").await.problem(429, "rate-limited");
     api.get(&api.admin, "/v1/whoami").await.expect(200);
 }
+
+#[tokio::test]
+async fn an_operator_makes_organisations_and_sees_nothing_in_them() {
+    let api = Api::new().await;
+    let made = api.post(&api.operator, "/v1/orgs", json!({ "name": "globex" })).await.expect(201);
+    let globex = made["admin_token"].as_str().unwrap();
+    let who = api.get(globex, "/v1/whoami").await.expect(200);
+    assert_eq!((&who["organisation"], &who["identity"]["name"]), (&json!("globex"), &json!("admin")));
+    api.post(&api.operator, "/v1/orgs", json!({ "name": "globex" })).await.problem(409, "conflict");
+    for reserved in ["installation", "self", "a/b"] {
+        api.post(&api.operator, "/v1/orgs", json!({ "name": reserved })).await.problem(400, "bad-request");
+    }
+    let listed = api.get(&api.operator, "/v1/orgs").await.expect(200);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2);
+    api.get(&api.operator, "/v1/orgs/installation").await.problem(404, "not-found");
+    api.get(globex, "/v1/orgs").await.problem(403, "forbidden");
+    api.get(&api.operator, "/v1/gateways").await.problem(403, "forbidden");
+}
+
+#[tokio::test]
+async fn one_organisation_does_not_see_another() {
+    let api = Api::new().await;
+    let made = api.post(&api.operator, "/v1/orgs", json!({ "name": "globex" })).await.expect(201);
+    let globex = made["admin_token"].as_str().unwrap();
+    let gateway = api.post(&api.admin, "/v1/gateways", json!({ "name": "g" })).await.expect(201);
+    let id = gateway["id"].as_str().unwrap();
+    let foreign = api.get(globex, &format!("/v1/gateways/{id}")).await;
+    foreign.problem(404, "not-found");
+    assert_eq!(foreign.body, api.get(globex, "/v1/gateways/nothing").await.body);
+    api.delete(globex, &format!("/v1/gateways/{id}")).await.problem(404, "not-found");
+    api.post(globex, "/v1/gateways", json!({ "name": "g" })).await.expect(201);
+    api.get(&api.admin, &format!("/v1/gateways/{id}")).await.expect(200);
+}
+
+#[tokio::test]
+async fn the_platform_ca_and_the_document_are_for_everybody() {
+    let api = Api::new().await;
+    let ca = api.send(Request::get("/v1/ca"), Body::empty()).await.expect(200);
+    assert!(ca.as_str().unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
+    let document = api.send(Request::get("/v1/openapi.json"), Body::empty()).await.expect(200);
+    assert!(document["paths"]["/v1/gateways/{gateway}"]["get"]["operationId"] == "getGateway");
+}
+
+#[tokio::test]
+async fn an_instance_that_lacks_something_is_not_ready() {
+    let api = Api::new().await;
+    let ready = || api.send(Request::get("/readyz"), Body::empty());
+    ready().await.expect(200);
+    api.app.readiness.lacks("watcher", "it does not run");
+    assert_eq!(ready().await.expect(503)["reasons"], json!(["watcher: it does not run"]));
+    api.app.readiness.has("watcher");
+    ready().await.expect(200);
+    api.send(Request::get("/healthz"), Body::empty()).await.expect(200);
+}
+
+#[tokio::test]
+async fn each_route_of_the_table_is_answered_by_the_router() {
+    let api = Api::new().await;
+    for route in super::routes::table() {
+        let path = route.path.replace(['{', '}'], "");
+        let answered = api.call("adit_identity_x_y", route.method, &path, None).await;
+        let code = answered.body["type"].as_str().unwrap_or_default();
+        assert!(!code.ends_with("method-not-allowed") && answered.status != 404, "{path}: {}", answered.body);
+    }
+}
