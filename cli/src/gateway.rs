@@ -7,7 +7,7 @@
 //! 4. On Ctrl-C or SIGTERM it gives its allocations back.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use adit_core::client::{Families, Lost};
@@ -26,7 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use crate::config::{GatewayFile, RelayCredentials};
 use crate::exit::{Exit, Failure};
 use crate::service::{self, Signals};
-use crate::{addresses, install, when};
+use crate::{addresses, agent, install, news, when};
 
 /// How long credentials that we make from the relay's secret are good. Who holds the secret gains nothing
 /// from a short life, and some relays end an allocation whose username changes.
@@ -34,6 +34,9 @@ const CREDENTIALS_LIFE: Duration = Duration::from_secs(365 * 86_400);
 
 /// How long until addresses that could not be written down are tried again.
 const REWRITE: Duration = Duration::from_secs(5);
+
+/// The file of a gateway without a platform.
+const CONFIG: &str = "/etc/adit/gateway.toml";
 
 /// Run the gateway inside the private network.
 #[derive(Debug, Subcommand)]
@@ -47,10 +50,20 @@ pub(crate) enum Gateway {
 /// Start the gateway.
 ///
 /// It opens no port. It keeps an allocation on each relay and lets connectors of its organisation open
-/// streams to the targets that its file allows. It ends when no relay gives an allocation at the start; later
-/// it tries again for ever.
+/// streams to the targets that are allowed here.
+///
+/// With --domain the platform says everything but the targets: the token is exchanged once for an identity whose key
+/// never leaves this machine; afterwards the gateway starts without token, and from what it has kept while the
+/// platform is away. It ends only when the platform has revoked it.
+///
+/// Without, a file says everything. The gateway ends when no relay gives an allocation at the start; later it tries
+/// again for ever.
 #[derive(Debug, Args)]
-#[command(after_help = r#"A file:
+#[command(after_help = r#"With a platform:
+  adit gateway start --domain https://adit.example.com --token-file token --allow tcp://db.internal:5432
+A file for that holds [targets] and nothing else.
+
+Without, a file:
   relays = ["turn:relay.example:3478?transport=udp"]
   organisation = "acme"
   [credentials]
@@ -70,15 +83,17 @@ pub(crate) enum Gateway {
 Example:
   adit gateway start --config /etc/adit/gateway.toml"#)]
 pub(crate) struct Start {
-    /// The gateway's file.
-    #[arg(long, value_name = "FILE", env = "ADIT_CONFIG", default_value = "/etc/adit/gateway.toml")]
-    config: PathBuf,
+    /// The gateway's file [default without --domain: /etc/adit/gateway.toml].
+    #[arg(long, value_name = "FILE", env = "ADIT_CONFIG")]
+    config: Option<PathBuf>,
     /// Keep trying when no relay gives an allocation at the start, instead of ending.
     #[arg(long, env = "ADIT_KEEP_TRYING")]
     keep_trying: bool,
     /// What the gateway's tasks run on. They do the same on either.
     #[arg(long, env = "ADIT_RUNTIME", value_enum, default_value_t = Runs::Tokio)]
     runtime: Runs,
+    #[command(flatten)]
+    platform: agent::gateway::Flags,
 }
 
 /// A runtime.
@@ -104,10 +119,14 @@ pub(crate) fn run(gateway: Gateway) -> Result<(), Failure> {
 }
 
 async fn serve<R: Runtime>(start: Start) -> Result<(), Failure> {
-    let file = GatewayFile::load(&start.config)?;
+    let Start { config: path, keep_trying, platform, .. } = start;
+    if platform.is_wanted() {
+        return agent::gateway::serve::<R>(platform, path).await;
+    }
+    let file = GatewayFile::load(path.as_deref().unwrap_or(Path::new(CONFIG)))?;
     file.log_warnings();
     let mut signals = Signals::new()?;
-    let mut watch = Watch::new(&file, start.keep_trying);
+    let mut watch = Watch::new(&file, keep_trying);
     watch.publish(&[])?;
     let config = config(&file, when::now())?;
     let mut gateway = adit_driver::Gateway::<R>::spawn(config).map_err(Failure::config)?;
@@ -247,7 +266,7 @@ impl<'a> Watch<'a> {
                 self.refused(relay, refusal(&self.file.relays[relay].to_string(), &reason))?;
                 tracing::warn!(relay = %self.file.relays[relay], ?since, "the relay does not answer");
             }
-            other => self.log(&other),
+            other => news::log(&other, |relay| self.file.relays[relay].to_string()),
         }
         Ok(())
     }
@@ -298,48 +317,6 @@ impl<'a> Watch<'a> {
         match &self.file.address_file {
             Some(path) => addresses::withdraw(path, self.file.name().as_str(), &self.published),
             None => Ok(()),
-        }
-    }
-
-    /// Who connects is shown at DEBUG only.
-    fn log(&self, event: &Event) {
-        match event {
-            Event::Allocated { relay, relayed } => {
-                tracing::info!(relay = %self.file.relays[*relay], ?relayed, "allocated");
-            }
-            // 443: no relayed address of that family, which the relay's answer to Allocate has told already.
-            Event::PermissionDenied { relay, peer, code: 443, .. } => {
-                tracing::debug!(relay = %self.file.relays[*relay], %peer, "no address of its family");
-            }
-            Event::PermissionDenied { relay, peer, code, reason } => tracing::warn!(
-                relay = %self.file.relays[*relay], %peer, code, reason,
-                "the relay does not let this peer through: its operator names it with --allowed-peer-ip"
-            ),
-            Event::Connected { peer } => {
-                tracing::info!("a connector has connected");
-                tracing::debug!(%peer, "connected");
-            }
-            Event::Refused { reason } => tracing::warn!(%reason, "a connector was refused"),
-            Event::TurnedAway { peer, cause } => {
-                tracing::warn!(%cause, "a connector was turned away");
-                tracing::debug!(%peer, "turned away");
-            }
-            Event::Disconnected { peer, reason, cause } => {
-                match cause {
-                    Some(cause) => tracing::info!(%cause, "a connector was sent away"),
-                    None => tracing::info!(%reason, "a connector has gone"),
-                }
-                tracing::debug!(%peer, "disconnected");
-            }
-            Event::Opened { peer, target, address } => {
-                tracing::debug!(%peer, %target, %address, "a target was opened");
-            }
-            Event::Rejected { peer, target, code, sentence } => {
-                let target = target.as_ref().map(ToString::to_string).unwrap_or_default();
-                tracing::warn!(target = target, %code, sentence, "a connector did not get its target");
-                tracing::debug!(%peer, "rejected");
-            }
-            _ => {}
         }
     }
 }

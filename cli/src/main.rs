@@ -2,6 +2,7 @@
 
 mod addresses;
 mod admin;
+mod agent;
 mod args;
 mod ca;
 mod config;
@@ -13,6 +14,7 @@ mod gateway;
 mod install;
 mod log;
 mod login;
+mod news;
 mod relay;
 mod service;
 mod token;

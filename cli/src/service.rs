@@ -85,6 +85,11 @@ pub(crate) fn ready() {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }
 
+/// Tells systemd in a few words how the part is.
+pub(crate) fn status(text: &str) {
+    let _ = sd_notify::notify(&[NotifyState::Status(text)]);
+}
+
 /// Tells systemd that the part ends.
 pub(crate) fn stopping() {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);

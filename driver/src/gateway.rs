@@ -9,7 +9,7 @@ use adit_core::client::TooManyPeers;
 use adit_core::gateway::{self, Config, Event, NewError, Peer, RelayConfig, RelayState};
 use adit_core::pki::Revoked;
 use adit_core::quic::UnusableTls;
-use adit_core::time::WallCell;
+use adit_core::time::{UnixTime, WallCell};
 use adit_core::turn::credentials::Credentials;
 
 use rustls::ServerConfig;
@@ -144,6 +144,12 @@ impl<R: Runtime> Gateway<R> {
     /// The cell that tells TLS the time: what [`set_tls`](Self::set_tls) is given must be made with it.
     pub fn wall(&self) -> WallCell {
         self.shared.with(|hub| hub.machine().wall().clone())
+    }
+
+    /// Goes by another clock than this machine's, which then says that it is `unix`: for machines whose clock is wrong.
+    /// When this machine's clock is set, the gateway goes by that again.
+    pub fn set_clock(&self, unix: UnixTime) {
+        self.shared.call(|hub, now| hub.machine_mut().handle_clock(now, unix));
     }
 
     /// Everybody who is connected.

@@ -7,14 +7,17 @@ use adit_core::pki::AuthorityInfo;
 use super::connector::{Addresses, ConnectorFile};
 use super::gateway::{GatewayFile, RelayCredentials};
 use super::identity::Identity;
+use super::targets::TargetsFile;
 use super::toml_file;
 use crate::exit::Failure;
 use crate::service::say;
 use crate::when;
 
-/// Which of the two files it is.
+/// Which of the files it is.
 enum Kind {
     Gateway,
+    /// With a platform.
+    Targets,
     Connector,
 }
 
@@ -22,6 +25,10 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
     let text = toml_file::read(path)?;
     match kind(path, &text)? {
         Kind::Gateway => show_gateway(path, &GatewayFile::parse(path, &text)?),
+        Kind::Targets => {
+            say(format_args!("{}: the file of a gateway with a platform, in order", path.display()));
+            show("targets", TargetsFile::parse(path, &text)?.rules.iter());
+        }
         Kind::Connector => show_connector(path, &ConnectorFile::parse(path, &text)?),
     }
     Ok(())
@@ -39,6 +46,9 @@ fn kind(path: &Path, text: &str) -> Result<Kind, Failure> {
         ("addresses", Kind::Connector),
         ("address-file", Kind::Connector),
     ];
+    if table.len() == 1 && table.contains_key("targets") {
+        return Ok(Kind::Targets);
+    }
     let found = keys.into_iter().find(|(key, _)| table.contains_key(*key));
     found.map(|(_, kind)| kind).ok_or_else(|| {
         Failure::config(format!("{} is neither a gateway's nor a connector's file", path.display()))

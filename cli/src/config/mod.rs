@@ -9,6 +9,7 @@ mod check;
 mod connector;
 mod gateway;
 mod identity;
+mod targets;
 mod toml_file;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::exit::Failure;
 
 pub(crate) use connector::{Addresses, ConnectorFile};
 pub(crate) use gateway::{GatewayFile, RelayCredentials};
+pub(crate) use targets::TargetsFile;
 
 /// Look at configuration files.
 #[derive(Debug, Subcommand)]
