@@ -23,6 +23,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "adit-tests",
         &["adit-core", "adit-driver", "adit-tokio", "adit-smol", "adit-mio", "adit-platform", "adit-sim"],
     ),
+    ("adit-bench", &["adit-core", "adit-platform", "adit-driver", "adit-tokio"]),
     ("xtask", &[]),
 ];
 

@@ -32,6 +32,12 @@ enum Task {
     /// Installs PostgreSQL and coturn first where they are missing (apt, as root or through sudo without a
     /// password). Stops at the first failure.
     Test(checks::Options),
+    /// Measure what Adit costs on this machine: `cargo xtask bench platform`, `cargo xtask bench -- --help`.
+    Bench {
+        /// What is measured, and its options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -49,6 +55,7 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Demo { release, arguments } => demo(release, &arguments),
         Task::Test(options) => checks::run(&options),
+        Task::Bench { arguments } => bench(&arguments),
     }
 }
 
@@ -59,6 +66,14 @@ fn demo(release: bool, arguments: &[String]) -> Result<()> {
     cargo.args(["run", "--quiet", "--package", "adit"]).args(release.then_some("--release"));
     cargo.args(["--", "demo"]).args(arguments);
     eprintln!("building adit …");
+    Err(cargo.exec()).context("cannot run cargo")
+}
+
+/// Builds the benches with optimisations, then becomes them.
+fn bench(arguments: &[String]) -> Result<()> {
+    let mut cargo = cargo();
+    cargo.args(["run", "--quiet", "--release", "--package", "adit-bench", "--"]).args(arguments);
+    eprintln!("building the benches …");
     Err(cargo.exec()).context("cannot run cargo")
 }
 

@@ -1,0 +1,28 @@
+//! What Adit costs, measured side by side with what the same work costs without it, in the same run.
+//!
+//! Figures are CPU time of the process under test, so that other work on the machine does not count, and are given
+//! as ratios where there is something to compare with.
+
+mod platform;
+mod usage;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Measure what Adit costs on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "adit-bench", bin_name = "cargo xtask bench", version, arg_required_else_help = true)]
+enum Bench {
+    /// The control plane: heartbeats and token exchanges per CPU second, and memory with many gateways.
+    Platform(platform::Options),
+    /// The platform that is measured, in a process of its own.
+    #[command(hide = true)]
+    ServePlatform(platform::server::Options),
+}
+
+fn main() -> Result<()> {
+    match Bench::parse() {
+        Bench::Platform(options) => platform::run(&options),
+        Bench::ServePlatform(options) => platform::server::run(options),
+    }
+}
