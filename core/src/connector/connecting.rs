@@ -41,7 +41,8 @@ impl Gateways {
     pub(super) fn connect(&mut self, step: &mut Step<'_>, gateway: GatewayKey) -> Result<(), ConnectError> {
         match self.gateways.get(gateway) {
             Some(entry) if entry.up.is_none() => self.begin(step, gateway),
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => Err(ConnectError::GivenUp),
         }
     }
 

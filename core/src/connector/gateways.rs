@@ -108,12 +108,14 @@ impl Gateways {
         })
     }
 
-    /// Forgets a gateway, and ends its connections.
+    /// Forgets a gateway. Its connections end with their last pipes.
     pub(super) fn remove(&mut self, step: &mut Step<'_>, gateway: GatewayKey) {
-        self.disconnect(step, gateway);
-        self.gateways.remove(gateway);
-        self.cancel_timers(gateway);
-        self.timers.cancel(Timer::Attempt(gateway));
+        self.retire(gateway, Farewell::Superseded);
+        let Some(entry) = self.gateways.remove(gateway) else { return };
+        if let Attempt::Connecting { conn, .. } = entry.attempt {
+            step.quic.close(step.now, conn, Code::Done as u32, b"");
+            self.timers.cancel(Timer::Attempt(gateway));
+        }
     }
 
     pub(super) fn knows(&self, gateway: GatewayKey) -> bool {
@@ -267,7 +269,7 @@ impl Gateways {
         }
     }
 
-    /// Ends all connections and attempts.
+    /// Ends all connections and attempts of a gateway.
     pub(super) fn disconnect(&mut self, step: &mut Step<'_>, gateway: GatewayKey) {
         let Some(entry) = self.gateways.get_mut(gateway) else { return };
         match &mut entry.attempt {

@@ -130,12 +130,22 @@ impl Connector {
         self.gateways.add(config)
     }
 
-    /// Forgets a gateway, and ends its connections and pipes.
+    /// Forgets a gateway. Its connections end with their last pipes, of which no more are opened.
     pub fn remove_gateway(&mut self, now: Instant, gateway: GatewayKey) {
         let (ref mut step, gateways, pipes) = self.step(now);
-        pipes.abandon_waiting(step, gateway);
         gateways.remove(step, gateway);
+        pipes.fail_waiting(step, gateway, &ConnectError::GivenUp);
         self.settle(now);
+    }
+
+    /// Whether the gateway was added, and not removed.
+    pub fn knows(&self, gateway: GatewayKey) -> bool {
+        self.gateways.knows(gateway)
+    }
+
+    /// Whether a connection to the gateway stands that takes new pipes.
+    pub fn is_connected(&self, gateway: GatewayKey) -> bool {
+        self.gateways.current(gateway).is_some()
     }
 
     /// Replaces the addresses of a gateway. Where the present connection's address is not among them, the next

@@ -229,22 +229,35 @@ fn who_gives_up_connecting_is_told_so() {
 }
 
 #[test]
-fn a_gateway_that_is_removed_is_forgotten() {
+fn a_gateway_that_is_removed_opens_nothing_and_ends_nothing() {
     let mut world = World::ready();
-    let (here, _) = world.open(ECHO);
-    let waits = world.try_open(ECHO);
-    world.connector.remove_gateway(world.now, world.key);
-    world.live(SECOND);
-    assert_eq!(world.read(Node::Connector, here, &mut [0; 9]), Read::Reset);
-    assert!(world.failure(waits).is_some());
-    assert_eq!(world.gateway.connections(), 0);
+    let (here, there) = world.open(ECHO);
     let (now, key) = (world.now, world.key);
+    world.connector.remove_gateway(now, key);
     assert_eq!(world.connector.open(now, key, &target(ECHO)), Err(OpenError::UnknownGateway));
     let peer = addr("10.0.0.1:1").ip();
     assert_eq!(world.connector.permit(now, key, vec![peer], SECOND), Err(PermitError::UnknownGateway));
     world.connector.connect(now, key);
     world.connector.ping(now, key);
     world.live(SECOND);
+    world.transfer((Node::Connector, here), (Node::Gateway, there), b"goes on");
+    world.close(Node::Connector, here);
+    world.live(SECOND);
+    assert_eq!(world.gateway.connections(), 0);
+    world.live(10 * SECOND);
+    assert_eq!(world.connector.poll_timeout(), None);
+}
+
+#[test]
+fn a_gateway_that_is_removed_before_it_is_met_fails_its_pipes() {
+    let mut world = World::ready();
+    world.live(SECOND);
+    let here = world.try_open(ECHO);
+    world.connector.remove_gateway(world.now, world.key);
+    world.live(SECOND);
+    assert_eq!(world.failure(here), Some(Failure::NotConnected(ConnectError::GivenUp)));
+    assert_eq!((world.gateway.connections(), world.connector.pipes()), (0, 0));
+    world.live(10 * SECOND);
     assert_eq!(world.connector.poll_timeout(), None);
 }
 
