@@ -1,12 +1,12 @@
 //! A connector on a task of any runtime.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use adit_core::connector::{self, Config, Event, GatewayConfig, GatewayKey};
-use adit_core::pki::Name;
+use adit_core::connector::{self, Config, Event, GatewayConfig, GatewayKey, PermitError};
+use adit_core::pki::{Name, Revoked};
 use adit_core::quic;
 use adit_core::tunnel::Target;
 
@@ -15,7 +15,7 @@ use crate::counters::Counters;
 use crate::drive::{Driven, start};
 use crate::events::Notice;
 use crate::news::News;
-use crate::opening::{OpenError, Opener};
+use crate::opening::{DiscoverError, Discovery, OpenError, Opener, Ping, PingError};
 use crate::pipe::Pipe;
 use crate::runtime::Runtime;
 use crate::stream::Stream;
@@ -77,29 +77,100 @@ impl<R: Runtime> Connector<R> {
     /// # Errors
     /// [`GatewayError`]; that `name` is none, or that the connector was not made by a [builder](Self::builder).
     pub fn gateway(&self, name: &str, addresses: Vec<SocketAddr>) -> Result<GatewayKey, GatewayError> {
-        let name: Name = name.parse()?;
+        Ok(self.add_gateway(self.describe(name, None, addresses)?))
+    }
+
+    /// The gateway of that name, or one `instance` of it alone, as [`add_gateway`](Self::add_gateway) and
+    /// [`Pool::set_instances`](crate::Pool::set_instances) want it, under this connector's own certificate.
+    ///
+    /// # Errors
+    /// [`GatewayError`], as [`gateway`](Self::gateway).
+    pub fn describe(
+        &self,
+        name: &str,
+        instance: Option<&str>,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<GatewayConfig, GatewayError> {
+        let instance: Option<Name> = instance.map(str::parse).transpose()?;
         let credential = self.credential.as_ref().ok_or(GatewayError::NoCertificate)?;
-        Ok(self.add_gateway(credential.gateway(name, addresses)?))
+        Ok(credential.gateway(name.parse()?, instance, addresses)?)
     }
 
     /// Makes a gateway known.
     pub fn add_gateway(&self, gateway: GatewayConfig) -> GatewayKey {
-        self.hub().call(|hub, _| hub.machine_mut().connector_mut().add_gateway(gateway))
+        self.call(|connector, _| connector.add_gateway(gateway))
+    }
+
+    /// Forgets a gateway: see [`connector::Connector::remove_gateway`].
+    pub fn remove_gateway(&self, gateway: GatewayKey) {
+        self.hub().call(|hub, now| hub.machine_mut().remove_gateway(now, gateway));
     }
 
     /// Replaces the addresses of a gateway: see [`connector::Connector::set_addresses`].
     pub fn set_addresses(&self, gateway: GatewayKey, addresses: Vec<SocketAddr>) {
-        self.hub().call(|hub, now| hub.machine_mut().connector_mut().set_addresses(now, gateway, addresses));
+        self.call(|connector, now| connector.set_addresses(now, gateway, addresses));
+    }
+
+    /// Replaces our certificate, or whom we believe: see [`connector::Connector::set_tls`]. No stream ends.
+    pub fn set_tls(&self, gateway: GatewayKey, tls: Arc<rustls::ClientConfig>) {
+        self.call(|connector, now| connector.set_tls(now, gateway, tls));
+    }
+
+    /// Whom to believe no more: see [`connector::Connector::set_revoked`].
+    pub fn set_revoked(&self, revoked: Revoked) {
+        self.call(|connector, now| connector.set_revoked(now, revoked));
+    }
+
+    /// Whether a connection stays although nobody uses it: see [`connector::Connector::keep`].
+    pub fn keep(&self, gateway: GatewayKey, kept: bool) {
+        self.call(|connector, now| connector.keep(now, gateway, kept));
     }
 
     /// Connects to a gateway before anybody needs it; an event tells how it went.
     pub fn connect(&self, gateway: GatewayKey) {
-        self.hub().call(|hub, now| hub.machine_mut().connector_mut().connect(now, gateway));
+        self.call(|connector, now| connector.connect(now, gateway));
     }
 
-    /// Asks a gateway for a sign of life; an event brings it.
-    pub fn ping(&self, gateway: GatewayKey) {
-        self.hub().call(|hub, now| hub.machine_mut().connector_mut().ping(now, gateway));
+    /// Ends the connections to a gateway and their streams: see [`connector::Connector::disconnect`].
+    pub fn disconnect(&self, gateway: GatewayKey) {
+        self.call(|connector, now| connector.disconnect(now, gateway));
+    }
+
+    /// Whether a connection to the gateway stands that takes new streams.
+    pub fn is_connected(&self, gateway: GatewayKey) -> bool {
+        self.hub().with(|hub| hub.machine().connector().is_connected(gateway))
+    }
+
+    /// Asks a gateway for a sign of life, and connects first where need be. How long it took, at the level of the
+    /// tunnel. Without an answer this lasts until the connection is lost, so put it into a time-out.
+    ///
+    /// # Errors
+    /// [`PingError`].
+    pub async fn ping(&self, gateway: GatewayKey) -> Result<Duration, PingError> {
+        let ping = Ping::new(self.hub(), gateway)?;
+        poll_fn(|cx| ping.poll(cx)).await
+    }
+
+    /// Asks a gateway to let peers in at its relays: see [`connector::Connector::permit`].
+    ///
+    /// # Errors
+    /// [`PermitError`].
+    pub fn permit(
+        &self,
+        gateway: GatewayKey,
+        peers: Vec<IpAddr>,
+        lifetime: Duration,
+    ) -> Result<(), PermitError> {
+        self.call(|connector, now| connector.permit(now, gateway, peers, lifetime))
+    }
+
+    /// Asks a relay how it sees our own socket of its family: the address that a gateway must let in. 5 s at most.
+    ///
+    /// # Errors
+    /// [`DiscoverError`].
+    pub async fn discover(&self, relay: SocketAddr) -> Result<SocketAddr, DiscoverError> {
+        let discovery = Discovery::new(self.hub(), relay);
+        poll_fn(|cx| discovery.poll(cx)).await
     }
 
     /// Opens a stream to `target` through `gateway`, and connects first where need be; 30 s at most by default.
@@ -113,9 +184,19 @@ impl<R: Runtime> Connector<R> {
     }
 
     pub(crate) async fn open_pipe(&self, gateway: GatewayKey, target: &Target) -> Result<Pipe, OpenError> {
+        self.open_keeping(gateway, target, ()).await
+    }
+
+    /// The same; `keep` lives as long as the pipe.
+    pub(crate) async fn open_keeping(
+        &self,
+        gateway: GatewayKey,
+        target: &Target,
+        keep: impl Send + Sync + 'static,
+    ) -> Result<Pipe, OpenError> {
         let stream = Stream::open(self.hub(), gateway, target)?;
         let address = poll_fn(|cx| stream.poll_opened(cx)).await?;
-        Ok(Pipe::new(stream, address, Arc::clone(&self.owned)))
+        Ok(Pipe::new(stream, address, (keep, Arc::clone(&self.owned))))
     }
 
     /// The next event; `None` after [`shut_down`](Self::shut_down). One task at a time may wait here. Events that
@@ -147,6 +228,15 @@ impl<R: Runtime> Connector<R> {
     /// Ends all connections and streams, those of other handles too. The gateways are told.
     pub fn shut_down(&self) {
         close(self.hub());
+    }
+
+    /// Where the connector runs.
+    pub(crate) fn runtime(&self) -> R {
+        self.hub().with(|hub| hub.reactor_mut().runtime())
+    }
+
+    fn call<T>(&self, work: impl FnOnce(&mut connector::Connector, Instant) -> T) -> T {
+        self.hub().call(|hub, now| work(hub.machine_mut().connector_mut(), now))
     }
 
     fn hub(&self) -> &Arc<Driven<Opener, R>> {

@@ -31,6 +31,10 @@ impl<R: Runtime> Registrar<R> {
     pub(crate) fn new(runtime: R) -> Self {
         Self { runtime, ready: Vec::new() }
     }
+
+    pub(crate) fn runtime(&self) -> R {
+        self.runtime.clone()
+    }
 }
 
 impl<R: Runtime> Reactor for Registrar<R> {

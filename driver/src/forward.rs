@@ -11,6 +11,8 @@ use adit_core::tunnel::Target;
 use crate::connector::Connector;
 use crate::join::{Moved, join, reset_at_end};
 use crate::opening::OpenError;
+use crate::pipe::Pipe;
+use crate::pool::Pool;
 use crate::runtime::{Runtime, sleep};
 
 /// How long no connection is accepted after that has failed, which is for want of descriptors.
@@ -61,15 +63,56 @@ pub async fn forward<R: Runtime>(
     target: Target,
     report: impl Fn(Forwarded) + Send + Sync + 'static,
 ) {
+    forward_by::<R>(listener, Single { connector, gateway }, target, report).await;
+}
+
+/// [`forward`](fn@forward), each connection through whichever instance of a gateway works.
+pub async fn forward_pool<R: Runtime>(
+    listener: R::Listener,
+    pool: Pool<R>,
+    target: Target,
+    report: impl Fn(Forwarded) + Send + Sync + 'static,
+) {
+    forward_by::<R>(listener, pool, target, report).await;
+}
+
+/// What leads to targets.
+trait Way: Clone + Send + Sync + 'static {
+    fn open(&self, target: &Target) -> impl Future<Output = Result<Pipe, OpenError>> + Send;
+}
+
+#[derive(Clone)]
+struct Single<R: Runtime> {
+    connector: Connector<R>,
+    gateway: GatewayKey,
+}
+
+impl<R: Runtime> Way for Single<R> {
+    async fn open(&self, target: &Target) -> Result<Pipe, OpenError> {
+        self.connector.open_pipe(self.gateway, target).await
+    }
+}
+
+impl<R: Runtime> Way for Pool<R> {
+    async fn open(&self, target: &Target) -> Result<Pipe, OpenError> {
+        self.open_pipe(target).await
+    }
+}
+
+async fn forward_by<R: Runtime>(
+    listener: R::Listener,
+    way: impl Way,
+    target: Target,
+    report: impl Fn(Forwarded) + Send + Sync + 'static,
+) {
     let runtime = R::current();
     let (target, report) = (Arc::new(target), Arc::new(report));
     loop {
         match R::accept(&listener).await {
             Ok((tcp, client)) => {
-                let (connector, target, report) =
-                    (connector.clone(), Arc::clone(&target), Arc::clone(&report));
+                let (way, target, report) = (way.clone(), Arc::clone(&target), Arc::clone(&report));
                 runtime.spawn(async move {
-                    report(forward_one(tcp, client, &connector, gateway, &target, &*report).await);
+                    report(forward_one::<R>(tcp, client, &way, &target, &*report).await);
                 });
             }
             Err(error) => {
@@ -83,13 +126,12 @@ pub async fn forward<R: Runtime>(
 async fn forward_one<R: Runtime>(
     tcp: R::Tcp,
     client: SocketAddr,
-    connector: &Connector<R>,
-    gateway: GatewayKey,
+    way: &impl Way,
     target: &Target,
     report: &(impl Fn(Forwarded) + Sync),
 ) -> Forwarded {
     reset_at_end::<R>(&tcp);
-    let pipe = match connector.open_pipe(gateway, target).await {
+    let pipe = match way.open(target).await {
         Ok(pipe) => pipe,
         Err(error) => return Forwarded::Refused { client, error },
     };

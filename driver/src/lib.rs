@@ -130,6 +130,7 @@
 //!
 //! Linux, Rust 1.95 (`rust-version` in the manifest), a C compiler for aws-lc-rs. No feature flags.
 
+mod asking;
 mod buffer;
 mod builder;
 mod connector;
@@ -147,6 +148,7 @@ mod machines;
 mod news;
 mod opening;
 mod pipe;
+mod pool;
 mod reactor;
 mod runtime;
 mod serve;
@@ -161,14 +163,15 @@ pub use counters::Counters;
 pub use dialler::Dial;
 pub use discovery::{Discovered, Found};
 pub use events::Notice;
-pub use forward::{Forwarded, forward};
+pub use forward::{Forwarded, forward, forward_pool};
 pub use gateway::Gateway;
 pub use hub::{Hub, Request, Turn};
 pub use join::Moved;
 pub use machine::{Machine, Pipes};
 pub use news::News;
-pub use opening::{OpenError, Opener};
+pub use opening::{DiscoverError, OpenError, Opener, PingError};
 pub use pipe::Pipe;
+pub use pool::{Pool, PoolInstance};
 pub use reactor::{Reactor, UdpIo};
 pub use runtime::{Alarm, Readiness, Runtime};
 pub use shared::{Closer, Shared};

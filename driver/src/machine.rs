@@ -2,6 +2,7 @@
 //! the same names; nobody else should need these traits.
 
 use std::num::NonZeroUsize;
+use std::task::Waker;
 use std::time::Instant;
 
 use adit_core::io::{Completion, Datagrams, Effect, Forwards, LinkId, PipeId, Read, Transmit, Write};
@@ -38,6 +39,9 @@ pub trait Machine {
     /// # Errors
     /// The event itself, when it is not for the driver but for the application.
     fn effect(event: Self::Event) -> Result<Effect, Self::Event>;
+    /// Adds whom to wake: those who wait for the machine itself, not for a pipe, and whose answer is there; all of them
+    /// when the hub has `closed`. Most machines have nobody waiting.
+    fn take_wakers(&mut self, _closed: bool, _wakers: &mut Vec<Waker>) {}
 }
 
 /// A machine with byte streams in it: a gateway or a connector.

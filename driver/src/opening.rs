@@ -1,4 +1,4 @@
-//! A connector whose answers to `open` wait for whoever asked.
+//! A connector whose answers to `open`, `ping` and `discover` wait for whoever asked.
 //!
 //! All other events go through a queue that may lose the oldest; a lost answer would leave somebody waiting.
 
@@ -6,16 +6,18 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Instant;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
-use adit_core::connector::{self, Connector, Event, Failure, GatewayKey};
+use adit_core::connector::{self, ConnectError, Connector, Event, Failure, GatewayKey};
 use adit_core::io::{
     Completion, Datagrams, Direction, Effect, Forwards, LinkId, PipeId, Read, Transmit, Write,
 };
+use adit_core::quic::CloseReason;
 use adit_core::time::{Deadline, UnixTime};
 use adit_core::tunnel::Target;
 
+use crate::asking::{Asked, Ticket};
 use crate::machine::{Machine, Pipes};
 use crate::reactor::Reactor;
 use crate::shared::Shared;
@@ -27,6 +29,10 @@ pub struct Opener {
     connector: Connector,
     /// One entry for each pipe that was asked for, until its answer is fetched or its stream dropped.
     answers: HashMap<PipeId, Option<Result<SocketAddr, Failure>>>,
+    pings: Asked<GatewayKey, Result<Duration, PingError>>,
+    discoveries: Asked<SocketAddr, Result<SocketAddr, DiscoverError>>,
+    /// Who has an answer.
+    wakers: Vec<Waker>,
 }
 
 /// Why there is no stream to a target.
@@ -38,6 +44,37 @@ pub enum OpenError {
     /// It was tried in vain.
     #[error(transparent)]
     Failed(#[from] Failure),
+    /// A [pool](crate::Pool) has nobody to ask.
+    #[error("no instance of the gateway is known: is it running?")]
+    NoInstance,
+    /// The connector was shut down.
+    #[error("the connector was shut down")]
+    ShutDown,
+}
+
+/// Why a gateway gave no sign of life.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PingError {
+    /// The connector does not know such a gateway, or no longer.
+    #[error("the connector does not know this gateway")]
+    UnknownGateway,
+    /// No connection came about.
+    #[error("the gateway can't be reached: {0}")]
+    NotConnected(ConnectError),
+    /// The connection was lost before the answer came.
+    #[error("the connection to the gateway was lost: {0}")]
+    Lost(CloseReason),
+    /// The connector was shut down.
+    #[error("the connector was shut down")]
+    ShutDown,
+}
+
+/// Why a relay did not tell our own address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DiscoverError {
+    /// It was asked in vain.
+    #[error(transparent)]
+    Failed(#[from] connector::DiscoverError),
     /// The connector was shut down.
     #[error("the connector was shut down")]
     ShutDown,
@@ -51,6 +88,7 @@ impl OpenError {
         match self {
             Self::Untried(error) => error.is_retryable(),
             Self::Failed(failure) => failure.is_retryable(),
+            Self::NoInstance => true,
             Self::ShutDown => false,
         }
     }
@@ -59,7 +97,13 @@ impl OpenError {
 impl Opener {
     /// Takes `connector` over.
     pub fn new(connector: Connector) -> Self {
-        Self { connector, answers: HashMap::new() }
+        Self {
+            connector,
+            answers: HashMap::new(),
+            pings: Asked::default(),
+            discoveries: Asked::default(),
+            wakers: Vec::new(),
+        }
     }
 
     /// The connector, for all but opening pipes.
@@ -81,6 +125,48 @@ impl Opener {
         let pipe = self.connector.open(now, gateway, target)?;
         self.answers.insert(pipe, None);
         Ok(pipe)
+    }
+
+    /// Asks a gateway for a sign of life.
+    fn ping(&mut self, now: Instant, gateway: GatewayKey) -> Result<Ticket, PingError> {
+        if !self.connector.knows(gateway) {
+            return Err(PingError::UnknownGateway);
+        }
+        let ticket = self.pings.ask(gateway);
+        self.connector.ping(now, gateway);
+        Ok(ticket)
+    }
+
+    /// Asks a relay for our own address.
+    fn discover(&mut self, now: Instant, relay: SocketAddr) -> Ticket {
+        let ticket = self.discoveries.ask(relay);
+        self.connector.discover(now, relay);
+        ticket
+    }
+
+    /// Forgets a gateway, and tells those who wait for it.
+    pub(crate) fn remove_gateway(&mut self, now: Instant, gateway: GatewayKey) {
+        self.connector.remove_gateway(now, gateway);
+        self.pings.answer(&gateway, &Err(PingError::UnknownGateway), &mut self.wakers);
+    }
+
+    /// Tells those who wait what an event means to them.
+    fn tell(&mut self, event: &Event) {
+        let (pings, discoveries, wakers) = (&mut self.pings, &mut self.discoveries, &mut self.wakers);
+        match event {
+            Event::Pong { gateway, rtt } => pings.answer(gateway, &Ok(*rtt), wakers),
+            Event::ConnectFailed { gateway, error } => {
+                pings.answer(gateway, &Err(PingError::NotConnected(error.clone())), wakers);
+            }
+            Event::Disconnected { gateway, reason } => {
+                pings.answer(gateway, &Err(PingError::Lost(reason.clone())), wakers);
+            }
+            Event::Mapped { relay, address } => discoveries.answer(relay, &Ok(*address), wakers),
+            Event::NotMapped { relay, error } => {
+                discoveries.answer(relay, &Err(DiscoverError::Failed(*error)), wakers);
+            }
+            _ => {}
+        }
     }
 
     fn take_answer(&mut self, pipe: PipeId) -> Option<Result<SocketAddr, Failure>> {
@@ -137,6 +223,50 @@ impl<R: Reactor> Stream<Opener, R> {
     }
 }
 
+/// The wait for an answer that is no pipe's; dropping it ends the wait.
+pub(crate) struct Wait<'a, R: Reactor, K: PartialEq, E> {
+    shared: &'a Shared<Opener, R>,
+    ticket: Ticket,
+    of: fn(&mut Opener) -> &mut Asked<K, E>,
+    /// The answer of a connector that was shut down.
+    ended: E,
+}
+
+/// The wait for a sign of life.
+pub(crate) type Ping<'a, R> = Wait<'a, R, GatewayKey, Result<Duration, PingError>>;
+
+/// The wait for our own address.
+pub(crate) type Discovery<'a, R> = Wait<'a, R, SocketAddr, Result<SocketAddr, DiscoverError>>;
+
+impl<'a, R: Reactor> Ping<'a, R> {
+    pub(crate) fn new(shared: &'a Shared<Opener, R>, gateway: GatewayKey) -> Result<Self, PingError> {
+        let ticket = shared.call(|hub, now| hub.machine_mut().ping(now, gateway))?;
+        Ok(Self { shared, ticket, of: |opener| &mut opener.pings, ended: Err(PingError::ShutDown) })
+    }
+}
+
+impl<'a, R: Reactor> Discovery<'a, R> {
+    pub(crate) fn new(shared: &'a Shared<Opener, R>, relay: SocketAddr) -> Self {
+        let ticket = shared.call(|hub, now| hub.machine_mut().discover(now, relay));
+        Self { shared, ticket, of: |opener| &mut opener.discoveries, ended: Err(DiscoverError::ShutDown) }
+    }
+}
+
+impl<R: Reactor, K: PartialEq, E: Clone> Wait<'_, R, K, E> {
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<E> {
+        self.shared.with(|hub| match (self.of)(hub.machine_mut()).poll(self.ticket, cx) {
+            Poll::Pending if hub.is_closed() => Poll::Ready(self.ended.clone()),
+            polled => polled,
+        })
+    }
+}
+
+impl<R: Reactor, K: PartialEq, E> Drop for Wait<'_, R, K, E> {
+    fn drop(&mut self) {
+        self.shared.with(|hub| (self.of)(hub.machine_mut()).forget(self.ticket));
+    }
+}
+
 impl Machine for Opener {
     type Event = Event;
 
@@ -162,7 +292,10 @@ impl Machine for Opener {
         Some(match self.connector.poll_event()? {
             Event::Opened { pipe, address } => self.keep(pipe, Ok(address)),
             Event::Failed { pipe, failure } => self.keep(pipe, Err(failure)),
-            other => other,
+            other => {
+                self.tell(&other);
+                other
+            }
         })
     }
     fn poll_timeout(&self) -> Option<Deadline> {
@@ -170,6 +303,13 @@ impl Machine for Opener {
     }
     fn effect(event: Event) -> Result<Effect, Event> {
         Connector::effect(event)
+    }
+    fn take_wakers(&mut self, closed: bool, wakers: &mut Vec<Waker>) {
+        wakers.append(&mut self.wakers);
+        if closed {
+            self.pings.wake_all(wakers);
+            self.discoveries.wake_all(wakers);
+        }
     }
 }
 

@@ -70,8 +70,8 @@ pub use adit_core::pki::Identity;
 pub use adit_core::tunnel::{RejectCode, Target};
 pub use adit_core::turn::credentials::Credentials;
 pub use adit_driver::{
-    BuildError, Counters, Dial, Discovered, Forwarded, Found, GatewayError, Moved, News, Notice, OpenError,
-    forward,
+    BuildError, Counters, Dial, DiscoverError, Discovered, Forwarded, Found, GatewayError, Moved, News,
+    Notice, OpenError, PingError, PoolInstance, forward, forward_pool,
 };
 pub use runtime::{Smol, SmolAlarm, SmolSocket};
 pub use stream::Stream;
@@ -84,3 +84,5 @@ pub type GatewayBuilder = adit_driver::GatewayBuilder<Smol>;
 pub type Connector = adit_driver::Connector<Smol>;
 /// Makes a [`Connector`].
 pub type ConnectorBuilder = adit_driver::ConnectorBuilder<Smol>;
+/// The instances of one gateway, as one thing under smol.
+pub type Pool = adit_driver::Pool<Smol>;

@@ -68,8 +68,8 @@ pub use adit_core::pki::Identity;
 pub use adit_core::tunnel::{RejectCode, Target};
 pub use adit_core::turn::credentials::Credentials;
 pub use adit_driver::{
-    BuildError, Counters, Dial, Discovered, Forwarded, Found, GatewayError, Moved, News, Notice, OpenError,
-    forward,
+    BuildError, Counters, Dial, DiscoverError, Discovered, Forwarded, Found, GatewayError, Moved, News,
+    Notice, OpenError, PingError, PoolInstance, forward, forward_pool,
 };
 pub use runtime::{Tokio, TokioAlarm, TokioSocket};
 pub use stream::Stream;
@@ -82,3 +82,5 @@ pub type GatewayBuilder = adit_driver::GatewayBuilder<Tokio>;
 pub type Connector = adit_driver::Connector<Tokio>;
 /// Makes a [`Connector`].
 pub type ConnectorBuilder = adit_driver::ConnectorBuilder<Tokio>;
+/// The instances of one gateway, as one thing under tokio.
+pub type Pool = adit_driver::Pool<Tokio>;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use adit_core::connector::GatewayConfig;
 use adit_core::pki::identity::BadName;
 use adit_core::pki::tls::BadCertified;
+use adit_core::pki::verify::GatewayVerifier;
 use adit_core::pki::{Anchors, Certified, Expected, Name, pem, tls};
 use adit_core::time::{UnixTime, WallCell};
 use adit_core::tunnel::ALPN;
@@ -82,14 +83,19 @@ impl Credential {
         tls::server_config(&self.own, self.anchors.clone(), self.expected(), &[ALPN], self.wall())
     }
 
-    /// The gateway of that name, as a connector knows it. No server name is sent: the certificate says who answers.
+    /// The gateway of that name, or one instance of it alone, as a connector knows it. No server name is sent: the
+    /// certificate says who answers.
     pub(crate) fn gateway(
         &self,
         name: Name,
+        instance: Option<Name>,
         addresses: Vec<SocketAddr>,
     ) -> Result<GatewayConfig, BadCertified> {
-        let (anchors, expected) = (self.anchors.clone(), self.expected());
-        let tls = tls::client_config(&self.own, anchors, expected, name, &[ALPN], self.wall())?;
+        let mut verifier = GatewayVerifier::new(self.anchors.clone(), self.expected(), name);
+        if let Some(instance) = instance {
+            verifier = verifier.only(instance);
+        }
+        let tls = tls::client_config_with(&self.own, verifier, &[ALPN], self.wall())?;
         Ok(GatewayConfig { tls, server_name: "gateway".into(), addresses })
     }
 }

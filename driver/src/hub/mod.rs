@@ -216,6 +216,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
 
     /// Takes the wakers of those whose wait has ended; they are to be woken outside of any lock.
     pub fn take_wakers(&mut self) -> Vec<Waker> {
+        self.machine.take_wakers(self.closed, &mut self.wakers);
         std::mem::take(&mut self.wakers)
     }
 

@@ -5,6 +5,7 @@
 mod cancelling;
 mod embedding;
 mod measuring;
+mod pool;
 mod real;
 mod runtimes;
 mod scenarios;
@@ -64,4 +65,13 @@ embedding! {
     cancelling::a_wait_for_events_that_is_dropped_loses_none,
     cancelling::a_drain_that_is_dropped_goes_on,
     cancelling::a_forwarding_that_is_dropped_frees_its_port,
+    pool::streams_are_spread_over_instances,
+    pool::an_instance_that_leaves_is_not_noticed,
+    pool::an_instance_that_falls_silent_costs_seconds,
+    pool::what_a_target_refuses_is_not_tried_elsewhere,
+    pool::a_pool_of_nobody_opens_nothing,
+    pool::new_certificates_in_a_pool_end_no_stream,
+    pool::an_open_of_a_pool_that_is_dropped_leaves_nothing,
+    pool::a_sign_of_life_is_waited_for,
+    pool::a_connector_learns_its_own_address,
 }
