@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::log::LogFormat;
-use crate::{admin, ca, config, demo, exit, forward, gateway, login, relay};
+use crate::{admin, ca, config, demo, exit, forward, gateway, login, platform, relay};
 
 /// Reach a private database or API without one inbound port.
 ///
@@ -35,6 +35,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Gateway(gateway::Gateway),
     Forward(forward::Forward),
+    #[command(subcommand)]
+    Platform(platform::Platform),
     Login(login::Login),
     Logout(login::Logout),
     Whoami(login::WhoamiArgs),

@@ -15,6 +15,7 @@ mod install;
 mod log;
 mod login;
 mod news;
+mod platform;
 mod relay;
 mod service;
 mod token;
@@ -45,6 +46,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Gateway(gateway) => gateway::run(gateway),
         Command::Forward(forward) => forward::run(forward),
         Command::Ca(ca) => ca::run(ca),
+        Command::Platform(platform) => platform::run(platform),
         Command::Login(flags) => login::login(&flags),
         Command::Logout(login::Logout) => login::logout(),
         Command::Whoami(flags) => login::whoami(&flags),

@@ -57,9 +57,9 @@ pub(crate) struct WhoamiArgs {
     connection: Connection,
 }
 
-/// To which platform a command goes, and as whom. Without these flags: as `adit login` has it.
+/// Which platform is meant, and as whom. Without these flags: as `adit login` has it.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Connection {
+pub(crate) struct Place {
     /// The platform: its host, with a port, or its URL. Without it, the one of `adit login`.
     #[arg(long, global = true, value_name = "URL", env = "ADIT_DOMAIN", help_heading = "Platform")]
     domain: Option<Domain>,
@@ -69,6 +69,13 @@ pub(crate) struct Connection {
     /// The authority to trust for the platform's certificate, PEM.
     #[arg(long, global = true, value_name = "FILE", env = "ADIT_CA_FILE", help_heading = "Platform")]
     ca_file: Option<PathBuf>,
+}
+
+/// To which platform a command goes, as whom, and how it tells the answer.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Connection {
+    #[command(flatten)]
+    place: Place,
     /// Print exactly the JSON of the platform's API, for programs.
     #[arg(long, global = true, help_heading = "Platform")]
     json: bool,
@@ -117,6 +124,13 @@ pub(crate) fn whoami(arguments: &WhoamiArgs) -> Result<(), Failure> {
 impl Connection {
     /// A client with its token, and how its answers are to be shown.
     pub(crate) async fn open(&self) -> Result<(Client, Output), Failure> {
+        Ok((self.place.client().await?, Output { json: self.json }))
+    }
+}
+
+impl Place {
+    /// A client with its token.
+    pub(crate) async fn client(&self) -> Result<Client, Failure> {
         let stored = self.stored()?;
         let domain = match (&self.domain, &stored) {
             (Some(domain), _) => domain.clone(),
@@ -133,7 +147,7 @@ impl Connection {
             None => stored.and_then(|stored| stored.ca).map(String::into_bytes),
         };
         let (client, _) = first_contact(domain, ca, &token).await?;
-        Ok((client.with_token(&token.reveal()), Output { json: self.json }))
+        Ok(client.with_token(&token.reveal()))
     }
 
     /// What was stored for the platform that is meant. It is not looked for where flags say it all.
