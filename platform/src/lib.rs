@@ -19,6 +19,7 @@ pub mod authority;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod fleet;
 pub mod home;
 pub mod init;
 pub mod server;

@@ -8,6 +8,7 @@ use super::limit::BySource;
 use super::problem::Problem;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::fleet::Fleet;
 use crate::store::{Change, Store, StoreError, tokens};
 use crate::trust::token::{Kind, Pin, Token};
 use crate::words::{EnrolmentToken, Identity, Instance, IssuedToken};
@@ -25,6 +26,8 @@ pub struct App {
     pub pin: Option<Pin>,
     /// Whether this instance serves.
     pub readiness: Readiness,
+    /// What the handlers of agents share.
+    pub fleet: Fleet,
     pub(super) first_contact: BySource,
     pub(super) failures: BySource,
 }
@@ -35,8 +38,8 @@ impl App {
         let first_contact = BySource::new(config.limits.first_contact);
         let failures = BySource::new(config.limits.failures);
         let clock = store.clock().clone();
-        let readiness = Readiness::default();
-        Self { store, config, clock, pin, readiness, first_contact, failures }
+        let (readiness, fleet) = (Readiness::default(), Fleet::default());
+        Self { store, config, clock, pin, readiness, fleet, first_contact, failures }
     }
 
     /// The name of the installation, as certificates carry it.

@@ -267,6 +267,7 @@ pub fn table() -> Vec<Route> {
         super::gateways::routes(),
         super::relays::routes(),
         super::audit::routes(),
+        crate::fleet::routes(),
     ]
     .into_iter()
     .flatten()

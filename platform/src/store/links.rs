@@ -1,5 +1,7 @@
 //! Links from projects to gateways.
 
+use std::collections::BTreeSet;
+
 use sqlx::{Any, FromRow};
 
 use super::json::{list, to_list};
@@ -58,6 +60,25 @@ pub async fn find(store: &Store, organisation: &str, id: &str) -> Result<Option<
         WHERE l.organisation = $1 AND l.id = $2";
     let query = sqlx::query_as::<Any, Row>(statement).bind(organisation).bind(id);
     query.fetch_optional(store.reader()).await?.map(Row::link).transpose()
+}
+
+/// The targets that links to a gateway allow: all of them, or those of the projects of the identity `only`.
+///
+/// # Errors
+/// Those of the database.
+pub async fn targets(
+    store: &Store,
+    organisation: &str,
+    only: Option<&str>,
+    gateway: &str,
+) -> Result<BTreeSet<String>, StoreError> {
+    let statement = "SELECT l.targets FROM links l WHERE l.organisation = $1 AND l.gateway = $3 \
+        AND ($2 = '' OR l.project IN (SELECT project FROM members WHERE organisation = $1 AND identity = $2))";
+    let query =
+        sqlx::query_scalar::<Any, String>(statement).bind(organisation).bind(only.unwrap_or_default());
+    let lists = query.bind(gateway).fetch_all(store.reader()).await?;
+    let lists = lists.iter().map(|targets| list::<Vec<String>>(targets)).collect::<Result<Vec<_>, _>>()?;
+    Ok(lists.into_iter().flatten().collect())
 }
 
 /// What became of a link.

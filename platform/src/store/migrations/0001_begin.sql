@@ -189,6 +189,16 @@ CREATE TABLE revocations (
     PRIMARY KEY (organisation, kind, value)
 );
 
+-- Which gateway a certificate of a person is for.
+CREATE TABLE forwardings (
+    serial TEXT PRIMARY KEY,
+    organisation TEXT NOT NULL REFERENCES organisations (id),
+    identity TEXT NOT NULL REFERENCES identities (id),
+    gateway TEXT NOT NULL,
+    not_after BIGINT NOT NULL
+);
+CREATE INDEX forwardings_by_time ON forwardings (not_after);
+
 -- Addresses of persons' connectors that the instances of a gateway permit.
 CREATE TABLE permits (
     organisation TEXT NOT NULL REFERENCES organisations (id),
