@@ -48,7 +48,7 @@ pub(super) struct Agenda {
     /// There is a token for the other steps.
     access: bool,
     session: bool,
-    /// The platform issues certificates to this one; a heartbeat does not wait for it.
+    /// When each step is due.
     times: [Instant; 4],
     interval: Duration,
     /// Heartbeats fail: a change is no reason to hurry.
@@ -57,12 +57,12 @@ pub(super) struct Agenda {
 }
 
 impl Agenda {
-    /// Everything is to be done, except that there may be a certificate already, to be renewed at `renewal`.
-    pub(super) fn new(now: Instant, renewal: Option<Instant>) -> Self {
+    /// Everything is to be done.
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             access: false,
             session: false,
-            times: [now, now, renewal.unwrap_or(now), now],
+            times: [now; 4],
             interval: Duration::from_secs(15),
             failing: false,
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
@@ -168,7 +168,7 @@ mod tests {
 
     /// An agenda in whose life everything has gone well so far.
     fn running(now: Instant) -> Agenda {
-        let mut agenda = Agenda::new(now, None);
+        let mut agenda = Agenda::new(now);
         agenda.granted(now, 60 * MINUTE);
         agenda.began(now, INTERVAL);
         agenda.certified(now + 720 * MINUTE);
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn one_step_follows_the_other() {
         let now = Instant::now();
-        let mut agenda = Agenda::new(now, None);
+        let mut agenda = Agenda::new(now);
         assert_eq!(agenda.next(), (Step::Access, now));
         agenda.granted(now, 60 * MINUTE);
         assert_eq!(agenda.next(), (Step::Session, now));
@@ -196,7 +196,8 @@ mod tests {
     #[test]
     fn a_certificate_from_before_is_kept_until_half_its_life() {
         let now = Instant::now();
-        let mut agenda = Agenda::new(now, Some(now + MINUTE));
+        let mut agenda = Agenda::new(now);
+        agenda.certified(now + MINUTE);
         agenda.granted(now, 60 * MINUTE);
         agenda.began(now, INTERVAL);
         assert_eq!(agenda.next(), (Step::Heartbeat, now));

@@ -43,10 +43,10 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// A line of `member`, whose certificate is to be renewed at `renewal`.
-    pub(super) fn new(member: Member, now: Instant, renewal: Option<Instant>) -> Self {
+    /// A line of `member`, on which nothing was said yet.
+    pub(super) fn new(member: Member, now: Instant) -> Self {
         let client = member.client.clone();
-        let agenda = Agenda::new(now, renewal);
+        let agenda = Agenda::new(now);
         Self { agenda, member, session: None, client, skew: Skew::default(), standing: Standing::Silent }
     }
 
@@ -169,5 +169,12 @@ impl Line {
             Ok(Err(error)) => tracing::debug!("the session could not be ended: {error}"),
             Err(_) => tracing::debug!("the platform did not hear the goodbye"),
         }
+    }
+}
+
+/// Who can't keep something goes on with it all the same.
+pub(super) fn kept(result: Result<(), Failure>) {
+    if let Err(failure) = result {
+        tracing::warn!("{}; {}", failure.what, failure.next);
     }
 }

@@ -10,18 +10,24 @@ use adit_core::turn::credentials::Authenticator;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgGroup, Args};
 
+use crate::agent::flags::Platform;
 use crate::exit::{Exit, Failure};
 use crate::{addresses, files};
 
 /// Start the relay.
 ///
-/// Clients authenticate with time-limited credentials that were made from a shared secret (as coturn's
+/// With --domain the platform says who may use the relay: the token is exchanged once for an identity whose key never
+/// leaves this machine; afterwards the relay starts without token, and from what it has kept while the platform is
+/// away. The realm comes from the platform too.
+///
+/// Without, clients authenticate with time-limited credentials that were made from a shared secret (as coturn's
 /// --use-auth-secret), or as users with a password. Peers are denied when they are private, loopback,
 /// link-local, multicast or otherwise special, however the address is written, unless --allowed-peer-ip names
 /// them.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("who").required(true).multiple(true))]
+#[command(group = ArgGroup::new("who").required(true).multiple(true).arg("domain"))]
 #[command(after_help = "Examples:
+  adit relay start --domain https://adit.example.com --token-file token --external-ip 203.0.113.7
   adit relay start --static-auth-secret-file secret --external-ip 203.0.113.7
   adit relay start --listen 127.0.0.1:3478 --user-file gw:password --allowed-peer-ip 127.0.0.1
   adit relay start --listen 192.0.2.1:3478 --listen '[2001:db8::1]:3478' --static-auth-secret-file secret
@@ -93,11 +99,31 @@ pub(crate) struct Start {
     /// before 4.17 among them.
     #[arg(long)]
     rfc5766_channels: bool,
+    #[command(flatten)]
+    pub(super) platform: Platform,
 }
 
 impl Start {
     /// What the relay is started with.
     pub(super) fn config(self) -> Result<Config, Failure> {
+        let authenticator = self.authenticator()?;
+        self.config_for(authenticator)
+    }
+
+    /// What it is started with where the platform says who may use it.
+    pub(super) fn config_with_platform(self) -> Result<Config, Failure> {
+        let own = self.static_auth_secret_file.len() + self.static_auth_secret.len();
+        if own + self.user_file.len() + self.user.len() > 0 {
+            let what =
+                "with --domain the platform says who may use the relay, so secrets and users have no place";
+            return Err(Failure::new(Exit::Usage, what)
+                .next("leave --static-auth-secret, --static-auth-secret-file, --user and --user-file out, or --domain"));
+        }
+        let nobody = Authenticator::new(&self.realm);
+        self.config_for(nobody)
+    }
+
+    fn config_for(self, authenticator: Authenticator) -> Result<Config, Failure> {
         if self.min_port > self.max_port {
             let what = format!("--min-port {} lies above --max-port {}", self.min_port, self.max_port);
             return Err(Failure::new(Exit::Usage, what));
@@ -122,7 +148,7 @@ impl Start {
             user_quota: quota(self.user_quota),
             total_quota: quota(self.total_quota),
             listen: self.listen.clone(),
-            ..Config::new(self.authenticator()?)
+            ..Config::new(authenticator)
         })
     }
 
@@ -290,6 +316,14 @@ mod tests {
         assert!(Line::try_parse_from(["relay"]).is_err());
         assert!(Line::try_parse_from(["relay", "--user", "nobody"]).is_err());
         assert!(Line::try_parse_from(["relay", "--static-auth-secret", "s"]).is_ok());
+        let platform = ["relay", "--domain", "a.example", "--listen", "127.0.0.1:0"];
+        assert!(Line::try_parse_from(platform).unwrap().start.config_with_platform().is_ok());
+    }
+
+    #[test]
+    fn the_platform_and_secrets_of_ones_own_do_not_go_together() {
+        let both = Line::try_parse_from(["relay", "--domain", "a.example", "--user", "u:p"]).unwrap();
+        assert_eq!(both.start.config_with_platform().unwrap_err().exit, Exit::Usage);
     }
 
     #[test]

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use adit_core::relay::{Event, Released};
+use adit_core::relay::{Config, Event, Released};
 use adit_mio::{Notice, RelayServer, StartError};
 use clap::Subcommand;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::exit::{Exit, Failure};
-use crate::service;
+use crate::{agent, service};
 
 /// How long the loop waits for an event before it looks for a signal.
 const TICK: Duration = Duration::from_millis(100);
@@ -27,23 +27,44 @@ pub(crate) enum Relay {
 
 pub(crate) fn run(relay: Relay) -> Result<(), Failure> {
     let Relay::Start(flags) = relay;
+    if let Some(domain) = flags.platform.domain.clone() {
+        let platform = flags.platform.clone();
+        let config = flags.config_with_platform()?;
+        check(&config)?;
+        return service::block_on(agent::relay::serve(platform, domain, config));
+    }
     let stop = stop_flag()?;
     service::raise_descriptor_limit();
     let config = flags.config()?;
-    let relayed: Vec<_> = [config.ipv4, config.ipv6].into_iter().flatten().collect();
-    for address in &relayed {
-        check_bindable(address.bind)?;
-    }
+    check(&config)?;
+    let server = start(config)?;
+    serve(&server, &stop)?;
+    service::stopping();
+    end(server);
+    Ok(())
+}
+
+/// Looks whether relayed addresses can be bound.
+fn check(config: &Config) -> Result<(), Failure> {
+    [config.ipv4, config.ipv6].into_iter().flatten().try_for_each(|address| check_bindable(address.bind))
+}
+
+/// Starts the relay and says so.
+pub(crate) fn start(config: Config) -> Result<RelayServer, Failure> {
+    let relayed = [config.ipv4, config.ipv6];
     let server = RelayServer::spawn(config).map_err(not_started)?;
     for address in server.addresses() {
         service::say(format_args!("listening on {address}"));
     }
-    for address in relayed {
+    for address in relayed.into_iter().flatten() {
         tracing::info!(advertised = %address.advertised, "relayed addresses");
     }
     service::ready();
-    serve(&server, &stop)?;
-    service::stopping();
+    Ok(server)
+}
+
+/// Stops the relay and says what it has done.
+pub(crate) fn end(server: RelayServer) {
     let counters = server.counters();
     tracing::info!(
         to_peers = counters.to_peers.packets,
@@ -52,7 +73,6 @@ pub(crate) fn run(relay: Relay) -> Result<(), Failure> {
         "the relay stops"
     );
     server.stop();
-    Ok(())
 }
 
 /// Better now than at the first client's request.
@@ -80,18 +100,20 @@ fn serve(server: &RelayServer, stop: &AtomicBool) -> Result<(), Failure> {
         match server.wait_event(TICK) {
             Some(Notice::Event(event)) => log(&event),
             Some(Notice::Lost(count)) => tracing::debug!(count, "events were not logged"),
-            None if server.has_failed() => {
-                return Err(Failure::new(Exit::Other, "the relay's thread has ended")
-                    .next("look for a panic above, and report it"));
-            }
+            None if server.has_failed() => return Err(failed()),
             None => {}
         }
     }
     Ok(())
 }
 
+/// The relay's thread is gone although nobody has stopped it.
+pub(crate) fn failed() -> Failure {
+    Failure::new(Exit::Other, "the relay's thread has ended").next("look for a panic above, and report it")
+}
+
 /// Users and their addresses are personal: they are shown at DEBUG only.
-fn log(event: &Event) {
+pub(crate) fn log(event: &Event) {
     match event {
         Event::Allocated { client, username, relayed } => {
             tracing::info!(addresses = relayed.len(), "an allocation was made");

@@ -31,7 +31,7 @@ use tokio::time::sleep_until;
 use super::agenda::Step;
 use super::enrol::{self, Member};
 use super::flags::Platform;
-use super::line::Line;
+use super::line::{Line, kept};
 use crate::config::TargetsFile;
 use crate::exit::{Exit, Failure};
 use crate::service::{self, Signals};
@@ -122,7 +122,7 @@ impl<R: Runtime> Agent<R> {
         let now = Instant::now();
         let certificate = member.state.certificate(&member.key)?;
         let desired = member.state.instructions()?;
-        let mut line = Line::new(member, now, None);
+        let mut line = Line::new(member, now);
         let valid = |certified: &Certified| line.unix() <= certified.info().not_after;
         let certificate = certificate.filter(valid);
         if let Some(certified) = &certificate {
@@ -409,13 +409,6 @@ impl<R: Runtime> Agent<R> {
         if !std::mem::replace(&mut self.started, true) {
             service::ready();
         }
-    }
-}
-
-/// Who can't keep something goes on with it all the same.
-fn kept(result: Result<(), Failure>) {
-    if let Err(failure) = result {
-        tracing::warn!("{}; {}", failure.what, failure.next);
     }
 }
 
