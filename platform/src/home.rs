@@ -106,6 +106,12 @@ impl Home {
         }
     }
 
+    /// Keeps others from changing the root-key file, as long as what is returned lives.
+    pub(crate) fn lock_root_keys(&self) -> Result<File, OpenError> {
+        let lock = crate::store::lock(&self.directory, "root-keys.lock")?;
+        lock.ok_or_else(|| OpenError::InUse(self.directory.display().to_string()))
+    }
+
     pub(crate) fn lock(&self) -> Result<File, OpenError> {
         lock_directory(&self.location, &self.directory)
     }

@@ -21,7 +21,7 @@ const POSTGRES: u32 = 16;
 /// The embedded database's file in the platform's directory.
 const DATABASE: &str = "platform.db";
 /// What a process locks that works in the directory.
-const LOCK: &str = "platform.lock";
+pub(super) const LOCK: &str = "platform.lock";
 
 /// Where the database is.
 #[derive(Clone)]
@@ -127,9 +127,9 @@ pub(crate) fn make_directory(directory: &Path) -> Result<(), OpenError> {
     made.map_err(|error| OpenError::File(directory.display().to_string(), error))
 }
 
-/// Locks `directory` for this process, until the file is dropped; `None` while another has it.
-pub(super) fn lock(directory: &Path) -> Result<Option<File>, OpenError> {
-    let path = directory.join(LOCK);
+/// Locks the file `name` in `directory` for this process, until it is dropped; `None` while another has it.
+pub(crate) fn lock(directory: &Path, name: &str) -> Result<Option<File>, OpenError> {
+    let path = directory.join(name);
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => OpenError::Nothing(directory.display().to_string()),
         _ => OpenError::File(path.display().to_string(), error),

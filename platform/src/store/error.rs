@@ -130,6 +130,9 @@ pub enum OpenError {
         /// The last one that is known here.
         known: i64,
     },
+    /// An old root key can't go yet.
+    #[error("the root key {0} is still needed; first: adit platform rekey")]
+    RootKeyInUse(String),
     /// The root keys themselves.
     #[error(transparent)]
     RootKeys(#[from] BadRootKeys),

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod callers;
 mod change;
 mod connect;
+pub(crate) mod dump;
 mod error;
 pub mod gateways;
 pub mod identities;
@@ -23,9 +24,11 @@ pub mod organisations;
 pub mod permits;
 pub mod platform_instances;
 pub mod projects;
+pub mod rekey;
 pub mod relay_agents;
 pub mod relay_secrets;
 pub mod relays;
+mod restore;
 pub mod revocations;
 mod schema;
 pub mod settings;
@@ -43,13 +46,15 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 pub use change::Change;
 pub use connect::Location;
 pub use error::{OpenError, StoreError, again};
+pub(crate) use restore::Restore;
+pub use schema::SCHEMA;
 pub use settings::Installation;
 
 use crate::clock::Clock;
 use crate::trust::root_key::RootKeys;
 use crate::trust::seal::{BadSeal, Place, SealKey, Sealer};
 use connect::Pools;
-pub(crate) use connect::make_directory;
+pub(crate) use connect::{lock, make_directory};
 
 /// The id, and the name, of the operators' own organisation. Shared relays belong to it.
 pub const INSTALLATION: &str = "installation";
@@ -188,11 +193,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn snapshot(&self) -> Result<Transaction<'static, Any>, StoreError> {
-        let begin = match self.0.postgres {
-            true => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            false => "BEGIN",
-        };
-        Ok(self.reader().begin_with(begin).await?)
+        if !self.0.postgres {
+            return Ok(self.reader().begin_with("BEGIN").await?);
+        }
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let mut transaction = self.reader().begin_with(begin).await?;
+        // Everything may be read in it, which takes its time.
+        let patient = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
+        sqlx::raw_sql(patient).execute(&mut *transaction).await?;
+        Ok(transaction)
     }
 
     /// What seals what is secret in it.
@@ -263,7 +272,7 @@ fn lock_embedded(location: &Location) -> Result<Option<File>, OpenError> {
 
 /// Locks the directory of a platform instance for this process.
 pub(crate) fn lock_directory(location: &Location, directory: &Path) -> Result<File, OpenError> {
-    let lock = connect::lock(directory)?;
+    let lock = lock(directory, connect::LOCK)?;
     lock.ok_or_else(|| match location {
         Location::Sqlite(_) => OpenError::Locked(directory.display().to_string()),
         Location::Postgres(_) => OpenError::InUse(directory.display().to_string()),

@@ -9,7 +9,7 @@ use super::error::OpenError;
 const VERSIONS: &[&str] = &[include_str!("migrations/0001_begin.sql")];
 
 /// The last version that is known here.
-pub(super) const KNOWN: i64 = VERSIONS.len() as i64;
+pub const SCHEMA: i64 = VERSIONS.len() as i64;
 
 /// The number that stands for this program among PostgreSQL's advisory locks.
 const ADVISORY_LOCK: i64 = 0x0061_6469_7400_0001;
@@ -33,8 +33,8 @@ async fn bring_up_to_date(connection: &mut AnyConnection) -> Result<(), OpenErro
     sqlx::raw_sql(table).execute(&mut *connection).await?;
     let found = "SELECT COALESCE(MAX(version), 0) FROM schema_versions";
     let found: i64 = sqlx::query_scalar::<Any, i64>(found).fetch_one(&mut *connection).await?;
-    if found > KNOWN {
-        return Err(OpenError::Later { found, known: KNOWN });
+    if found > SCHEMA {
+        return Err(OpenError::Later { found, known: SCHEMA });
     }
     for (version, statements) in (1..).zip(VERSIONS).filter(|(version, _)| *version > found) {
         sqlx::raw_sql(*statements).execute(&mut *connection).await?;
