@@ -15,7 +15,8 @@ use crate::service;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   adit links add shop gw-1 tcp://db.internal:5432 tcp://cache.internal:6379
-  adit links ls")]
+  adit links ls
+  adit forward tcp://db.internal:5432 --gateway gw-1")]
 pub(crate) struct Links {
     #[command(flatten)]
     connection: Connection,

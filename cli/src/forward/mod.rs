@@ -1,14 +1,17 @@
 //! `adit forward`: a local port that leads to a target in the private network.
 //!
+//! With `--gateway`, [`platform`] does it as whoever is logged in. Without, a file says everything:
+//!
 //! 1. The local port is bound, and the gateway's addresses are read.
 //! 2. The gateway is connected to, and the target is opened once: what is wrong shows at once, in the exit
 //!    status.
 //! 3. Each local connection becomes a stream. Failures are logged, and the address file is followed.
 
+mod platform;
 mod trouble;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use adit_core::connector::{Config, Event, GatewayConfig, GatewayKey};
@@ -23,10 +26,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Addresses, ConnectorFile};
 use crate::exit::{Exit, Failure};
+use crate::login::Place;
 use crate::service::{self, Signals};
 use crate::{addresses, when};
 use trouble::{Trouble, not_connected, not_opened};
 
+/// The file of a connector without a platform.
+const CONFIG: &str = "/etc/adit/connector.toml";
 /// How long to wait before the gateway is tried again at the start.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often the address file is looked at.
@@ -38,10 +44,15 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Make a local port that leads to a target in the private network.
 ///
-/// Connects to the gateway that the file names, opens the target once to see whether that works, and then
-/// forwards each local connection. Prints where it listens.
+/// With --gateway, connects to that gateway of the platform as whoever is logged in (`adit login`), with a key and a
+/// certificate for this target that live in memory only. Without, to the gateway that a file names. Opens the target
+/// once to see whether that works, and then forwards each local connection. Prints where it listens.
 #[derive(Debug, Args)]
-#[command(after_help = r#"A file:
+#[command(after_help = r#"With a platform:
+  adit forward tcp://db.internal:5432 --gateway gw-1 --listen 127.0.0.1:6432
+  psql -h 127.0.0.1 -p 6432
+
+Without, a file:
   gateway-id = "gw-1"
   organisation = "acme"
   address-file = "gateway.addr"          # rewritten by the gateway; or: addresses = ["192.0.2.1:50000"]
@@ -50,15 +61,16 @@ const GOODBYE: Duration = Duration::from_secs(1);
   key = "laptop.key"
   trust-anchor = ["gateway-ca.pem"]
 
-Example:
-  adit forward tcp://db.internal:5432 --config connector.toml --listen 127.0.0.1:6432
-  psql -h 127.0.0.1 -p 6432"#)]
+  adit forward tcp://db.internal:5432 --config connector.toml --listen 127.0.0.1:6432"#)]
 pub(crate) struct Forward {
     /// What to reach through the gateway: tcp://host:port, or host:port. The gateway resolves the name.
     target: Target,
-    /// The connector's file.
-    #[arg(long, value_name = "FILE", env = "ADIT_CONFIG", default_value = "/etc/adit/connector.toml")]
-    config: PathBuf,
+    /// The gateway's name, as the platform has it: any of its instances will do.
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    gateway: Option<String>,
+    /// The connector's file [default without --gateway: /etc/adit/connector.toml].
+    #[arg(long, value_name = "FILE", env = "ADIT_CONFIG")]
+    config: Option<PathBuf>,
     /// Where to listen for local connections; port 0 takes any free one. Everyone who reaches this address
     /// reaches the target.
     #[arg(
@@ -75,14 +87,21 @@ pub(crate) struct Forward {
     /// How many seconds to keep trying at the start before giving up.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT))]
     wait: u64,
+    #[command(flatten)]
+    place: Place,
 }
 
-pub(crate) fn run(forward: Forward) -> Result<(), Failure> {
-    service::block_on(serve(forward))
+pub(crate) fn run(mut forward: Forward) -> Result<(), Failure> {
+    service::block_on(async {
+        match forward.gateway.take() {
+            Some(gateway) => platform::serve(forward, &gateway).await,
+            None => serve(forward).await,
+        }
+    })
 }
 
 async fn serve(flags: Forward) -> Result<(), Failure> {
-    let file = ConnectorFile::load(&flags.config)?;
+    let file = ConnectorFile::load(flags.config.as_deref().unwrap_or(Path::new(CONFIG)))?;
     let mut signals = Signals::new()?;
     let listener =
         TcpListener::bind(flags.listen).await.map_err(|error| cannot_listen(flags.listen, &error))?;
