@@ -20,6 +20,7 @@ pub mod backup;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod connect;
 pub mod fleet;
 pub mod home;
 pub mod init;

@@ -8,6 +8,7 @@ use super::limit::BySource;
 use super::problem::Problem;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::connect::Connect;
 use crate::fleet::Fleet;
 use crate::store::{Change, Store, StoreError, tokens};
 use crate::trust::token::{Kind, Pin, Token};
@@ -28,6 +29,8 @@ pub struct App {
     pub readiness: Readiness,
     /// What the handlers of agents share.
     pub fleet: Fleet,
+    /// The connector of this instance.
+    pub connect: Connect,
     pub(super) first_contact: BySource,
     pub(super) failures: BySource,
 }
@@ -38,8 +41,8 @@ impl App {
         let first_contact = BySource::new(config.limits.first_contact);
         let failures = BySource::new(config.limits.failures);
         let clock = store.clock().clone();
-        let (readiness, fleet) = (Readiness::default(), Fleet::default());
-        Self { store, config, clock, pin, readiness, fleet, first_contact, failures }
+        let (readiness, fleet, connect) = (Readiness::default(), Fleet::default(), Connect::default());
+        Self { store, config, clock, pin, readiness, fleet, connect, first_contact, failures }
     }
 
     /// The name of the installation, as certificates carry it.

@@ -70,7 +70,7 @@ pub(super) async fn platform_addresses(app: &App) -> Result<Vec<IpAddr>, StoreEr
 }
 
 /// For how many seconds after its last sign of life a platform instance counts.
-pub(super) fn presence(app: &App) -> u64 {
+pub(crate) fn presence(app: &App) -> u64 {
     let times = &app.config.times;
     times.watcher_claim.max(times.duties * 3).as_secs() + 1
 }

@@ -200,6 +200,7 @@ pub(super) async fn set_addresses(
     let gateway = &forwarding.gateway;
     let until = forwarding.not_after;
     again(|| permit(&app, &caller, gateway, &serial, &addresses, until)).await??;
+    app.connect.permit(&caller.organisation, gateway, &addresses, until.saturating_sub(app.clock.now()));
     Ok(Json(Permitted { until, effective_within: heartbeat_interval(&app) }))
 }
 

@@ -103,7 +103,7 @@ pub fn silence(times: &Times) -> u64 {
 }
 
 /// Within how many seconds a PONG counts: two intervals, and the time that the second one may take.
-fn answer_time(times: &Times) -> u64 {
+pub fn answer_time(times: &Times) -> u64 {
     seconds_up(times.ping * 2)
 }
 

@@ -10,10 +10,11 @@
 //! - [`session`], [`certificate`], [`heartbeat`] — what a gateway instance asks; [`relay`] — what a relay asks.
 //! - [`desired`] — what is wanted of an instance; [`health`] — how it is.
 //! - [`forwarding`] — certificates of persons, and from where they come.
-//! - [`instances`] — the platform's own.
+//! - [`instances`] — the platform's own; [`duties`] — what happens without being asked.
 
 mod certificate;
 pub mod desired;
+pub mod duties;
 mod enrol;
 mod forwarding;
 pub mod health;
@@ -22,7 +23,7 @@ mod instances;
 mod nonce;
 mod relay;
 mod session;
-mod settle;
+pub(crate) mod settle;
 mod token;
 
 use std::collections::BTreeMap;

@@ -22,6 +22,7 @@ use crate::authority::{AuthorityError, platform_ca};
 use crate::client::{BadDomain, Domain};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::fleet;
 use crate::home::Home;
 use crate::store::{OpenError, Store, StoreError, settings};
 use listener::Bounded;
@@ -91,6 +92,7 @@ impl Platform {
         let server = serve(&app, listener, &tls, handle.clone());
         let mut duties = JoinSet::new();
         duties.spawn(tls.keep_fresh(app.config.times.duties, reload.clone()));
+        fleet::duties::spawn(&app, &mut duties).await?;
         tracing::info!(%address, instance = app.store.instance(), "the platform serves");
         Ok(Self { app, address, public_url, handle, server, duties, reload })
     }
@@ -133,6 +135,7 @@ impl Platform {
             tracing::warn!("requests that took too long were ended");
         }
         self.duties.shutdown().await;
+        fleet::duties::leave(&self.app).await;
         self.app.store.close().await;
         tracing::info!("the platform has stopped");
     }

@@ -14,9 +14,7 @@ pub struct Watched {
     pub id: String,
     /// The organisation's id.
     pub organisation: String,
-    /// The organisation's name.
-    pub organisation_name: String,
-    /// The gateway's name.
+    /// The gateway's id.
     pub gateway: String,
     /// The relayed addresses, best first: at least one.
     pub addresses: Vec<SocketAddr>,
@@ -26,7 +24,6 @@ pub struct Watched {
 struct Raw {
     id: String,
     organisation: String,
-    organisation_name: String,
     gateway: String,
     addresses: String,
 }
@@ -48,10 +45,8 @@ pub async fn claim(store: &Store, until: u64, more: u32) -> Result<Vec<Watched>,
         ORDER BY watched_until, id LIMIT $4) AND watched_until <= $3";
     let take = sqlx::query(take).bind(&me).bind(to_row(until)).bind(now).bind(i64::from(more));
     take.execute(change.connection()).await?;
-    let statement = "SELECT i.id, i.organisation, o.name AS organisation_name, g.name AS gateway, i.addresses \
-        FROM instances i JOIN gateways g ON g.id = i.gateway JOIN organisations o ON o.id = i.organisation \
-        WHERE i.watcher = $1 AND i.watched_until > $2 AND i.revoked_at = 0 AND i.session <> '' \
-        AND i.addresses <> '[]' ORDER BY i.id";
+    let statement = "SELECT id, organisation, gateway, addresses FROM instances WHERE watcher = $1 \
+        AND watched_until > $2 AND revoked_at = 0 AND session <> '' AND addresses <> '[]' ORDER BY id";
     let query = sqlx::query_as::<Any, Raw>(statement).bind(&me).bind(now);
     let raw = query.fetch_all(change.connection()).await?;
     change.commit().await?;
@@ -62,7 +57,6 @@ fn watched(raw: Raw) -> Result<Watched, StoreError> {
     Ok(Watched {
         id: raw.id,
         organisation: raw.organisation,
-        organisation_name: raw.organisation_name,
         gateway: raw.gateway,
         addresses: list(&raw.addresses)?,
     })
