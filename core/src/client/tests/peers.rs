@@ -1,0 +1,98 @@
+//! Permissions and channels (RFC 8656 §9, §12).
+
+use super::*;
+
+/// Coturn answers 400, not 437, to CreatePermission without an allocation.
+#[test]
+fn a_permission_that_is_refused_all_at_once_makes_the_client_ask_for_its_allocation() {
+    let mut world = World::allocated(config());
+    let mut relay = Relay::default();
+    world.client.permit(world.now, peer().ip()).unwrap();
+    world.serve(&mut relay);
+    relay.refuse = vec![(Method::CREATE_PERMISSION, 400), (Method::REFRESH, 437)];
+    world.live(4 * MINUTE, &mut relay);
+    assert_eq!(world.lost(), [&Lost::Forgotten]);
+    assert_eq!(world.events.len(), 1);
+}
+
+#[test]
+fn permissions_and_channels_are_kept_alive() {
+    let mut world = World::allocated(config());
+    let mut relay = Relay::default();
+    world.client.permit(world.now, peer().ip()).unwrap();
+    world.client.bind_channel(world.now, peer()).unwrap();
+    assert_eq!(world.client.readiness(peer()), Readiness::Pending);
+    world.serve(&mut relay);
+    assert_eq!(world.client.readiness(peer()), Readiness::Bound);
+    assert_eq!(world.events, [Event::ChannelBound { peer: peer() }]);
+    world.live(41 * MINUTE, &mut relay);
+    assert_eq!(relay.count(Method::CREATE_PERMISSION), 11);
+    assert_eq!(relay.count(Method::CHANNEL_BIND), 6);
+    assert_eq!(world.events.len(), 1);
+}
+
+#[test]
+fn permissions_asked_for_early_are_installed_with_the_allocation() {
+    let mut world = World::new(config());
+    world.client.permit(world.now, peer().ip()).unwrap();
+    let v6 = addr("[2001:db8::7]:1").ip();
+    world.client.permit(world.now, v6).unwrap();
+    world.serve(&mut Relay::default());
+    assert!(world.client.permissions.installed(peer().ip()));
+    assert!(matches!(world.events[1], Event::PermissionDenied { peer, code: 443, .. } if peer == v6));
+    assert_eq!(world.client.peers().count(), 2);
+}
+
+#[test]
+fn a_forbidden_peer_does_not_cost_the_others_theirs() {
+    let mut world = World::allocated(config());
+    let mut relay = Relay { refuse: vec![(Method::CREATE_PERMISSION, 403)], ..Relay::default() };
+    world.client.permit(world.now, peer().ip()).unwrap();
+    world.serve(&mut relay);
+    let denied = Event::PermissionDenied { peer: peer().ip(), code: 403, reason: "No".into() };
+    assert_eq!(world.events, [denied]);
+    relay.refuse.clear();
+    world.client.permit(world.now, addr("198.51.100.8:1").ip()).unwrap();
+    world.serve(&mut relay);
+    assert!(world.client.permissions.installed(addr("198.51.100.8:1").ip()));
+    relay.refuse = vec![(Method::CHANNEL_BIND, 403)];
+    world.client.bind_channel(world.now, addr("198.51.100.8:1")).unwrap();
+    world.serve(&mut relay);
+    assert!(matches!(world.events[1], Event::ChannelRefused { code: 403, .. }));
+    assert_eq!(world.client.readiness(addr("198.51.100.8:1")), Readiness::Absent);
+}
+
+#[test]
+fn a_released_channel_rests_before_its_number_serves_another_peer() {
+    let mut world = World::allocated(config());
+    let mut relay = Relay::default();
+    world.client.bind_channel(world.now, peer()).unwrap();
+    world.serve(&mut relay);
+    world.client.release_channel(peer());
+    assert_eq!(world.client.readiness(peer()), Readiness::Absent);
+    assert_eq!(world.deliver(b"\x40\0\0\x01x"), [(peer(), b"x".to_vec())], "the relay may still use it");
+    let other = addr("198.51.100.8:1");
+    world.client.bind_channel(world.now, other).unwrap();
+    world.client.bind_channel(world.now, peer()).unwrap();
+    world.serve(&mut relay);
+    assert_eq!(world.client.channels.bound(other), Some(0x4001));
+    assert_eq!(world.client.channels.bound(peer()), Some(0x4000), "the same peer gets it back");
+}
+
+#[test]
+fn peers_and_channels_are_limited() {
+    let mut world = World::new(config());
+    let ip = |n: u32| IpAddr::from(Ipv4Addr::from(0x0800_0000 + n));
+    for n in 0..1024 {
+        world.client.permit(world.now, ip(n)).unwrap();
+    }
+    assert_eq!(world.client.permit(world.now, ip(1024)), Err(TooManyPeers(1024)));
+    assert_eq!(world.client.permit(world.now, ip(3)), Ok(()));
+    assert_eq!(world.client.bind_channel(world.now, peer()), Err(BindError::NoAllocation));
+    world.client.forbid(ip(0));
+    world.serve(&mut Relay::default());
+    for port in 1..=1024 {
+        world.client.bind_channel(world.now, SocketAddr::new(ip(1), port)).unwrap();
+    }
+    assert_eq!(world.client.bind_channel(world.now, SocketAddr::new(ip(1), 1025)), Err(BindError::NoNumber));
+}
