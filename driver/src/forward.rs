@@ -110,6 +110,8 @@ async fn forward_by<R: Runtime>(
     loop {
         match R::accept(&listener).await {
             Ok((tcp, client)) => {
+                // Before there is a task, which may be dropped before it begins.
+                reset_at_end::<R>(&tcp);
                 let (way, target, report) = (way.clone(), Arc::clone(&target), Arc::clone(&report));
                 runtime.spawn(async move {
                     report(forward_one::<R>(tcp, client, &way, &target, &*report).await);
@@ -130,7 +132,6 @@ async fn forward_one<R: Runtime>(
     target: &Target,
     report: &(impl Fn(Forwarded) + Sync),
 ) -> Forwarded {
-    reset_at_end::<R>(&tcp);
     let pipe = match way.open(target).await {
         Ok(pipe) => pipe,
         Err(error) => return Forwarded::Refused { client, error },

@@ -3,9 +3,12 @@
 
 mod world;
 
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::mpsc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use adit_core::connector::Failure;
@@ -250,6 +253,56 @@ fn handles_may_be_dropped_outside_of_the_runtime_while_it_lives() {
     runtime.block_on(until(|| world.relay.allocations() == 0));
 }
 
+#[test]
+fn half_of_an_answer_does_not_pass_for_all_of_it_when_a_forward_ends() {
+    for shuts_down in [true, false] {
+        let runtime = runtime();
+        let (world, client, _served) = runtime.block_on(async {
+            let (world, server) = (World::start(V4).await, TcpListener::bind((V4, 0)).await.unwrap());
+            let target = format!("tcp://{}", server.local_addr().unwrap()).parse().unwrap();
+            let listener = TcpListener::bind((V4, 0)).await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            tokio::spawn(forward(listener, world.connector.clone(), world.key, target, |_| ()));
+            // The target keeps its end: had it finished, so would the client's have.
+            let (mut served, _) = within(server.accept()).await.unwrap();
+            served.write_all(b"half").await.unwrap();
+            within(client.read_exact(&mut [0; 4])).await.unwrap();
+            (world, client.into_std().unwrap(), served.into_std().unwrap())
+        });
+        if shuts_down {
+            world.connector.shut_down();
+        }
+        runtime.shutdown_background();
+        assert_eq!(end_of(client), ErrorKind::ConnectionReset);
+    }
+}
+
+#[test]
+fn a_client_whose_task_has_not_begun_sees_a_reset_when_the_forward_ends() {
+    let runtime = runtime();
+    let (_world, client) = runtime.block_on(async {
+        let (world, target) = (World::start(V4).await, "tcp://127.0.0.1:9".parse().unwrap());
+        let listener = TcpListener::bind((V4, 0)).await.unwrap();
+        let local = listener.local_addr().unwrap();
+        let (_first, client) = (TcpStream::connect(local).await, TcpStream::connect(local).await.unwrap());
+        // So that the runtime knows the next one to be there.
+        drop(listener.accept().await.unwrap());
+        let mut forward = pin!(forward(listener, world.connector.clone(), world.key, target, |_| ()));
+        // One turn accepts it and starts a task, which never gets one.
+        poll_fn(|cx| Poll::Ready(forward.as_mut().poll(cx).is_pending())).await;
+        (world, client.into_std().unwrap())
+    });
+    runtime.shutdown_background();
+    assert_eq!(end_of(client), ErrorKind::ConnectionReset);
+}
+
+/// How a connection of which nobody sends any more has ended.
+fn end_of(mut tcp: std::net::TcpStream) -> ErrorKind {
+    tcp.set_nonblocking(false).unwrap();
+    tcp.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    std::io::Read::read(&mut tcp, &mut [0]).unwrap_err().kind()
+}
+
 /// A runtime of the test's own, to end it.
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -281,19 +334,14 @@ async fn until(mut done: impl FnMut() -> bool) {
 async fn futures<T, F: Future<Output = T>>(count: usize, make: impl Fn(usize) -> F) -> Vec<T> {
     let mut running: Vec<_> = (0..count).map(|number| Some(Box::pin(make(number)))).collect();
     let mut results = Vec::new();
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         for slot in &mut running {
-            if let Some(std::task::Poll::Ready(result)) = slot.as_mut().map(|future| future.as_mut().poll(cx))
-            {
+            if let Some(Poll::Ready(result)) = slot.as_mut().map(|future| future.as_mut().poll(cx)) {
                 *slot = None;
                 results.push(result);
             }
         }
-        if running.iter().all(Option::is_none) {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
+        if running.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
     results

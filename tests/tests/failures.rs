@@ -187,11 +187,19 @@ fn forward_says_which_address_is_taken() {
 }
 
 #[test]
-fn half_of_an_answer_does_not_pass_for_all_of_it_when_a_gateway_dies() {
+fn half_of_an_answer_does_not_pass_for_all_of_it_when_a_part_ends() {
     let world = World::new();
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let target = format!("tcp://{}", listener.local_addr().unwrap());
     let site = site(&world, |gateway| gateway.allow = vec![target.clone()]);
+    let (forward, entrance) = world.forward(&Connector::to(&site.relayed), &target, "127.0.0.1");
+    drop(listener.accept().unwrap());
+
+    // The target keeps its end: had it finished, so would the client's have.
+    let (mut client, _served) = connected(entrance, &listener);
+    forward.signal(Signal::TERM);
+    assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+
     let (_forward, entrance) = world.forward(&Connector::to(&site.relayed), &target, "127.0.0.1");
     drop(listener.accept().unwrap());
     let (_client, mut served) = connected(entrance, &listener);
