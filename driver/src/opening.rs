@@ -2,7 +2,7 @@
 //!
 //! All other events go through a queue that may lose the oldest; a lost answer would leave somebody waiting.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub struct Opener {
     answers: HashMap<PipeId, Option<Result<SocketAddr, Failure>>>,
     pings: Asked<GatewayKey, Result<Duration, PingError>>,
     discoveries: Asked<SocketAddr, Result<SocketAddr, DiscoverError>>,
+    /// Events that came before the last question, and so don't answer it.
+    backlog: VecDeque<Event>,
     /// Who has an answer.
     wakers: Vec<Waker>,
 }
@@ -102,6 +104,7 @@ impl Opener {
             answers: HashMap::new(),
             pings: Asked::default(),
             discoveries: Asked::default(),
+            backlog: VecDeque::new(),
             wakers: Vec::new(),
         }
     }
@@ -132,6 +135,7 @@ impl Opener {
         if !self.connector.knows(gateway) {
             return Err(PingError::UnknownGateway);
         }
+        self.catch_up();
         let ticket = self.pings.ask(gateway);
         self.connector.ping(now, gateway);
         Ok(ticket)
@@ -139,6 +143,7 @@ impl Opener {
 
     /// Asks a relay for our own address.
     fn discover(&mut self, now: Instant, relay: SocketAddr) -> Ticket {
+        self.catch_up();
         let ticket = self.discoveries.ask(relay);
         self.connector.discover(now, relay);
         ticket
@@ -148,6 +153,26 @@ impl Opener {
     pub(crate) fn remove_gateway(&mut self, now: Instant, gateway: GatewayKey) {
         self.connector.remove_gateway(now, gateway);
         self.pings.answer(&gateway, &Err(PingError::UnknownGateway), &mut self.wakers);
+    }
+
+    /// Looks at the events so far: they answer those who have asked, and nobody who asks from now on.
+    fn catch_up(&mut self) {
+        while let Some(event) = self.connector.poll_event() {
+            let event = self.digest(event);
+            self.backlog.push_back(event);
+        }
+    }
+
+    /// Keeps answers for those who wait. What is left of the event for others.
+    fn digest(&mut self, event: Event) -> Event {
+        match event {
+            Event::Opened { pipe, address } => self.keep(pipe, Ok(address)),
+            Event::Failed { pipe, failure } => self.keep(pipe, Err(failure)),
+            other => {
+                self.tell(&other);
+                other
+            }
+        }
     }
 
     /// Tells those who wait what an event means to them.
@@ -289,14 +314,11 @@ impl Machine for Opener {
         self.connector.poll_transmit(now, max, out)
     }
     fn poll_event(&mut self) -> Option<Event> {
-        Some(match self.connector.poll_event()? {
-            Event::Opened { pipe, address } => self.keep(pipe, Ok(address)),
-            Event::Failed { pipe, failure } => self.keep(pipe, Err(failure)),
-            other => {
-                self.tell(&other);
-                other
-            }
-        })
+        if let Some(event) = self.backlog.pop_front() {
+            return Some(event);
+        }
+        let event = self.connector.poll_event()?;
+        Some(self.digest(event))
     }
     fn poll_timeout(&self) -> Option<Deadline> {
         self.connector.poll_timeout()

@@ -112,7 +112,7 @@ impl<R: Runtime> Pool<R> {
         let mut last = OpenError::NoInstance;
         while let Some(choice) = self.choose(&tried) {
             self.warm_up(choice.key);
-            match self.try_one(&choice, target).await {
+            match self.try_one(&choice, &tried, target).await {
                 Ok(pipe) => {
                     self.0.lock().succeeded(choice.key);
                     return Ok(pipe);
@@ -134,9 +134,14 @@ impl<R: Runtime> Pool<R> {
     }
 
     /// Opens the stream, unless the instance shows no sign of life.
-    async fn try_one(&self, choice: &Choice, target: &Target) -> Result<Pipe, OpenError> {
+    async fn try_one(
+        &self,
+        choice: &Choice,
+        tried: &[GatewayKey],
+        target: &Target,
+    ) -> Result<Pipe, OpenError> {
         let open = self.0.connector.open_keeping(choice.key, target, choice.held.clone());
-        let (mut open, mut silent) = (pin!(open), pin!(self.is_silent(choice.key)));
+        let (mut open, mut silent) = (pin!(open), pin!(self.is_silent(choice.key, tried)));
         let lost = || Failure::ConnectionLost(CloseReason::TimedOut);
         poll_fn(|cx| match open.as_mut().poll(cx) {
             Poll::Pending => silent.as_mut().poll(cx).map(|()| Err(OpenError::Failed(lost()))),
@@ -146,11 +151,18 @@ impl<R: Runtime> Pool<R> {
     }
 
     /// Ready when an instance that is connected has not answered for long: a target may take its time, a gateway not.
-    async fn is_silent(&self, key: GatewayKey) {
+    /// One that is not connected may take its time, unless another one is.
+    async fn is_silent(&self, key: GatewayKey, tried: &[GatewayKey]) {
         let Inner { connector, runtime, .. } = &*self.0;
         loop {
             sleep(runtime, PATIENCE).await;
-            if connector.is_connected(key) && within(runtime, PATIENCE, connector.ping(key)).await.is_none() {
+            let silent = if connector.is_connected(key) {
+                within(runtime, PATIENCE, connector.ping(key)).await.is_none()
+            } else {
+                let next = self.choose(&[tried, &[key]].concat());
+                next.is_some_and(|next| connector.is_connected(next.key))
+            };
+            if silent {
                 return;
             }
         }

@@ -68,6 +68,7 @@ embedding! {
     pool::streams_are_spread_over_instances,
     pool::an_instance_that_leaves_is_not_noticed,
     pool::an_instance_that_falls_silent_costs_seconds,
+    pool::an_instance_that_is_not_reached_costs_seconds,
     pool::what_a_target_refuses_is_not_tried_elsewhere,
     pool::a_pool_of_nobody_opens_nothing,
     pool::new_certificates_in_a_pool_end_no_stream,

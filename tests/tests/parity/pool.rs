@@ -1,5 +1,6 @@
 //! Several instances of one gateway as one thing, and what a connector asks besides streams.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use adit_core::connector::{ConnectError, Failure};
@@ -118,6 +119,17 @@ pub(crate) fn an_instance_that_falls_silent_costs_seconds<R: Parlour>() {
         twins.works(twins.open());
     }
     // QUIC alone would take thirty.
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+pub(crate) fn an_instance_that_is_not_reached_costs_seconds<R: Parlour>() {
+    let mut twins = Twins::<R>::start();
+    let dead = (1..=4).map(|port| SocketAddr::from(([127, 0, 0, 9], port)));
+    twins.instances[0].gateway.addresses = dead.collect();
+    twins.pool.set_instances(twins.instances.clone());
+    let start = Instant::now();
+    twins.works(twins.open());
+    // All of its addresses would take twenty.
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
 }
 
