@@ -13,7 +13,7 @@ pub(crate) mod discovery;
 mod own;
 pub(crate) mod watcher;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +47,8 @@ pub struct Connect {
     connector: OnceLock<(Connector, WallCell)>,
     own: tokio::sync::Mutex<BTreeMap<String, Own>>,
     pools: Mutex<BTreeMap<PoolKey, Entry>>,
+    /// Streams may outlive the pools that opened them: organisations stay.
+    organisations: Mutex<BTreeSet<String>>,
     revoked: Mutex<Revoked>,
     ended: AtomicBool,
 }
@@ -143,6 +145,7 @@ impl App {
         let anchors = authority::gateway_anchors(self.store.reader(), organisation, self.clock.now()).await?;
         let trust = format!("{}\n{anchors}", own.serial);
         let (connector, wall) = self.connect.connector(self);
+        self.connect.known_organisations().insert(organisation.clone());
         let mut pools = self.connect.pools();
         let entry = pools.entry(key).or_insert_with(|| Entry::new(connector));
         if entry.trust != trust {
@@ -208,6 +211,10 @@ impl Connect {
         })
     }
 
+    fn known_organisations(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.organisations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn pools(&self) -> MutexGuard<'_, BTreeMap<PoolKey, Entry>> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -246,12 +253,9 @@ impl Connect {
         self.pools().retain(|_, entry| now.duration_since(entry.used) < UNUSED);
     }
 
-    /// The organisations to which there are connections, or were lately.
+    /// The organisations to which there are connections, or were.
     pub(crate) fn organisations(&self) -> Vec<String> {
-        let mut organisations: Vec<_> =
-            self.pools().keys().map(|(organisation, _)| organisation.clone()).collect();
-        organisations.dedup();
-        organisations
+        self.known_organisations().iter().cloned().collect()
     }
 
     /// Whether it connects to no gateway any more.
@@ -274,3 +278,6 @@ impl fmt::Debug for Connect {
         f.debug_struct("Connect").field("pools", &self.pools().len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ use adit_core::pki::{Identity, Revoked};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::{health, settle};
+use super::{desired, health, settle};
 use crate::api::App;
 use crate::authority::AuthorityError;
 use crate::authority::rollover::{self, Pace};
@@ -209,6 +209,7 @@ async fn purge(app: &Arc<App>) -> Result<(), StoreError> {
             break;
         }
     }
+    platform_instances::close_doors(store, now.saturating_sub(desired::presence(app))).await?;
     platform_instances::purge(store, now.saturating_sub(KEEP_INSTANCES)).await?;
     Ok(())
 }

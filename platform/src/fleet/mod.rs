@@ -179,4 +179,4 @@ fn of_platform_instances() -> Vec<Route> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

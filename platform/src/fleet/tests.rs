@@ -12,21 +12,25 @@ use crate::trust::proof;
 use crate::trust::token::Token;
 
 /// An enrolled agent, as its own machine knows it.
-struct Agent {
-    key: Key,
-    id: String,
+pub(crate) struct Agent {
+    pub(crate) key: Key,
+    pub(crate) id: String,
     token: String,
 }
 
 impl Agent {
-    async fn of_gateway(api: &Api, gateway: &str) -> Self {
+    pub(crate) async fn of_gateway(api: &Api, gateway: &str) -> Self {
         api.post(&api.admin, "/v1/gateways", json!({ "name": gateway })).await;
         let token = enrolment_token(api, &api.admin, &format!("/v1/gateways/{gateway}")).await;
         Self::enrol(api, &token).await
     }
 
     async fn of_relay(api: &Api, by: &str, relay: &str) -> Self {
-        let new = json!({ "name": relay, "urls": ["turn:192.0.2.7:3478?transport=udp"] });
+        Self::of_relay_at(api, by, relay, "turn:192.0.2.7:3478?transport=udp").await
+    }
+
+    pub(crate) async fn of_relay_at(api: &Api, by: &str, relay: &str, url: &str) -> Self {
+        let new = json!({ "name": relay, "urls": [url] });
         api.post(by, "/v1/relays", new).await;
         let token = enrolment_token(api, by, &format!("/v1/relays/{relay}")).await;
         Self::enrol(api, &token).await
@@ -58,16 +62,16 @@ impl Agent {
         json!({ "id": self.id, "nonce": nonce, "time": time, "signature": signature })
     }
 
-    async fn post(&self, api: &Api, path: &str, body: Value) -> Answered {
+    pub(crate) async fn post(&self, api: &Api, path: &str, body: Value) -> Answered {
         api.post(&self.token, path, body).await
     }
 
-    async fn session(&self, api: &Api, kind: &str, fingerprint: &str) -> Answered {
+    pub(crate) async fn session(&self, api: &Api, kind: &str, fingerprint: &str) -> Answered {
         let process = json!({ "fingerprint": fingerprint, "version": "0.1.0" });
         self.post(api, &format!("/v1/{kind}/self/session"), process).await
     }
 
-    async fn heartbeat(&self, api: &Api, session: &Value, report: Value) -> Answered {
+    pub(crate) async fn heartbeat(&self, api: &Api, session: &Value, report: Value) -> Answered {
         let mut whole = json!({ "session": session["session"], "generation": session["desired"]["generation"],
             "addresses": ["192.0.2.7:5000"], "peers": [], "time": 1,
             "relays": [{ "relay": "r", "addresses": ["192.0.2.7:5000"] }] });

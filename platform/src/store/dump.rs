@@ -27,6 +27,7 @@ pub(crate) const TABLES: &[&str] = &[
     "relay_secrets",
     "certificates",
     "revocations",
+    "forwardings",
     "permits",
     "platform_instances",
     "audit_heads",

@@ -114,6 +114,28 @@ pub async fn set_addresses(store: &Store, addresses: &[IpAddr]) -> Result<bool, 
     Ok(true)
 }
 
+/// Forgets from where the connectors of platform instances came that were not there since `before`: gateways let nobody
+/// in from there any more. Says how many instances that were.
+///
+/// # Errors
+/// Those of the database.
+pub async fn close_doors(store: &Store, before: u64) -> Result<usize, StoreError> {
+    let mut change = store.change(INSTALLATION, "platform").await?;
+    let statement = "UPDATE platform_instances SET addresses = '[]' \
+        WHERE last_seen_at < $1 AND addresses <> '[]' RETURNING id";
+    let update = sqlx::query_scalar::<Any, String>(statement).bind(to_row(before));
+    let gone = update.fetch_all(change.connection()).await?;
+    if gone.is_empty() {
+        return Ok(0);
+    }
+    for id in &gone {
+        change.audit("platform.gone", &format!("platform:{id}"), json!({}));
+    }
+    change.bump_installation().await?;
+    change.commit().await?;
+    Ok(gone.len())
+}
+
 /// Revokes a platform instance: no gateway lets it in. `false` where there is none, or it is revoked.
 ///
 /// # Errors

@@ -87,10 +87,10 @@ pub async fn outlived(
     executor: impl AnyExecutor<'_>,
     before: u64,
 ) -> Result<Vec<(String, String, String)>, StoreError> {
-    let statement = "SELECT old.id, old.relay, old.organisation FROM relay_secrets old WHERE old.retired_at = 0 \
-        AND EXISTS (SELECT 1 FROM relay_secrets new WHERE new.relay = old.relay AND new.retired_at = 0 \
-        AND new.created_at > old.created_at AND new.fetched_at > 0 AND new.fetched_at < $1) \
-        ORDER BY old.id LIMIT 100";
+    let statement = "SELECT s.id, s.relay, s.organisation FROM relay_secrets s WHERE s.retired_at = 0 \
+        AND EXISTS (SELECT 1 FROM relay_secrets later WHERE later.relay = s.relay AND later.retired_at = 0 \
+        AND later.created_at > s.created_at AND later.fetched_at > 0 AND later.fetched_at < $1) \
+        ORDER BY s.id LIMIT 100";
     let query = sqlx::query_as::<Any, (String, String, String)>(statement).bind(to_row(before));
     Ok(query.fetch_all(executor).await?)
 }
