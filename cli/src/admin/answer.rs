@@ -50,7 +50,7 @@ impl<T: DeserializeOwned> Answer<T> {
 
 impl<T: DeserializeOwned> Answer<Vec<T>> {
     /// The items of a list that has one page.
-    pub(super) async fn whole(client: &Client, path: &str) -> Result<Self, Failure> {
+    pub(crate) async fn whole(client: &Client, path: &str) -> Result<Self, Failure> {
         let json: Value = client.get(path).await?;
         let value = Answer::<Page<T>>::of(json.clone())?.value.items;
         Ok(Self { json, value })

@@ -16,4 +16,4 @@ mod tokens;
 mod wait;
 
 pub(crate) use answer::Answer;
-pub(crate) use output::{Output, word};
+pub(crate) use output::{Output, ago, joined, word};

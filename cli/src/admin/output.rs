@@ -31,7 +31,7 @@ impl Output {
     }
 
     /// Shows a list as a table, or says that there is nothing in it, and how that changes.
-    pub(super) fn table<T, const N: usize>(
+    pub(crate) fn table<T, const N: usize>(
         self,
         answer: &Answer<Vec<T>>,
         header: [&str; N],
@@ -77,7 +77,7 @@ impl Output {
     }
 
     /// Says that something was done that has no answer.
-    pub(super) fn done(self, text: impl Display) {
+    pub(crate) fn done(self, text: impl Display) {
         if !self.json {
             say(format_args!("{text}"));
         }
@@ -135,13 +135,13 @@ pub(super) fn words<T: Serialize>(values: &[T]) -> String {
 }
 
 /// Several texts, or a dash.
-pub(super) fn joined(texts: impl IntoIterator<Item = impl Display>) -> String {
+pub(crate) fn joined(texts: impl IntoIterator<Item = impl Display>) -> String {
     let texts: Vec<_> = texts.into_iter().map(|text| text.to_string()).collect();
     if texts.is_empty() { "-".into() } else { texts.join(", ") }
 }
 
 /// How long ago, or in how long.
-pub(super) fn ago(unix: u64) -> String {
+pub(crate) fn ago(unix: u64) -> String {
     when::distance(when::now(), UnixTime(unix))
 }
 

@@ -1,8 +1,10 @@
 //! `adit platform`: the control plane, from its first minute to its backups.
 
+mod backup;
 mod database;
 mod first;
 mod init;
+mod instances;
 mod start;
 
 use std::path::PathBuf;
@@ -22,12 +24,20 @@ use database::Database;
 pub(crate) enum Platform {
     Init(init::Init),
     Start(start::Start),
+    Rekey(backup::Rekey),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
+    Instances(instances::Instances),
 }
 
 pub(crate) fn run(platform: Platform) -> Result<(), Failure> {
     match platform {
         Platform::Init(flags) => init::run(&flags),
         Platform::Start(flags) => start::run(flags),
+        Platform::Rekey(flags) => backup::rekey(&flags),
+        Platform::Backup(flags) => backup::backup(&flags),
+        Platform::Restore(flags) => backup::restore(&flags),
+        Platform::Instances(flags) => instances::run(&flags),
     }
 }
 
