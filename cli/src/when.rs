@@ -20,7 +20,7 @@ pub(crate) fn date(unix: UnixTime) -> String {
 
 /// How far `then` lies ahead of `now`, or how long ago it was.
 pub(crate) fn distance(now: UnixTime, then: UnixTime) -> String {
-    if then < now { format!("{} ago", span(now.0 - then.0)) } else { format!("in {}", span(then.0 - now.0)) }
+    if then <= now { format!("{} ago", span(now.0 - then.0)) } else { format!("in {}", span(then.0 - now.0)) }
 }
 
 fn span(seconds: u64) -> String {

@@ -5,7 +5,7 @@ use adit_platform::words::{EnrolmentToken, Gateway, Instance, NewGateway};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::output::{Out, ago, ago_or_never, health, joined, table};
+use super::output::{Out, ago, ago_or_never, ends, health, joined, table};
 use super::wait::{self, Wait};
 use super::{Answer, Output};
 use crate::exit::Failure;
@@ -138,10 +138,8 @@ async fn enrol(client: &Client, output: Output, name: &str, out: &Out) -> Result
     let out = out.path()?;
     let path = format!("{}/enrolment-tokens", path(name));
     let answer = Answer::<EnrolmentToken>::post(client, &path, &json!({})).await?;
-    let done = format!(
-        "an instance of the gateway {name} can be enrolled once, until {}",
-        ago(answer.value.expires_at)
-    );
+    let done =
+        format!("one instance of the gateway {name} can be enrolled ({})", ends(answer.value.expires_at));
     output.token(&answer, &answer.value.token, out, &done, |file| {
         let (flags, domain) = ("--allow tcp://HOST:PORT", client.domain());
         format!(

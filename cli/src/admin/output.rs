@@ -150,6 +150,11 @@ pub(super) fn ago_or_never(unix: Option<u64>) -> String {
     unix.map_or_else(|| "never".into(), ago)
 }
 
+/// When a token runs out.
+pub(super) fn ends(unix: u64) -> String {
+    format!("the token runs out {}", ago(unix))
+}
+
 /// How something is and since when.
 pub(super) fn health(health: &Health) -> String {
     format!("{} ({})", word(&health.state), ago(health.since))

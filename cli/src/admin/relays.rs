@@ -5,7 +5,7 @@ use adit_platform::words::{EnrolmentToken, NewRelay, Relay};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::output::{Out, ago, health, joined};
+use super::output::{Out, ago, ends, health, joined};
 use super::wait::{self, Wait};
 use super::{Answer, Output};
 use crate::exit::Failure;
@@ -148,7 +148,7 @@ async fn enrol(client: &Client, output: Output, name: &str, out: &Out) -> Result
     let out = out.path()?;
     let path = format!("{}/enrolment-tokens", path(name));
     let answer = Answer::<EnrolmentToken>::post(client, &path, &json!({})).await?;
-    let done = format!("the relay {name} can be enrolled once, until {}", ago(answer.value.expires_at));
+    let done = format!("the relay {name} can be enrolled once ({})", ends(answer.value.expires_at));
     output.token(&answer, &answer.value.token, out, &done, |file| {
         format!("on the relay's machine: adit relay start --token-file {file} --domain {}", client.domain())
     })

@@ -129,16 +129,26 @@ impl Keeper {
 
     async fn attempt(&self, flags: &Forward) -> Result<(), Trouble> {
         if self.pool.instances().is_empty() {
-            return Err(not_opened(OpenError::NoInstance));
+            return Err(self.told(OpenError::NoInstance));
         }
         if flags.no_check {
             return self.ping().await;
         }
-        let mut stream = self.pool.open(&flags.target).await.map_err(not_opened)?;
+        let mut stream = self.pool.open(&flags.target).await.map_err(|error| self.told(error))?;
         // An orderly end, which servers do not complain about in their logs.
         let _ = stream.shutdown().await;
         let _ = timeout(GOODBYE, stream.read(&mut [0; 1024])).await;
         Ok(())
+    }
+
+    /// Why the target was not opened, with what to look at where there is a platform.
+    fn told(&self, error: OpenError) -> Trouble {
+        match not_opened(error) {
+            Trouble::Passing(failure) if failure.exit == Exit::GatewayUnreachable => Trouble::Passing(
+                failure.next(format!("adit gateways show {} tells how it is", self.access.gateway())),
+            ),
+            other => other,
+        }
     }
 
     /// A sign of life of any instance.

@@ -52,27 +52,28 @@ pub(super) async fn make(
 async fn relay(change: &mut Change, url: &str, pin: Option<Pin>) -> Result<Zeroizing<String>, StoreError> {
     let relay = relays::create(change, RELAY, &[url.to_owned()]).await?;
     change.audit("relay.created", &format!("relay:{RELAY}"), json!({ "urls": [url] }));
-    enrolment(change, Kind::Relay, &relay.id, pin).await
+    enrolment(change, Kind::Relay, &relay.id, RELAY, pin).await
 }
 
 async fn gateway(change: &mut Change, name: &str, pin: Option<Pin>) -> Result<Zeroizing<String>, StoreError> {
     let gateway = gateways::create(change, name).await?;
     change.audit("gateway.created", &format!("gateway:{name}"), json!({}));
-    enrolment(change, Kind::Gateway, &gateway.id, pin).await
+    enrolment(change, Kind::Gateway, &gateway.id, name, pin).await
 }
 
 async fn enrolment(
     change: &mut Change,
     kind: Kind,
     subject: &str,
+    name: &str,
     pin: Option<Pin>,
 ) -> Result<Zeroizing<String>, StoreError> {
     let token = Token::new(kind, pin);
     let expires_at = crate::when::now().0 + LIFE;
     tokens::make(change, &token, subject, Some(expires_at)).await?;
     let (action, object) = match kind {
-        Kind::Relay => ("relay.enrolment-token-created", format!("relay:{RELAY}")),
-        _ => ("gateway.enrolment-token-created", format!("gateway:{subject}")),
+        Kind::Relay => ("relay.enrolment-token-created", format!("relay:{name}")),
+        _ => ("gateway.enrolment-token-created", format!("gateway:{name}")),
     };
     change.audit(action, &object, json!({ "token": token.id(), "expires_at": expires_at }));
     Ok(token.reveal())

@@ -132,10 +132,31 @@ impl Init {
             }
         }
         let certificate = if self.public_certificate { " --tls-cert FILE --tls-key FILE" } else { "" };
-        text + &format!(
-            "\n next: adit platform start --dir {dir}{}{certificate}",
-            self.place.database.flags()
-        )
+        let port =
+            made.public_url.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).unwrap_or(443);
+        let listen = if port == 8443 { String::new() } else { format!(" --listen 0.0.0.0:{port}") };
+        let database = self.place.database.flags();
+        text += &format!("\n next: adit platform start --dir {dir}{listen}{database}{certificate}");
+        text + &self.then(&made.public_url)
+    }
+
+    /// What follows once the platform runs.
+    fn then(&self, url: &str) -> String {
+        let Some(directory) = &self.tokens_dir else { return String::new() };
+        let file = |name| file(directory, name).display().to_string();
+        let mut text = String::new();
+        if self.relay.is_some() {
+            text += &format!("\n then: adit relay start --token-file {} --domain {url}", file("relay"));
+        }
+        if let Some(name) = &self.gateway {
+            text += &format!(
+                "\n then: adit gateway start --token-file {} --domain {url} --allow tcp://HOST:PORT\n then: adit gateways \
+                 show {name} --wait --token-file {} --domain {url}",
+                file("gateway"),
+                file("admin")
+            );
+        }
+        text
     }
 }
 
