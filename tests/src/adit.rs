@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -88,9 +88,7 @@ impl World {
     /// `adit` with its arguments, in the directory of the world.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
-        command.args(arguments).current_dir(self.place.root()).env("RUST_LOG", "info");
-        command
+        command(self.place.root(), arguments)
     }
 
     /// Starts a relay that listens on `listen` and lets loopback peers be reached.
@@ -284,6 +282,14 @@ trust-anchor = {:?}
             identity = self.identity,
         )
     }
+}
+
+/// `adit` with its arguments, in `directory`.
+#[must_use]
+pub fn command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(directory).env("RUST_LOG", "info");
+    command
 }
 
 /// The binary of this workspace, built if need be; `ADIT_BINARY` names another.

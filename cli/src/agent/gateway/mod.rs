@@ -249,8 +249,9 @@ impl<R: Runtime> Agent<R> {
         }
     }
 
+    /// What the platform finds before there is an address is no news to anybody.
     fn tell_health(&mut self, state: HealthState, reason: &str) {
-        if self.health.replace(state) == Some(state) {
+        if !self.started || self.health.replace(state) == Some(state) {
             return;
         }
         match state {
