@@ -1,5 +1,7 @@
 //! The platform's store on both databases: whatever is true of one is true of the other.
 
+#![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
