@@ -1,5 +1,6 @@
 //! Certificates and credentials: each for who asks, for what it may reach, and for nobody and nothing else.
 
+use adit_core::pki::identity::Role;
 use adit_core::pki::{Key, KeyKind, PeerInfo, pem};
 use adit_core::stun::{Builder, Class, Message, Method};
 use adit_core::time::UnixTime;
@@ -160,6 +161,37 @@ fn allocate(access: &RelayAccess, realm: &str, door: &Authenticator, now: u64) -
 
 async fn forward(person: &Client, targets: &[&str], csr: &str) -> Result<Forwarding, ClientError> {
     person.post("/v1/forwardings", &json!({ "gateway": "gw", "targets": targets, "csr": csr })).await
+}
+
+#[tokio::test]
+async fn a_persons_certificate_holds_exactly_the_targets_that_links_allow() {
+    let world = World::new().await;
+    world.gateway("gw").await;
+    let (bob, eve) = (world.person("bob").await, world.person("eve").await);
+    let (bob, eve) = (world.stranger().with_token(&bob), world.stranger().with_token(&eve));
+    world.link("p", &["bob"], "gw", &["tcp://db:5432", "tcp://web:80"]).await;
+    world.link("q", &["eve"], "gw", &["tcp://secret:1"]).await;
+    let csr = Key::generate(KeyKind::EcdsaP256).request_pem();
+    for (wanted, given) in [
+        (&["tcp://db:5432"][..], &["tcp://db:5432"][..]),
+        (&["tcp://db:5432", "tcp://secret:1"], &["tcp://db:5432"]),
+        (&[], &["tcp://db:5432", "tcp://web:80"]),
+    ] {
+        let forwarding = forward(&bob, wanted, &csr).await.unwrap();
+        let leaf = leaf(&forwarding.chain);
+        assert_eq!(leaf.targets.as_deref().unwrap(), given);
+        assert_eq!(forwarding.targets, given);
+        assert!(matches!(leaf.identity.role, Role::Person { identity } if identity.as_str() == "bob"));
+    }
+    for foreign in ["tcp://secret:1", "tcp://db:5433", "tcp://other:5432"] {
+        refused(forward(&bob, &[foreign], &csr).await, 403, "unknown-target");
+    }
+    for nonsense in ["db", "http://db:80", "tcp://db:0:0", ""] {
+        refused(forward(&bob, &[nonsense], &csr).await, 400, "bad-request");
+    }
+    refused(forward(&eve, &["tcp://db:5432"], &csr).await, 403, "unknown-target");
+    world.admin().delete("/v1/projects/q/members/eve").await.unwrap();
+    refused(forward(&eve, &["tcp://secret:1"], &csr).await, 403, "forbidden");
 }
 
 #[tokio::test]

@@ -172,6 +172,25 @@ async fn a_path_or_a_query_that_is_none_is_told() {
 }
 
 #[tokio::test]
+async fn who_shows_no_token_or_a_strange_one_is_told() {
+    let world = World::new().await;
+    for header in [
+        "".to_owned(),
+        "authorization: adit\r\n".to_owned(),
+        "authorization: Basic YTpi\r\n".to_owned(),
+        "authorization: Bearer\r\n".to_owned(),
+        "authorization: Bearer hunter2\r\n".to_owned(),
+        format!("authorization: Bearer {}\r\n", "x".repeat(60_000)),
+        "authorization: Bearer \u{e4}\r\n".to_owned(),
+    ] {
+        let request = format!("GET /v1/whoami HTTP/1.1\r\nhost: adit\r\nconnection: close\r\n{header}\r\n");
+        let answer = send(&world, request.into_bytes()).await.unwrap();
+        answer.is(401, "unauthenticated");
+        assert!(answer.head.contains("www-authenticate: bearer"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn heads_without_end_are_cut_off_and_others_are_served() {
     let world = World::new().await;
     let head =

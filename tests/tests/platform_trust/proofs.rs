@@ -88,6 +88,20 @@ async fn a_machine_whose_clock_is_hours_wrong_learns_the_time_and_gets_in() {
 }
 
 #[tokio::test]
+async fn nonces_run_out_and_nobody_invents_one() {
+    let world = World::new().await;
+    let agent = world.gateway("gw").await;
+    let (late, now) = (nonce(&world).await, world.clock.now());
+    let other = if late.as_bytes()[20] == b'A' { 'B' } else { 'A' };
+    let changed = format!("{}{other}{}", &late[..20], &late[21..]);
+    for invented in [changed.as_str(), &late[1..], "", "AAAA", &"A".repeat(5000)] {
+        refused(exchange(&world, &agent.proof(invented, now)).await, 401, "unauthenticated");
+    }
+    world.clock.advance(Duration::from_secs(5 * MINUTE + 1));
+    refused(exchange(&world, &agent.proof(&late, world.clock.now())).await, 401, "unauthenticated");
+}
+
+#[tokio::test]
 async fn an_access_token_lives_an_hour() {
     let world = World::new().await;
     let mut agent = world.gateway("gw").await;
