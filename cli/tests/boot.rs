@@ -105,6 +105,13 @@ impl World {
         let place = self.running.iter().position(|(known, _)| known == name).unwrap();
         let (_, mut child) = self.running.remove(place);
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        let end = Instant::now() + PATIENCE;
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() >= end {
+                let _ = child.kill();
+            }
+            sleep(Duration::from_millis(50));
+        }
         child.wait().unwrap().code()
     }
 }
