@@ -165,7 +165,7 @@ fn service(world: &World, root: &Path) -> Command {
     let arguments: Vec<_> = words[1..].iter().map(String::as_str).collect();
     let mut command = world.command(Path::new(&words[0]), &arguments);
     command.env("CREDENTIALS_DIRECTORY", &credentials).env("STATE_DIRECTORY", world.path("state"));
-    command.env("NOTIFY_SOCKET", world.path("notify")).env("WATCHDOG_USEC", "600000");
+    command.env("NOTIFY_SOCKET", world.path("notify")).env("WATCHDOG_USEC", "60000000");
     command
 }
 
