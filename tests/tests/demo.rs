@@ -57,7 +57,7 @@ fn the_demo_stays_up_until_it_is_told_to_end() {
 fn a_demo_that_is_interrupted_early_leaves_nothing() {
     let world = World::new();
     let mut running = Running::start("adit demo", demo(&world, &["--once"]));
-    running.expect_line("starting certificates");
+    running.expect_line("starting platform");
     running.signal(Signal::TERM);
     assert!(!running.wait().success(), "{}", running.said());
     assert_nothing_is_left(&world);

@@ -1,9 +1,11 @@
 //! `adit demo`: all parts and a private PostgreSQL on this machine, and a proof that the tunnel works.
 //!
-//! Relay, gateway and connector are processes of their own, started as anybody would start them. Between connector
-//! and relay stands a tap, which sees what the relay sees. Nothing is left behind.
+//! Platform, relay, gateway and connector are processes of their own, started as anybody would start them: relay and
+//! gateway enrol with tokens. Between gateway and relay stands a tap, which sees what the relay sees. Nothing is left
+//! behind.
 
 mod part;
+mod parts;
 mod picture;
 mod postgres;
 mod proof;
@@ -25,9 +27,10 @@ use world::World;
 
 /// Show Adit at work on this machine, with a private PostgreSQL.
 ///
-/// Starts a relay, a gateway, a connector and a throw-away PostgreSQL, reads a row and runs pgbench through the
-/// tunnel, and stays up until Ctrl-C with the psql line to try. A tap between connector and relay counts what
-/// passes there, and looks for the row's text in it. Nothing is left behind.
+/// Starts a platform, a relay and a gateway that enrol there with tokens, a connector with a certificate for one
+/// target, and a throw-away PostgreSQL; reads a row and runs pgbench through the tunnel, and stays up until Ctrl-C with
+/// the psql line to try. A tap between gateway and relay counts what passes there, and looks for the row's text in it.
+/// Nothing is left behind.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   adit demo

@@ -40,8 +40,8 @@ pub(crate) fn show(world: &mut World, seconds: u16, stop: &Stop) -> Result<Proof
     let direct = usual_round_trip(world.postgres.address)?;
     world.check()?;
     let sight = world.tap.sight();
-    ensure!(sight.bytes > 0, "nothing passed between connector and relay: the row took another way");
-    ensure!(sight.markers == 0, "the marker was seen between connector and relay");
+    ensure!(sight.bytes > 0, "nothing passed between gateway and relay: the row took another way");
+    ensure!(sight.markers == 0, "the marker was seen between gateway and relay");
     Ok(Proof { row, rate, latency, seconds, direct })
 }
 

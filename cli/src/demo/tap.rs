@@ -1,4 +1,4 @@
-//! A tap on the wire between connector and relay: it forwards datagrams, counts them, and looks for a marker in
+//! A tap on the wire between gateway and relay: it forwards datagrams, counts them, and looks for a marker in
 //! them. What it sees is what the relay sees.
 
 use std::collections::HashMap;
@@ -35,7 +35,7 @@ pub(crate) struct Sight {
 
 #[derive(Debug)]
 struct Shared {
-    to: Mutex<SocketAddr>,
+    to: SocketAddr,
     marker: String,
     datagrams: AtomicU64,
     bytes: AtomicU64,
@@ -50,7 +50,7 @@ impl Tap {
         let front = Arc::new(bind()?);
         let address = front.local_addr()?;
         let shared = Arc::new(Shared {
-            to: Mutex::new(to),
+            to,
             marker: marker.to_owned(),
             datagrams: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -61,11 +61,6 @@ impl Tap {
         let tap = Arc::clone(&shared);
         thread::spawn(move || tap.forward(&front));
         Ok(Self { address, shared })
-    }
-
-    /// The gateway has another relayed address now.
-    pub(crate) fn turn_to(&self, to: SocketAddr) {
-        *self.shared.to.lock().expect("no tap panics") = to;
     }
 
     pub(crate) fn sight(&self) -> Sight {
@@ -98,9 +93,8 @@ impl Shared {
                     Err(_) => return,
                 },
             };
-            let to = *self.to.lock().expect("no tap panics");
             // A datagram that cannot be sent is lost, as on any wire.
-            let _ = back.send_to(datagram, to);
+            let _ = back.send_to(datagram, self.to);
         });
     }
 
