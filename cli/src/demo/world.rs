@@ -58,7 +58,7 @@ impl World {
         let relay = parts.relay(relay_address)?;
         tell("gateway, which enrols with its token and asks the relay for an address");
         let gateway = parts.gateway(postgres.address)?;
-        tell("nothing more: waiting until the platform has reached the gateway through the relay");
+        log::tell(format_args!("waiting until the platform has reached the gateway through the relay …"));
         let relayed = parts.healthy()?;
         tell("connector, which the platform gives a certificate for this database alone");
         parts.link(postgres.address)?;
