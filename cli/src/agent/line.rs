@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use adit_core::pki::PeerInfo;
 use adit_core::time::UnixTime;
-use adit_platform::client::{Client, ClientError, Skew};
+use adit_platform::client::{Client, ClientError, Domain, Skew};
 use adit_platform::words::{AccessToken, CertificateRequest, Enrolled, NewSession};
 
 use super::agenda::{Agenda, Step, Verdict};
@@ -57,6 +57,11 @@ impl Line {
 
     pub(super) fn state(&self) -> &State {
         &self.member.state
+    }
+
+    /// Where the platform is.
+    pub(super) fn domain(&self) -> &Domain {
+        self.member.client.domain()
     }
 
     /// A client that shows the present token.

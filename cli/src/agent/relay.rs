@@ -236,6 +236,10 @@ impl Agent {
         let Some(instructions) = &self.instructions else { return Ok(()) };
         let Some(config) = self.config.take() else { return Ok(()) };
         self.server = Some(start(Config { authenticator: instructions.authenticator(), ..config })?);
+        service::say(format_args!(
+            " next: adit gateway start --domain {} --token-file FILE --allow tcp://HOST:PORT",
+            self.line.domain()
+        ));
         if self.line.session.is_none() {
             tracing::warn!("the platform is away: the relay begins with the secrets that it has kept");
         }

@@ -408,6 +408,10 @@ impl<R: Runtime> Agent<R> {
         service::say(format_args!("{text}"));
         service::status(&text);
         if !std::mem::replace(&mut self.started, true) {
+            let (name, domain) = (&self.line.enrolled().name, self.line.domain());
+            service::say(format_args!(
+                " next: adit gateways show {name} --wait --domain {domain} --token-file FILE"
+            ));
             service::ready();
         }
     }
