@@ -8,6 +8,7 @@ pub mod build;
 pub mod coturn;
 pub mod papers;
 pub mod place;
+pub mod platform;
 pub mod ports;
 pub mod postgres;
 pub mod process;

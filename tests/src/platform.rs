@@ -1,0 +1,163 @@
+//! A platform as its users run it: made by `adit platform init`, with instances, a relay and a gateway as processes.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use crate::adit::World;
+use crate::postgres::{DATABASE, PASSWORD, Postgres, USER};
+use crate::process::{PATIENCE, Running, finish};
+
+/// The gateway that the platform begins with.
+pub const GATEWAY: &str = "gw-1";
+
+/// An installation in the directory of a world: the organisation `acme`, a relay, and [`GATEWAY`].
+#[derive(Debug)]
+pub struct Installation<'w> {
+    world: &'w World,
+    relay: SocketAddr,
+    /// `ADIT_PLATFORM_TIMES`.
+    times: String,
+    has_postgres: bool,
+}
+
+/// One instance of the platform.
+#[derive(Debug)]
+pub struct Instance {
+    /// Its process.
+    pub running: Running,
+    /// Where its API is.
+    pub url: String,
+}
+
+impl<'w> Installation<'w> {
+    /// Makes it, on `postgres` or on the embedded database. `times` are lengths of time, as `heartbeat=1,ping=1`.
+    ///
+    /// # Panics
+    /// When it can't be made.
+    #[must_use]
+    pub fn new(world: &'w World, postgres: Option<&Postgres>, times: &str) -> Self {
+        let relay = world.address("127.0.0.1");
+        if let Some(postgres) = postgres {
+            let url = format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{DATABASE}", postgres.port());
+            let path = world.place.write("database", &url);
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("the file is ours");
+        }
+        let made = Self { world, relay, times: times.to_owned(), has_postgres: postgres.is_some() };
+        let relay = format!("turn:{relay}?transport=udp");
+        let mut init = world.command(&["platform", "init", "--dir", "platform-1", "--organisation", "acme"]);
+        init.args(["--tokens-dir", "tokens", "--public-url", "https://127.0.0.1", "--gateway", GATEWAY]);
+        init.args(["--relay", &relay]);
+        made.on_database(&mut init);
+        let _ = finish("adit platform init", init, PATIENCE).success();
+        made
+    }
+
+    /// Starts the instance with this number, from 1 on; each has a directory of its own, with the same root keys.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn instance(&self, number: u32) -> Instance {
+        let directory = self.world.place.path(&format!("platform-{number}"));
+        if !directory.exists() {
+            fs::create_dir(&directory).expect("a new directory");
+            let keys = self.world.place.path("platform-1").join("root-keys");
+            fs::copy(keys, directory.join("root-keys")).expect("the first instance has them");
+        }
+        let listen = self.world.address("127.0.0.1").to_string();
+        let url = format!("https://{listen}");
+        let mut start = self.world.command(&["platform", "start", "--listen", &listen, "--public-url", &url]);
+        start.arg("--dir").arg(directory).args(["--relay-peer-network", "127.0.0.0/8"]);
+        start.args(["--connector-bind", "127.0.0.1", "--grace-period", "2"]);
+        start.env("ADIT_PLATFORM_TIMES", &self.times);
+        self.on_database(&mut start);
+        let mut running = Running::start(&format!("adit platform {number}"), start);
+        running.expect_line("the platform serves");
+        Instance { running, url }
+    }
+
+    /// Starts the relay, which enrols at `instance`.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn relay(&self, instance: &Instance) -> Running {
+        let ports = self.world.ports.range(40);
+        let (first, last) = (ports.start().to_string(), ports.end().to_string());
+        let mut relay = self.world.command(&["relay", "start", "--listen", &self.relay.to_string()]);
+        relay.args(["--allowed-peer-ip", "127.0.0.1", "--min-port", &first, "--max-port", &last]);
+        enrolled(&mut relay, instance, "relay");
+        let mut running = Running::start("adit relay", relay);
+        running.expect_line("listening on");
+        running
+    }
+
+    /// Starts the gateway, which enrols at `instance` and allows `target`.
+    #[must_use]
+    pub fn gateway(&self, instance: &Instance, target: &str) -> Running {
+        let mut gateway = self.world.command(&["gateway", "start", "--allow", target]);
+        gateway.args(["--grace-period", "1"]);
+        enrolled(&mut gateway, instance, "gateway");
+        Running::start("adit gateway", gateway)
+    }
+
+    /// Waits until `instance` calls the gateway healthy.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    pub fn wait_until_healthy(&self, instance: &Instance) {
+        let mut show = self.as_admin(instance, &["gateways", "show", GATEWAY, "--wait"]);
+        show.env("NO_COLOR", "1");
+        let _ = finish("adit gateways show", show, PATIENCE * 2).success();
+    }
+
+    /// Lets the project `shop`, which is made, reach `target` through the gateway.
+    ///
+    /// # Panics
+    /// When the platform does not let it.
+    pub fn link(&self, instance: &Instance, target: &str) {
+        for arguments in [&["projects", "add", "shop"][..], &["links", "add", "shop", GATEWAY, target]] {
+            let _ = finish("adit", self.as_admin(instance, arguments), PATIENCE).success();
+        }
+    }
+
+    /// Starts `adit forward` as whoever the token in `token_file` is of. Where it listens.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn forward(&self, instance: &Instance, token_file: &str, target: &str) -> (Running, SocketAddr) {
+        let listen = self.world.address("127.0.0.1");
+        let arguments = ["forward", target, "--gateway", GATEWAY, "--listen", &listen.to_string()];
+        let mut running = Running::start("adit forward", self.with_token(instance, token_file, &arguments));
+        running.expect_line(&listen.to_string());
+        (running, listen)
+    }
+
+    /// A command that asks `instance` as the administrator.
+    #[must_use]
+    pub fn as_admin(&self, instance: &Instance, arguments: &[&str]) -> Command {
+        self.with_token(instance, "tokens/admin.token", arguments)
+    }
+
+    /// A command that asks `instance` as whoever the token in `token_file` is of.
+    #[must_use]
+    pub fn with_token(&self, instance: &Instance, token_file: &str, arguments: &[&str]) -> Command {
+        let mut command = self.world.command(arguments);
+        command.args(["--domain", &instance.url, "--token-file", token_file]);
+        command
+    }
+
+    fn on_database(&self, command: &mut Command) {
+        if self.has_postgres {
+            command.args(["--database-file", "database"]);
+        }
+    }
+}
+
+fn enrolled(command: &mut Command, instance: &Instance, kind: &str) {
+    command.args(["--domain", &instance.url, "--token-file", &format!("tokens/{kind}.token")]);
+    command.args(["--state-dir", &format!("{kind}-state")]);
+}

@@ -1,0 +1,212 @@
+//! What is alive through the platform stays alive, and what is to end ends: with several instances on one PostgreSQL,
+//! through renewals, and at revocations.
+
+#![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use adit_tests::adit::World;
+use adit_tests::platform::{GATEWAY, Installation, Instance};
+use adit_tests::postgres::Postgres;
+use adit_tests::process::{PATIENCE, finish};
+use rustix::process::Signal;
+
+/// Reports and looks every second.
+const SHORT: &str = "heartbeat=1,ping=1,duties=0.2,watcher-claim=2";
+
+/// A service that sends back what it gets.
+fn echo() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("tcp://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let (mut from, mut to) = (stream.try_clone().unwrap(), stream);
+                let _ = std::io::copy(&mut from, &mut to);
+            });
+        }
+    });
+    target
+}
+
+/// A connection that says something and hears it again.
+struct Talk(TcpStream);
+
+impl Talk {
+    fn through(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut talk = Self(stream);
+        talk.goes_on().unwrap();
+        talk
+    }
+
+    fn goes_on(&mut self) -> std::io::Result<()> {
+        self.0.write_all(b"hello")?;
+        let mut answer = [0; 5];
+        self.0.read_exact(&mut answer)?;
+        assert_eq!(&answer, b"hello");
+        Ok(())
+    }
+
+    /// Waits for its end, and says how long that took.
+    fn ends(mut self) -> Duration {
+        let began = Instant::now();
+        while self.goes_on().is_ok() {
+            assert!(began.elapsed() < PATIENCE, "the stream goes on");
+            thread::sleep(Duration::from_millis(50));
+        }
+        began.elapsed()
+    }
+}
+
+/// A person who is a member of the project `shop`; the token goes to `ada.token`.
+fn ada(installation: &Installation<'_>, instance: &Instance) {
+    let add = installation.as_admin(instance, &["identities", "add", "ada", "--out", "ada.token"]);
+    let _ = finish("adit identities add", add, PATIENCE).success();
+    let set = installation.as_admin(instance, &["projects", "members", "set", "shop", "ada"]);
+    let _ = finish("adit projects members set", set, PATIENCE).success();
+}
+
+#[test]
+fn one_of_two_platform_instances_is_killed_and_callers_of_the_other_go_on() {
+    let world = World::new();
+    let postgres = Postgres::start(&world.ports);
+    let installation = Installation::new(&world, Some(&postgres), SHORT);
+    let (first, mut second) = (installation.instance(1), installation.instance(2));
+    let target = echo();
+    let _relay = installation.relay(&first);
+    let _gateway = installation.gateway(&first, &target);
+    installation.wait_until_healthy(&second);
+    installation.link(&second, &target);
+    let (_forward, entrance) = installation.forward(&first, "tokens/admin.token", &target);
+    let mut talk = Talk::through(entrance);
+
+    second.running.signal(Signal::KILL);
+    let _ = second.running.wait();
+    // Longer than its claims and its presence last.
+    for _ in 0..10 {
+        talk.goes_on().unwrap();
+        thread::sleep(Duration::from_millis(500));
+    }
+    installation.wait_until_healthy(&first);
+    let mut another = Talk::through(entrance);
+    another.goes_on().unwrap();
+    talk.goes_on().unwrap();
+}
+
+#[test]
+fn certificates_and_credentials_are_renewed_without_an_end_of_a_stream() {
+    let world = World::new();
+    let lives =
+        "gateway-leaf=12,connector-leaf=12,turn-credentials=12,turn-renewal=4,access-token=6,relay-leaf=12";
+    let installation = Installation::new(&world, None, &format!("{SHORT},{lives}"));
+    let platform = installation.instance(1);
+    let target = echo();
+    let _relay = installation.relay(&platform);
+    let _gateway = installation.gateway(&platform, &target);
+    installation.wait_until_healthy(&platform);
+    installation.link(&platform, &target);
+    let (_forward, entrance) = installation.forward(&platform, "tokens/admin.token", &target);
+    let mut talk = Talk::through(entrance);
+    // Every certificate and every credential of the beginning has run out by then.
+    let until = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < until {
+        talk.goes_on().unwrap();
+        thread::sleep(Duration::from_millis(500));
+    }
+    installation.wait_until_healthy(&platform);
+    Talk::through(entrance).goes_on().unwrap();
+}
+
+#[test]
+fn a_revoked_person_loses_what_is_open() {
+    let world = World::new();
+    let installation = Installation::new(&world, None, SHORT);
+    let platform = installation.instance(1);
+    let target = echo();
+    let _relay = installation.relay(&platform);
+    let _gateway = installation.gateway(&platform, &target);
+    installation.wait_until_healthy(&platform);
+    installation.link(&platform, &target);
+    ada(&installation, &platform);
+    let (_forward, entrance) = installation.forward(&platform, "ada.token", &target);
+    let talk = Talk::through(entrance);
+    let revoke = installation.as_admin(&platform, &["identities", "revoke", "ada"]);
+    let _ = finish("adit identities revoke", revoke, PATIENCE).success();
+    println!("ended after {:?}, with a report every second", talk.ends());
+}
+
+#[test]
+fn a_revoked_gateway_instance_loses_what_is_open() {
+    let world = World::new();
+    let installation = Installation::new(&world, None, SHORT);
+    let platform = installation.instance(1);
+    let target = echo();
+    let _relay = installation.relay(&platform);
+    let mut gateway = installation.gateway(&platform, &target);
+    installation.wait_until_healthy(&platform);
+    installation.link(&platform, &target);
+    let (_forward, entrance) = installation.forward(&platform, "tokens/admin.token", &target);
+    let talk = Talk::through(entrance);
+    let show = installation.as_admin(&platform, &["gateways", "show", GATEWAY, "--json"]);
+    let shown: serde_json::Value =
+        serde_json::from_str(finish("adit gateways show", show, PATIENCE).success().trim()).unwrap();
+    let instance = shown["instances"][0]["id"].as_str().unwrap();
+    let revoke = installation.as_admin(&platform, &["gateways", "revoke", GATEWAY, instance]);
+    let _ = finish("adit gateways revoke", revoke, PATIENCE).success();
+    talk.ends();
+    assert_eq!(gateway.wait().code(), Some(12), "{}", gateway.said());
+}
+
+#[test]
+fn what_is_open_outlives_the_platform() {
+    let world = World::new();
+    let installation = Installation::new(&world, None, SHORT);
+    let mut platform = installation.instance(1);
+    let target = echo();
+    let _relay = installation.relay(&platform);
+    let _gateway = installation.gateway(&platform, &target);
+    installation.wait_until_healthy(&platform);
+    installation.link(&platform, &target);
+    let (_forward, entrance) = installation.forward(&platform, "tokens/admin.token", &target);
+    let mut talk = Talk::through(entrance);
+    platform.running.signal(Signal::KILL);
+    let _ = platform.running.wait();
+    for _ in 0..10 {
+        talk.goes_on().unwrap();
+        thread::sleep(Duration::from_millis(500));
+    }
+    Talk::through(entrance).goes_on().unwrap();
+}
+
+#[test]
+fn no_secret_stands_in_the_list_of_processes_or_in_what_they_say() {
+    let world = World::new();
+    let installation = Installation::new(&world, None, SHORT);
+    let platform = installation.instance(1);
+    let target = echo();
+    let relay = installation.relay(&platform);
+    let gateway = installation.gateway(&platform, &target);
+    installation.wait_until_healthy(&platform);
+    installation.link(&platform, &target);
+    let (forward, entrance) = installation.forward(&platform, "tokens/admin.token", &target);
+    Talk::through(entrance).goes_on().unwrap();
+    let secrets: Vec<String> = ["operator", "admin", "relay", "gateway"]
+        .iter()
+        .map(|name| fs::read_to_string(world.place.path(&format!("tokens/{name}.token"))).unwrap())
+        .map(|token| token.trim().splitn(4, '_').nth(3).unwrap().to_owned())
+        .collect();
+    for part in [&platform.running, &relay, &gateway, &forward] {
+        let arguments = fs::read(format!("/proc/{}/cmdline", part.pid().as_raw_nonzero())).unwrap();
+        let seen = String::from_utf8_lossy(&arguments).into_owned() + &part.said();
+        for secret in &secrets {
+            assert!(secret.len() > 40 && !seen.contains(secret), "a token shows:\n{seen}");
+        }
+        assert!(!seen.contains("PRIVATE KEY"), "a key shows:\n{seen}");
+    }
+}
