@@ -24,7 +24,7 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Networks, besides public ones, that relays may send to: policy of the credentials.
     pub relay_peer_networks: Vec<IpNet>,
-    /// The local address from which this instance's connector dials gateways.
+    /// The local address from which this instance's connector dials gateways of its family.
     pub connector_bind: IpAddr,
     /// Lengths of time.
     pub times: Times,

@@ -23,7 +23,7 @@ mod pipes;
 mod sockets;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,6 +51,8 @@ use sockets::{Families, Sockets};
 pub struct Config {
     /// The cell that the TLS configurations of all gateways read the time from.
     pub wall: WallCell,
+    /// The local addresses, one of each family, from which gateways are reached.
+    pub bind: (Ipv4Addr, Ipv6Addr),
     /// How long one address of a gateway may take to answer.
     pub connect_timeout: Duration,
     /// How long opening a pipe may take, connecting included.
@@ -65,10 +67,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults: 5 s for an address, 30 s for a pipe, unused connections live on, 65,536 pipes.
+    /// The defaults: any local address, 5 s for an address, 30 s for a pipe, unused connections live on, 65,536 pipes.
     pub fn new(wall: WallCell) -> Self {
         Self {
             wall,
+            bind: (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
             connect_timeout: Duration::from_secs(5),
             open_timeout: Duration::from_secs(30),
             idle_timeout: None,
@@ -114,7 +117,7 @@ impl Connector {
             clock,
             wall: config.wall.clone(),
             quic,
-            sockets: Sockets::new(&mut events),
+            sockets: Sockets::new(config.bind, &mut events),
             gateways: Gateways::new(&config, Rng::new(rng.fork())),
             pipes: Pipes::new(config.max_pipes, config.open_timeout),
             discovery: Discovery::new(rng),

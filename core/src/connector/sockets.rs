@@ -42,15 +42,15 @@ impl Families {
 }
 
 impl Sockets {
-    /// Asks for both sockets.
-    pub(super) fn new(out: &mut VecDeque<Event>) -> Self {
+    /// Asks for both sockets, on these local addresses.
+    pub(super) fn new((v4, v6): (Ipv4Addr, Ipv6Addr), out: &mut VecDeque<Event>) -> Self {
         let mut arena = Arena::<SocketId, ()>::default();
         let mut bind = |addr: SocketAddr| {
             let socket = arena.insert(());
             out.push_back(Event::Effect(Effect::Bind { socket, addr, kind: SocketKind::Client }));
             socket
         };
-        let ids = [bind((Ipv4Addr::UNSPECIFIED, 0).into()), bind((Ipv6Addr::UNSPECIFIED, 0).into())];
+        let ids = [bind((v4, 0).into()), bind((v6, 0).into())];
         Self { ids, states: [None; 2] }
     }
 

@@ -6,8 +6,8 @@
 //!             └── refreshed from the store
 //! ```
 //!
-//! - [`own`] — this instance's certificate in each organisation. [`watcher`] — whether gateway instances answer.
-//! - [`discovery`] — from where this instance's connector comes.
+//! - `own` — this instance's certificate in each organisation. `watcher` — whether gateway instances answer.
+//! - `discovery` — from where this instance's connector comes.
 
 pub(crate) mod discovery;
 mod own;
@@ -207,6 +207,10 @@ impl Connect {
             let wall = WallCell::new(UnixTime(app.clock.now()));
             let mut config = connector::Config::new(wall.clone());
             config.idle_timeout = Some(app.config.times.connector_idle);
+            match app.config.connector_bind {
+                IpAddr::V4(address) => config.bind.0 = address,
+                IpAddr::V6(address) => config.bind.1 = address,
+            }
             (Connector::spawn(config), wall)
         })
     }
