@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::init::Init;
 use super::{Place, not_opened, store};
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 
 /// Who makes them, in the audit.
 const ACTOR: &str = "platform";
@@ -36,8 +36,6 @@ pub(super) async fn make(
         made.push(("relay", token));
     }
     if let Some(name) = flags.gateway() {
-        let name: adit_core::pki::Name =
-            name.parse().map_err(|error| Failure::new(Exit::Usage, format!("--gateway {name}: {error}")))?;
         let found = organisations::find(opened.reader(), flags.organisation()).await;
         let organisation = found.map_err(|error| store(&error))?.expect("init has just made it");
         let mut change = opened.change(&organisation.id, ACTOR).await.map_err(|error| store(&error))?;

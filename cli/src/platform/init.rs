@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use adit_core::pki::Name;
 use adit_core::turn::uri::RelayUri;
 use adit_platform::clock::Clock;
 use adit_platform::init::{self as platform, InitError, OPERATOR, Options};
@@ -49,7 +50,7 @@ pub(crate) struct Init {
     relay: Option<RelayUri>,
     /// Make a gateway of the organisation too, and a token for its first instance.
     #[arg(long, value_name = "NAME", requires = "tokens_dir")]
-    gateway: Option<String>,
+    gateway: Option<Name>,
 }
 
 pub(crate) fn run(flags: &Init) -> Result<(), Failure> {
@@ -96,8 +97,8 @@ pub(crate) fn run(flags: &Init) -> Result<(), Failure> {
 
 impl Init {
     /// The name of the gateway that is to be made.
-    pub(super) fn gateway(&self) -> Option<&str> {
-        self.gateway.as_deref()
+    pub(super) fn gateway(&self) -> Option<&Name> {
+        self.gateway.as_ref()
     }
 
     /// By what the relay that is to be made is reached.
