@@ -9,7 +9,8 @@ use clap::Args;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "With a platform")]
 pub(crate) struct Platform {
-    /// The platform, such as https://adit.example.com. It says everything else: relays, certificates, whom to trust.
+    /// The platform: a host name, or a URL that begins with `https://`. It says everything else: relays, certificates,
+    /// whom to trust.
     #[arg(long, value_name = "URL", env = "ADIT_DOMAIN")]
     pub(crate) domain: Option<Domain>,
     /// The file with the enrolment token. It is needed once; afterwards the state directory has a key instead.

@@ -3,7 +3,7 @@
 //! 1. [`state`]: what an agent keeps on disk, for one process at a time.
 //! 2. [`enrol`]: once, a token becomes an identity with a key that never leaves this machine.
 //! 3. [`agenda`]: what is to be asked of the platform next, and when. No I/O.
-//! 4. [`line`]: the agent's side of the conversation: access, what an error means, what is told to people.
+//! 4. [`mod@line`]: the agent's side of the conversation: access, what an error means, what is told to people.
 //! 5. [`gateway`] and [`relay`]: what the answers change here.
 
 mod agenda;

@@ -6,11 +6,11 @@
 //!                       └── desired state ◀────────┴─▶ health ◀── PONGs of the watcher
 //! ```
 //!
-//! - [`enrol`], [`nonce`], [`token`] — who an agent is.
-//! - [`session`], [`certificate`], [`heartbeat`] — what a gateway instance asks; [`relay`] — what a relay asks.
-//! - [`desired`] — what is wanted of an instance; [`health`] — how it is.
-//! - [`forwarding`] — certificates of persons, and from where they come.
-//! - [`instances`] — the platform's own; [`duties`] — what happens without being asked.
+//! - `enrol`, `nonce`, `token` — who an agent is.
+//! - `session`, `certificate`, `heartbeat` — what a gateway instance asks; `relay` — what a relay asks.
+//! - `desired` — what is wanted of an instance; `health` — how it is.
+//! - `forwarding` — certificates of persons, and from where they come.
+//! - `instances` — the platform's own; `duties` — what happens without being asked.
 
 mod certificate;
 pub mod desired;
