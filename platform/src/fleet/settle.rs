@@ -4,9 +4,10 @@ use serde_json::json;
 
 use super::health::{self, Signs};
 use crate::api::App;
+use crate::store::health::Of;
 use crate::store::instances::InstanceRow;
 use crate::store::relay_agents::RelayRow;
-use crate::store::{Change, StoreError, again, instances, relay_agents};
+use crate::store::{self, Change, StoreError, again};
 use crate::words::Health;
 
 /// Judges a gateway instance, and says how it is.
@@ -27,7 +28,7 @@ pub(crate) async fn instance(app: &App, row: &InstanceRow) -> Result<Health, Sto
         let is_news = verdict.state != row.health.state;
         let mut change = begin(app, &row.organisation, is_news).await?;
         // Somebody else was quicker: theirs is as good.
-        if !instances::set_health(&mut change, &row.id, &row.health, &verdict).await? {
+        if !store::health::set(&mut change, Of::Instance, &row.id, &row.health, &verdict).await? {
             return Ok(());
         }
         if is_news {
@@ -51,7 +52,7 @@ pub(crate) async fn relay(app: &App, row: &RelayRow) -> Result<(), StoreError> {
     again(|| async {
         let is_news = verdict.state != row.health.state;
         let mut change = begin(app, &row.organisation, is_news).await?;
-        if !relay_agents::set_health(&mut change, &row.id, &row.health, &verdict).await? {
+        if !store::health::set(&mut change, Of::Relay, &row.id, &row.health, &verdict).await? {
             return Ok(());
         }
         if is_news {

@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 
 use sqlx::{Any, AnyExecutor, FromRow};
 
-use super::json::{list, to_list, to_word, word};
+use super::json::{list, to_list, word};
 use super::{Change, Store, StoreError, of_row, to_row};
-use crate::fleet::health::Verdict;
 use crate::words::{Health, Heartbeat, RelayUse};
 
 /// What is known of an instance. Times are unix seconds; 0 is never.
@@ -224,25 +223,5 @@ pub async fn report(change: &mut Change, id: &str, heartbeat: &Heartbeat) -> Res
     let update = sqlx::query(statement).bind(organisation).bind(id).bind(&heartbeat.session).bind(now);
     let update = update.bind(to_row(heartbeat.generation)).bind(to_list(&heartbeat.addresses));
     let update = update.bind(to_list(&heartbeat.relays)).bind(to_list(&heartbeat.peers));
-    Ok(update.execute(change.connection()).await?.rows_affected() == 1)
-}
-
-/// Writes another verdict, unless somebody else has written one meanwhile: `before` is what was read. The time since
-/// when it is so stays where only the reason is another. `false` where nothing was written.
-///
-/// # Errors
-/// Those of the database.
-pub async fn set_health(
-    change: &mut Change,
-    id: &str,
-    before: &Health,
-    verdict: &Verdict,
-) -> Result<bool, StoreError> {
-    let (organisation, now) = (change.organisation().to_owned(), change.now());
-    let since = if before.state == verdict.state { to_row(before.since) } else { now };
-    let statement = "UPDATE instances SET health = $3, health_since = $4, health_reason = $5 \
-        WHERE organisation = $1 AND id = $2 AND health = $6 AND health_reason = $7";
-    let update = sqlx::query(statement).bind(organisation).bind(id).bind(to_word(verdict.state)).bind(since);
-    let update = update.bind(&verdict.reason).bind(to_word(before.state)).bind(&before.reason);
     Ok(update.execute(change.connection()).await?.rows_affected() == 1)
 }

@@ -15,6 +15,7 @@ mod connect;
 pub(crate) mod dump;
 mod error;
 pub mod gateways;
+pub mod health;
 pub mod identities;
 pub mod instances;
 mod json;

@@ -2,9 +2,8 @@
 
 use sqlx::{Any, AnyExecutor, FromRow};
 
-use super::json::{list, to_list, to_word, word};
+use super::json::{list, to_list, word};
 use super::{Change, INSTALLATION, Store, StoreError, of_row, to_row};
-use crate::fleet::health::Verdict;
 use crate::words::{Health, HealthState, NewSession, RelayStatus};
 
 /// What is known of a relay. Times are unix seconds; 0 is never.
@@ -235,25 +234,5 @@ pub async fn set_pin(change: &mut Change, id: &str, pin: &str) -> Result<bool, S
     let statement = "UPDATE relays SET pin = $3 WHERE organisation = $1 AND id = $2 AND pin <> $3";
     let organisation = change.organisation().to_owned();
     let update = sqlx::query(statement).bind(organisation).bind(id).bind(pin);
-    Ok(update.execute(change.connection()).await?.rows_affected() == 1)
-}
-
-/// Writes another verdict, unless somebody else has written one meanwhile: `before` is what was read. `false` where
-/// nothing was written.
-///
-/// # Errors
-/// Those of the database.
-pub async fn set_health(
-    change: &mut Change,
-    id: &str,
-    before: &Health,
-    verdict: &Verdict,
-) -> Result<bool, StoreError> {
-    let (organisation, now) = (change.organisation().to_owned(), change.now());
-    let since = if before.state == verdict.state { to_row(before.since) } else { now };
-    let statement = "UPDATE relays SET health = $3, health_since = $4, health_reason = $5 \
-        WHERE organisation = $1 AND id = $2 AND health = $6 AND health_reason = $7";
-    let update = sqlx::query(statement).bind(organisation).bind(id).bind(to_word(verdict.state)).bind(since);
-    let update = update.bind(&verdict.reason).bind(to_word(before.state)).bind(&before.reason);
     Ok(update.execute(change.connection()).await?.rows_affected() == 1)
 }
