@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use adit_tests::adit::World;
 use adit_tests::platform::{GATEWAY, Installation, Instance};
 use adit_tests::postgres::Postgres;
-use adit_tests::process::{PATIENCE, finish};
+use adit_tests::process::{PATIENCE, Running, finish};
 use rustix::process::Signal;
 
 /// Reports and looks every second.
@@ -64,12 +64,35 @@ impl Talk {
     }
 }
 
-/// A person who is a member of the project `shop`; the token goes to `ada.token`.
-fn ada(installation: &Installation<'_>, instance: &Instance) {
-    let add = installation.as_admin(instance, &["identities", "add", "ada", "--out", "ada.token"]);
-    let _ = finish("adit identities add", add, PATIENCE).success();
-    let set = installation.as_admin(instance, &["projects", "members", "set", "shop", "ada"]);
-    let _ = finish("adit projects members set", set, PATIENCE).success();
+/// A platform instance, a relay, and a healthy gateway that leads to a service. Ends from the gateway to the platform.
+struct Site<'w> {
+    gateway: Running,
+    relay: Running,
+    platform: Instance,
+    installation: Installation<'w>,
+    target: String,
+}
+
+impl<'w> Site<'w> {
+    fn new(world: &'w World, times: &str) -> Self {
+        let installation = Installation::new(world, None, times);
+        let platform = installation.instance(1);
+        let target = echo();
+        let relay = installation.relay(&platform);
+        let gateway = installation.gateway(&platform, &target);
+        installation.wait_until_healthy(&platform);
+        installation.link(&platform, &target);
+        Self { gateway, relay, platform, installation, target }
+    }
+
+    fn forward(&self, token_file: &str) -> (Running, SocketAddr) {
+        self.installation.forward(&self.platform, token_file, &self.target)
+    }
+
+    /// Runs a command as the administrator. What it said.
+    fn ask(&self, arguments: &[&str]) -> String {
+        finish("adit", self.installation.as_admin(&self.platform, arguments), PATIENCE).success()
+    }
 }
 
 #[test]
@@ -104,14 +127,8 @@ fn certificates_and_credentials_are_renewed_without_an_end_of_a_stream() {
     let world = World::new();
     let lives =
         "gateway-leaf=12,connector-leaf=12,turn-credentials=12,turn-renewal=4,access-token=6,relay-leaf=12";
-    let installation = Installation::new(&world, None, &format!("{SHORT},{lives}"));
-    let platform = installation.instance(1);
-    let target = echo();
-    let _relay = installation.relay(&platform);
-    let _gateway = installation.gateway(&platform, &target);
-    installation.wait_until_healthy(&platform);
-    installation.link(&platform, &target);
-    let (_forward, entrance) = installation.forward(&platform, "tokens/admin.token", &target);
+    let site = Site::new(&world, &format!("{SHORT},{lives}"));
+    let (_forward, entrance) = site.forward("tokens/admin.token");
     let mut talk = Talk::through(entrance);
     // Every certificate and every credential of the beginning has run out by then.
     let until = Instant::now() + Duration::from_secs(30);
@@ -119,64 +136,44 @@ fn certificates_and_credentials_are_renewed_without_an_end_of_a_stream() {
         talk.goes_on().unwrap();
         thread::sleep(Duration::from_millis(500));
     }
-    installation.wait_until_healthy(&platform);
+    site.installation.wait_until_healthy(&site.platform);
     Talk::through(entrance).goes_on().unwrap();
 }
 
 #[test]
 fn a_revoked_person_loses_what_is_open() {
     let world = World::new();
-    let installation = Installation::new(&world, None, SHORT);
-    let platform = installation.instance(1);
-    let target = echo();
-    let _relay = installation.relay(&platform);
-    let _gateway = installation.gateway(&platform, &target);
-    installation.wait_until_healthy(&platform);
-    installation.link(&platform, &target);
-    ada(&installation, &platform);
-    let (_forward, entrance) = installation.forward(&platform, "ada.token", &target);
+    let site = Site::new(&world, SHORT);
+    site.ask(&["identities", "add", "ada", "--out", "ada.token"]);
+    site.ask(&["projects", "members", "set", "shop", "ada"]);
+    let (_forward, entrance) = site.forward("ada.token");
     let talk = Talk::through(entrance);
-    let revoke = installation.as_admin(&platform, &["identities", "revoke", "ada"]);
-    let _ = finish("adit identities revoke", revoke, PATIENCE).success();
+    site.ask(&["identities", "revoke", "ada"]);
     println!("ended after {:?}, with a report every second", talk.ends());
 }
 
 #[test]
 fn a_revoked_gateway_instance_loses_what_is_open() {
     let world = World::new();
-    let installation = Installation::new(&world, None, SHORT);
-    let platform = installation.instance(1);
-    let target = echo();
-    let _relay = installation.relay(&platform);
-    let mut gateway = installation.gateway(&platform, &target);
-    installation.wait_until_healthy(&platform);
-    installation.link(&platform, &target);
-    let (_forward, entrance) = installation.forward(&platform, "tokens/admin.token", &target);
+    let mut site = Site::new(&world, SHORT);
+    let (_forward, entrance) = site.forward("tokens/admin.token");
     let talk = Talk::through(entrance);
-    let show = installation.as_admin(&platform, &["gateways", "show", GATEWAY, "--json"]);
-    let shown: serde_json::Value =
-        serde_json::from_str(finish("adit gateways show", show, PATIENCE).success().trim()).unwrap();
+    let shown = site.ask(&["gateways", "show", GATEWAY, "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(shown.trim()).unwrap();
     let instance = shown["instances"][0]["id"].as_str().unwrap();
-    let revoke = installation.as_admin(&platform, &["gateways", "revoke", GATEWAY, instance]);
-    let _ = finish("adit gateways revoke", revoke, PATIENCE).success();
+    site.ask(&["gateways", "revoke", GATEWAY, instance]);
     talk.ends();
-    assert_eq!(gateway.wait().code(), Some(12), "{}", gateway.said());
+    assert_eq!(site.gateway.wait().code(), Some(12), "{}", site.gateway.said());
 }
 
 #[test]
 fn what_is_open_outlives_the_platform() {
     let world = World::new();
-    let installation = Installation::new(&world, None, SHORT);
-    let mut platform = installation.instance(1);
-    let target = echo();
-    let _relay = installation.relay(&platform);
-    let _gateway = installation.gateway(&platform, &target);
-    installation.wait_until_healthy(&platform);
-    installation.link(&platform, &target);
-    let (_forward, entrance) = installation.forward(&platform, "tokens/admin.token", &target);
+    let mut site = Site::new(&world, SHORT);
+    let (_forward, entrance) = site.forward("tokens/admin.token");
     let mut talk = Talk::through(entrance);
-    platform.running.signal(Signal::KILL);
-    let _ = platform.running.wait();
+    site.platform.running.signal(Signal::KILL);
+    let _ = site.platform.running.wait();
     for _ in 0..10 {
         talk.goes_on().unwrap();
         thread::sleep(Duration::from_millis(500));
@@ -187,21 +184,15 @@ fn what_is_open_outlives_the_platform() {
 #[test]
 fn no_secret_stands_in_the_list_of_processes_or_in_what_they_say() {
     let world = World::new();
-    let installation = Installation::new(&world, None, SHORT);
-    let platform = installation.instance(1);
-    let target = echo();
-    let relay = installation.relay(&platform);
-    let gateway = installation.gateway(&platform, &target);
-    installation.wait_until_healthy(&platform);
-    installation.link(&platform, &target);
-    let (forward, entrance) = installation.forward(&platform, "tokens/admin.token", &target);
+    let site = Site::new(&world, SHORT);
+    let (forward, entrance) = site.forward("tokens/admin.token");
     Talk::through(entrance).goes_on().unwrap();
     let secrets: Vec<String> = ["operator", "admin", "relay", "gateway"]
         .iter()
         .map(|name| fs::read_to_string(world.place.path(&format!("tokens/{name}.token"))).unwrap())
         .map(|token| token.trim().splitn(4, '_').nth(3).unwrap().to_owned())
         .collect();
-    for part in [&platform.running, &relay, &gateway, &forward] {
+    for part in [&site.platform.running, &site.relay, &site.gateway, &forward] {
         let arguments = fs::read(format!("/proc/{}/cmdline", part.pid().as_raw_nonzero())).unwrap();
         let seen = String::from_utf8_lossy(&arguments).into_owned() + &part.said();
         for secret in &secrets {
