@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::fault::Faults;
+
 /// How one platform instance runs.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -30,6 +32,8 @@ pub struct Config {
     pub times: Times,
     /// Bounds.
     pub limits: Limits,
+    /// Where a test stops the world.
+    pub faults: Faults,
 }
 
 impl Config {
@@ -46,6 +50,7 @@ impl Config {
             connector_bind: Ipv4Addr::UNSPECIFIED.into(),
             times: Times::default(),
             limits: Limits::default(),
+            faults: Faults::default(),
         }
     }
 }
@@ -104,6 +109,18 @@ pub struct Times {
     pub connector_idle: Duration,
     /// From one round of the background duties to the next.
     pub duties: Duration,
+    /// For how long a platform instance claims work on a database's server: twice what the work may take, at least.
+    pub claim: Duration,
+    /// For how long one transaction on a database's server may take, its login included.
+    pub work: Duration,
+    /// The longest pause between two attempts to remove a user.
+    pub work_pause: Duration,
+    /// For how long removing a user may fail before the lease is called stuck.
+    pub stuck: Duration,
+    /// From one round of the workers of leases and rotations to the next.
+    pub lease_duties: Duration,
+    /// From one search for users that nobody leases to the next, for each database.
+    pub orphan_scan: Duration,
     /// For how long one request may take.
     pub request: Duration,
     /// For how long a TLS handshake may take, and the head of a connection's first request.
@@ -134,6 +151,12 @@ impl Default for Times {
             offline_grace: Duration::from_secs(2 * hour),
             connector_idle: Duration::from_secs(10 * minute),
             duties: Duration::from_secs(5),
+            claim: Duration::from_secs(minute),
+            work: Duration::from_secs(20),
+            work_pause: Duration::from_secs(5 * minute),
+            stuck: Duration::from_secs(10 * minute),
+            lease_duties: Duration::from_secs(1),
+            orphan_scan: Duration::from_secs(hour),
             request: Duration::from_secs(30),
             head: Duration::from_secs(10),
             keep_alive: Duration::from_secs(90),
@@ -153,6 +176,8 @@ pub struct Limits {
     pub first_contact: Rate,
     /// Failed authentications of one source address that are answered as such.
     pub failures: Rate,
+    /// Leases that this instance works on at once by itself: what has expired, or is to be removed.
+    pub lease_workers: usize,
 }
 
 /// So many at once, and so many each minute.
@@ -171,6 +196,7 @@ impl Default for Limits {
             body: 64 * 1024,
             first_contact: Rate { burst: 120, per_minute: 240 },
             failures: Rate { burst: 30, per_minute: 30 },
+            lease_workers: 20,
         }
     }
 }

@@ -36,6 +36,12 @@ pub enum Permission {
     ReadAudit,
     /// Reach targets.
     Forward,
+    /// See databases, dynamic secrets and rotations: all of them, or those of one's own projects.
+    ReadSecrets,
+    /// Define databases, dynamic secrets and rotations: in any project, or in those that one administers.
+    ManageSecrets,
+    /// Lease users of dynamic secrets, and read the credentials of rotations.
+    Lease,
 }
 
 /// A person or a machine that calls, and its organisation: every query is bound to it.
@@ -110,14 +116,17 @@ fn operators_may(permission: Permission) -> bool {
 
 fn auditors_may(permission: Permission) -> bool {
     use Permission as P;
-    matches!(permission, P::ReadIdentities | P::ReadProjects | P::ReadGateways | P::ReadRelays | P::ReadAudit)
+    matches!(
+        permission,
+        P::ReadIdentities | P::ReadProjects | P::ReadGateways | P::ReadRelays | P::ReadAudit | P::ReadSecrets
+    )
 }
 
 fn members_may(role: ProjectRole, permission: Permission) -> bool {
     use Permission as P;
     match permission {
-        P::ReadProjects | P::ReadGateways | P::Forward => true,
-        P::ManageMembers => role == ProjectRole::Admin,
+        P::ReadProjects | P::ReadGateways | P::Forward | P::ReadSecrets | P::Lease => true,
+        P::ManageMembers | P::ManageSecrets => role == ProjectRole::Admin,
         _ => false,
     }
 }

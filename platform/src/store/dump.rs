@@ -30,6 +30,11 @@ pub(crate) const TABLES: &[&str] = &[
     "forwardings",
     "permits",
     "platform_instances",
+    "databases",
+    "secrets",
+    "leases",
+    "orphans",
+    "rotations",
     "audit_heads",
     "audit",
 ];

@@ -6,7 +6,8 @@ use super::connect::Pools;
 use super::error::OpenError;
 
 /// Every version of the schema, from the first. What was released is never edited.
-const VERSIONS: &[&str] = &[include_str!("migrations/0001_begin.sql")];
+const VERSIONS: &[&str] =
+    &[include_str!("migrations/0001_begin.sql"), include_str!("migrations/0002_leases.sql")];
 
 /// The last version that is known here.
 pub const SCHEMA: i64 = VERSIONS.len() as i64;

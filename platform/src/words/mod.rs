@@ -6,25 +6,33 @@
 
 mod agent;
 mod audit;
+mod database;
 mod forwarding;
 mod gateway;
 mod identity;
+mod lease;
 mod organisation;
 mod platform;
 mod problem;
 mod project;
 mod relay;
+mod rotation;
+mod secret;
 
 pub use agent::*;
 pub use audit::*;
+pub use database::*;
 pub use forwarding::*;
 pub use gateway::*;
 pub use identity::*;
+pub use lease::*;
 pub use organisation::*;
 pub use platform::*;
 pub use problem::*;
 pub use project::*;
 pub use relay::*;
+pub use rotation::*;
+pub use secret::*;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
