@@ -40,8 +40,10 @@ pub async fn create(
 }
 
 pub(super) async fn insert(change: &mut Change, id: &str, name: &str) -> Result<(), StoreError> {
-    let statement = "INSERT INTO organisations (id, name, generation, created_at) VALUES ($1, $2, 1, $3)";
-    let insert = sqlx::query(statement).bind(id).bind(name).bind(change.now());
+    let statement = "INSERT INTO organisations (id, name, generation, confirmed_epoch, created_at) \
+        VALUES ($1, $2, 1, $3, $4)";
+    let epoch = change.store().installation().epoch.clone();
+    let insert = sqlx::query(statement).bind(id).bind(name).bind(epoch).bind(change.now());
     insert.execute(change.connection()).await?;
     Ok(())
 }

@@ -14,6 +14,8 @@ pub const PUBLIC_URL: &str = "public-url";
 pub const EPOCH: &str = "epoch";
 /// Grows when something changes that the gateways of every organisation must know.
 pub const GENERATION: &str = "generation";
+/// With what users on servers are marked, sealed.
+pub const MARK_KEY: &str = "mark-key";
 /// A known text, sealed: whoever can open it has the right keys.
 pub(super) const CANARY: &str = "canary";
 

@@ -20,6 +20,8 @@ CREATE TABLE organisations (
     name TEXT NOT NULL UNIQUE,
     -- Grows when something changes that its gateways must know.
     generation BIGINT NOT NULL,
+    -- The store's last epoch in which an administrator let leases of older ones end by themselves.
+    confirmed_epoch TEXT NOT NULL,
     created_at BIGINT NOT NULL
 );
 

@@ -61,12 +61,16 @@ CREATE TABLE leases (
     username TEXT NOT NULL,
     -- For a repeated request; empty once it may be repeated no more.
     sealed_password TEXT NOT NULL,
-    -- Unique among leases whose request may be repeated: the identity and what it sent, hashed; else the lease's id.
+    -- Unique among leases whose request may be repeated: the identity and its key, hashed; else the lease's id.
     idempotency TEXT NOT NULL UNIQUE,
+    -- What was asked for with that key, hashed.
+    request TEXT NOT NULL,
     state TEXT NOT NULL,
-    -- The store's epoch in which it was made.
+    -- The store's epoch in which it was made, or in which somebody asked for its end.
     epoch TEXT NOT NULL,
     created_at BIGINT NOT NULL,
+    -- Since when its user is known to be there.
+    made_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
     max_expires_at BIGINT NOT NULL,
     ended_at BIGINT NOT NULL,
@@ -78,12 +82,14 @@ CREATE TABLE leases (
     due_at BIGINT NOT NULL,
     attempts BIGINT NOT NULL,
     failing_since BIGINT NOT NULL,
+    stuck BIGINT NOT NULL,
     error TEXT NOT NULL
 );
 CREATE INDEX leases_due ON leases (due_at);
 CREATE INDEX leases_of ON leases (secret, state);
 CREATE INDEX leases_on ON leases (database_id, state);
 CREATE INDEX leases_by_identity ON leases (identity, state);
+CREATE INDEX leases_by_time ON leases (organisation, created_at, id);
 
 -- Users that look like leases of nobody, by database; one that is not found again is forgotten.
 CREATE TABLE orphans (
@@ -92,6 +98,7 @@ CREATE TABLE orphans (
     username TEXT NOT NULL,
     finding TEXT NOT NULL,
     ours BIGINT NOT NULL,
+    -- In the first search that found it, and in the last one.
     seen_at BIGINT NOT NULL,
     seen_again_at BIGINT NOT NULL,
     PRIMARY KEY (database_id, username)
