@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::authority::AuthorityError;
 use crate::authority::csr::BadRequest;
+use crate::postgres::SqlError;
 use crate::store::StoreError;
 use crate::words;
 
@@ -52,6 +53,14 @@ pub enum Code {
     NameMismatch,
     /// No link of the caller allows the target.
     UnknownTarget,
+    /// The lease has ended, or is ending.
+    LeaseEnded,
+    /// As many leases live as may.
+    TooManyLeases,
+    /// The same key came with another request.
+    IdempotencyConflict,
+    /// The database's server, or the way to it.
+    DatabaseFailed,
     /// Too many requests.
     RateLimited,
     /// Not now.
@@ -62,7 +71,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::BadRequest,
         Self::MalformedJson,
         Self::TooLarge,
@@ -81,6 +90,10 @@ impl Code {
         Self::BadCsr,
         Self::NameMismatch,
         Self::UnknownTarget,
+        Self::LeaseEnded,
+        Self::TooManyLeases,
+        Self::IdempotencyConflict,
+        Self::DatabaseFailed,
         Self::RateLimited,
         Self::Unavailable,
         Self::Internal,
@@ -116,6 +129,14 @@ impl Code {
                 ("name-mismatch", S::FORBIDDEN, "The certificate request names somebody else")
             }
             Self::UnknownTarget => ("unknown-target", S::FORBIDDEN, "No link allows the target"),
+            Self::LeaseEnded => ("lease-ended", S::CONFLICT, "The lease has ended or is ending"),
+            Self::TooManyLeases => ("too-many-leases", S::CONFLICT, "As many leases live as may"),
+            Self::IdempotencyConflict => {
+                ("idempotency-conflict", S::CONFLICT, "The same key came with another request")
+            }
+            Self::DatabaseFailed => {
+                ("database-failed", S::BAD_GATEWAY, "The database's server did not do it")
+            }
             Self::RateLimited => ("rate-limited", S::TOO_MANY_REQUESTS, "Too many requests"),
             Self::Unavailable => ("unavailable", S::SERVICE_UNAVAILABLE, "Not now"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "A fault of the platform"),
@@ -219,6 +240,25 @@ impl From<StoreError> for Problem {
             }
         }
     }
+}
+
+/// What the server says is for the caller: it is about its own database, and passwords are never in it.
+impl From<SqlError> for Problem {
+    fn from(error: SqlError) -> Self {
+        let problem = Self::new(Code::DatabaseFailed, sentence(&error.to_string()));
+        match error {
+            SqlError::Unreachable(_) | SqlError::Interrupted(_) => problem.retry_after(5),
+            SqlError::Tls(_) | SqlError::Login { .. } | SqlError::Refused { .. } => problem,
+        }
+    }
+}
+
+/// `text` with a capital and a full stop.
+pub(super) fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    first.into_iter().chain(letters).chain(end.chars()).collect()
 }
 
 impl From<AuthorityError> for Problem {

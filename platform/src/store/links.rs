@@ -81,6 +81,23 @@ pub async fn targets(
     Ok(lists.into_iter().flatten().collect())
 }
 
+/// Whether the link from a project to a gateway, by id, allows `target`, which is in its one form.
+///
+/// # Errors
+/// Those of the database.
+pub async fn allows(
+    store: &Store,
+    organisation: &str,
+    project: &str,
+    gateway: &str,
+    target: &str,
+) -> Result<bool, StoreError> {
+    let statement = "SELECT targets FROM links WHERE organisation = $1 AND project = $2 AND gateway = $3";
+    let query = sqlx::query_scalar::<Any, String>(statement).bind(organisation).bind(project).bind(gateway);
+    let targets = query.fetch_optional(store.reader()).await?.map(|targets| list::<Vec<String>>(&targets));
+    Ok(targets.transpose()?.is_some_and(|targets| targets.iter().any(|allowed| allowed == target)))
+}
+
 /// What became of a link.
 #[derive(Debug)]
 pub struct Set {
