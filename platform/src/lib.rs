@@ -27,6 +27,7 @@ pub mod home;
 pub mod init;
 pub mod postgres;
 pub mod server;
+pub mod servers;
 pub mod store;
 pub mod trust;
 pub mod words;

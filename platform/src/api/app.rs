@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connect::Connect;
 use crate::fleet::Fleet;
+use crate::servers::Servers;
 use crate::store::{Change, Store, StoreError, tokens};
 use crate::trust::token::{Kind, Pin, Token};
 use crate::words::{EnrolmentToken, Identity, Instance, IssuedToken};
@@ -31,6 +32,8 @@ pub struct App {
     pub fleet: Fleet,
     /// The connector of this instance.
     pub connect: Connect,
+    /// Sessions with databases' servers.
+    pub servers: Servers,
     pub(super) first_contact: BySource,
     pub(super) failures: BySource,
 }
@@ -42,7 +45,8 @@ impl App {
         let failures = BySource::new(config.limits.failures);
         let clock = store.clock().clone();
         let (readiness, fleet, connect) = (Readiness::default(), Fleet::default(), Connect::default());
-        Self { store, config, clock, pin, readiness, fleet, connect, first_contact, failures }
+        let servers = Servers::default();
+        Self { store, config, clock, pin, readiness, fleet, connect, servers, first_contact, failures }
     }
 
     /// The name of the installation, as certificates carry it.

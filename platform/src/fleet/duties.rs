@@ -10,6 +10,7 @@
 //! | `trust` | ends connections to gateway instances that are revoked |
 //! | `secrets` | retires secrets of relays that nothing depends on any more |
 //! | `rollover` | makes successors of certificate authorities that near their end |
+//! | `idle` | ends sessions with databases' servers that nobody needs any more |
 //! | `purge` | forgets what has run out |
 
 use std::sync::Arc;
@@ -63,6 +64,10 @@ pub async fn spawn(app: &Arc<App>, tasks: &mut JoinSet<()>) -> Result<(), StoreE
     tasks.spawn(rounds(app.clone(), "secrets", often * 4, None, async |app| secrets(app).await));
     tasks.spawn(rounds(app.clone(), "purge", often * 4, None, async |app| purge(app).await));
     tasks.spawn(rounds(app.clone(), "rollover", often * 60, None, async |app| rollover(app).await));
+    tasks.spawn(rounds(app.clone(), "idle", often, None, async |app| {
+        app.servers.close_idle();
+        Ok(())
+    }));
     let mut discovery = Discovery::default();
     let began: Bell = |app| &app.fleet.relay_began;
     tasks.spawn(rounds(app.clone(), "discovery", often, Some(began), async move |app| {
@@ -78,6 +83,7 @@ pub async fn spawn(app: &Arc<App>, tasks: &mut JoinSet<()>) -> Result<(), StoreE
 
 /// After the duties have ended: others take over at once, and gateways are told.
 pub async fn leave(app: &App) {
+    app.servers.shut_down();
     app.connect.shut_down();
     if let Err(error) = watching::release(&app.store).await {
         tracing::warn!(%error, "other platform instances wait until the claims of this one have run out");

@@ -1,0 +1,352 @@
+//! A login that lasts, and its transactions.
+//!
+//! Statements travel by the extended protocol, unnamed and one per round trip, so that a pooler that hands out a
+//! connection per transaction does not notice. Every transaction sets its own deadlines on the server, so that the
+//! server ends what the platform has given up.
+
+use std::fmt;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::{Client, Config, NoTls, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{Login, SqlError, tls};
+use crate::words::TlsMode;
+
+/// Parameters of a statement, each with its type.
+pub type Params<'a> = [(&'a (dyn ToSql + Sync), Type)];
+
+/// As what the platform shows up in `pg_stat_activity`.
+const APPLICATION: &str = "adit";
+
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
+
+type Stream = Box<dyn Duplex>;
+
+type Ending = JoinHandle<Result<(), tokio_postgres::Error>>;
+
+/// A login that lasts. Dropping it ends the connection.
+pub struct Session {
+    client: Client,
+    connection: Ending,
+    user: String,
+    dbname: String,
+    limit: Duration,
+    state: State,
+    is_stained: bool,
+}
+
+/// What the server is in the middle of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing.
+    Idle,
+    /// A transaction; one that nobody finishes makes the session unusable.
+    Open,
+    /// A transaction that failed: the server waits for ROLLBACK, and holds no lock.
+    Failed,
+    /// Nobody knows.
+    Lost,
+}
+
+impl Session {
+    /// Logs in over `stream`. Neither this nor any transaction takes longer than `limit`.
+    ///
+    /// # Errors
+    /// [`SqlError::Unreachable`], [`SqlError::Tls`], [`SqlError::Login`], and [`SqlError::Refused`] where the
+    /// database is not there. Nothing was done.
+    pub async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        login: &Login,
+        limit: Duration,
+    ) -> Result<Self, SqlError> {
+        let stream: Stream = Box::new(stream);
+        let connecting = async {
+            match tls::configuration(login.tls, &login.ca)? {
+                None => connect(stream, NoTls, login).await,
+                Some(config) => {
+                    let tls = MakeTlsConnect::<Stream>::make_tls_connect(
+                        &mut MakeRustlsConnect::new(config.as_ref().clone()),
+                        &tls::server_name(login)?,
+                    );
+                    connect(stream, tls.expect("making it is infallible"), login).await
+                }
+            }
+        };
+        let silent = || SqlError::Unreachable(format!("no login within {} s", limit.as_secs_f32()));
+        let (client, connection) = timeout(limit, connecting).await.map_err(|_| silent())??;
+        let (user, dbname) = (login.user.clone(), login.dbname.clone());
+        Ok(Self { client, connection, user, dbname, limit, state: State::Idle, is_stained: false })
+    }
+
+    /// The user that logged in.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The database that it logged in to.
+    pub fn dbname(&self) -> &str {
+        &self.dbname
+    }
+
+    /// How long a transaction may take.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Whether it is of no more use: the connection ended, or somebody left in the middle.
+    pub fn is_broken(&self) -> bool {
+        self.client.is_closed() || matches!(self.state, State::Open | State::Lost)
+    }
+
+    /// Whether [`refresh`](Self::refresh) has something to tidy up.
+    pub fn needs_refresh(&self) -> bool {
+        self.is_stained || self.state != State::Idle
+    }
+
+    /// Asks for a sign of life, and forgets what statements of users may have left behind in the session.
+    ///
+    /// # Errors
+    /// [`SqlError::Unreachable`] where it is of no more use.
+    pub async fn refresh(&mut self, limit: Duration) -> Result<(), SqlError> {
+        let gone = |_| SqlError::Unreachable("an idle connection ended".to_owned());
+        let mut statements = Vec::new();
+        if self.state == State::Failed {
+            statements.push("ROLLBACK");
+        }
+        statements.push(if self.is_stained { "DISCARD ALL" } else { "SELECT" });
+        for statement in statements {
+            self.state = State::Lost;
+            let done = timeout(limit, self.client.execute_typed(statement, &[])).await.map_err(gone)?;
+            done.map_err(|error| SqlError::Unreachable(SqlError::of(&error).to_string()))?;
+            self.state = State::Idle;
+        }
+        self.is_stained = false;
+        Ok(())
+    }
+
+    /// The rows of one statement, outside any transaction.
+    ///
+    /// # Errors
+    /// [`SqlError::Refused`] and [`SqlError::Interrupted`].
+    pub async fn query(&mut self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, SqlError> {
+        self.end_failed().await?;
+        let until = Instant::now() + self.limit;
+        self.run(until, self.client.query_typed(sql, params))
+            .await
+            .map_err(|failure| self.note(failure, State::Idle))
+    }
+
+    /// Begins a transaction that nobody else is in who names the same `lock`.
+    ///
+    /// # Errors
+    /// [`SqlError::Refused`] where the lock is not free in time, and [`SqlError::Interrupted`].
+    pub async fn begin(&mut self, lock: Option<&str>) -> Result<Transaction<'_>, SqlError> {
+        self.end_failed().await?;
+        let until = Instant::now() + self.limit;
+        self.state = State::Open;
+        let whole = self.limit.as_millis().max(2).to_string();
+        let half = (self.limit.as_millis() / 2).max(1).to_string();
+        let settings: [(&(dyn ToSql + Sync), Type); 2] = [(&whole, Type::TEXT), (&half, Type::TEXT)];
+        let key = lock.map_or(0, advisory_key);
+        let key: [(&(dyn ToSql + Sync), Type); 1] = [(&key, Type::INT8)];
+        let beginning = async {
+            let lock_it = async {
+                match lock {
+                    Some(_) => self.client.execute_typed("SELECT pg_advisory_xact_lock($1)", &key).await,
+                    None => Ok(0),
+                }
+            };
+            // Sent in this order, without waiting for each other.
+            let (began, set, locked) = tokio::join!(
+                biased;
+                self.client.execute_typed("BEGIN", &[]),
+                self.client.execute_typed(SETTINGS, &settings),
+                lock_it
+            );
+            began.and(set).and(locked)
+        };
+        if let Err(failure) = self.run(until, beginning).await {
+            return Err(self.note(failure, State::Failed));
+        }
+        Ok(Transaction { session: self, until })
+    }
+
+    /// Ends the transaction that failed, if there is one.
+    async fn end_failed(&mut self) -> Result<(), SqlError> {
+        match self.state {
+            State::Idle => Ok(()),
+            State::Failed => self.refresh(self.limit).await,
+            State::Open | State::Lost => {
+                Err(SqlError::Unreachable("the connection is in an unknown state".into()))
+            }
+        }
+    }
+
+    async fn run<T>(
+        &self,
+        until: Instant,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, SqlError> {
+        match timeout_at(until, work).await {
+            Ok(done) => done.map_err(|error| SqlError::of(&error)),
+            Err(_) => Err(SqlError::Interrupted(format!("no answer within {} s", self.limit.as_secs_f32()))),
+        }
+    }
+
+    /// Remembers what the server is in the middle of after `failure`: `refused` where it refused a statement.
+    fn note(&mut self, failure: SqlError, refused: State) -> SqlError {
+        self.state = if failure.nothing_was_done() { refused } else { State::Lost };
+        failure
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("dbname", &self.dbname)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a transaction is about to be bounded by. Quotes mean what the platform takes them for.
+const SETTINGS: &str = "SELECT set_config('statement_timeout', $1, true), \
+     set_config('idle_in_transaction_session_timeout', $1, true), \
+     set_config('lock_timeout', $2, true), \
+     set_config('standard_conforming_strings', 'on', true)";
+
+/// A transaction. One that is dropped is rolled back.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    session: &'a mut Session,
+    until: Instant,
+}
+
+impl Transaction<'_> {
+    /// The user that logged in.
+    pub fn user(&self) -> &str {
+        &self.session.user
+    }
+
+    /// Runs a statement.
+    ///
+    /// # Errors
+    /// [`SqlError::Refused`] and [`SqlError::Interrupted`]; the transaction is of no more use.
+    pub async fn execute(&mut self, sql: &str, params: &Params<'_>) -> Result<u64, SqlError> {
+        let done = self.session.run(self.until, self.session.client.execute_typed(sql, params)).await;
+        done.map_err(|failure| self.session.note(failure, State::Failed))
+    }
+
+    /// Runs a statement of a user's, which may leave something behind in the session.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn execute_foreign(&mut self, sql: &str) -> Result<u64, SqlError> {
+        self.session.is_stained = true;
+        self.execute(sql, &[]).await
+    }
+
+    /// The rows of a statement.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn query(&mut self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, SqlError> {
+        let done = self.session.run(self.until, self.session.client.query_typed(sql, params)).await;
+        done.map_err(|failure| self.session.note(failure, State::Failed))
+    }
+
+    /// Waits until no other transaction in this database has the same `lock`.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn lock(&mut self, lock: &str) -> Result<(), SqlError> {
+        let key = advisory_key(lock);
+        self.execute("SELECT pg_advisory_xact_lock($1)", &[(&key, Type::INT8)]).await.map(drop)
+    }
+
+    /// Makes it last.
+    ///
+    /// # Errors
+    /// [`SqlError::Refused`] where the server did not; [`SqlError::Interrupted`] where nobody knows.
+    pub async fn commit(self) -> Result<(), SqlError> {
+        self.finish("COMMIT").await
+    }
+
+    /// Takes it back.
+    ///
+    /// # Errors
+    /// [`SqlError::Interrupted`] where the connection ended: then it is taken back too.
+    pub async fn rollback(self) -> Result<(), SqlError> {
+        self.finish("ROLLBACK").await
+    }
+
+    async fn finish(self, how: &str) -> Result<(), SqlError> {
+        let done = self.session.run(self.until, self.session.client.execute_typed(how, &[])).await;
+        self.session.state = State::Idle;
+        done.map_err(|failure| self.session.note(failure, State::Idle)).map(drop)
+    }
+}
+
+/// The value of a column.
+///
+/// # Errors
+/// [`SqlError::Refused`] where the server sent something else than it was asked for.
+pub fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T, SqlError> {
+    let unexpected = |_| SqlError::Refused {
+        code: "08P01".to_owned(),
+        message: "the server answered with something else than it was asked for".to_owned(),
+    };
+    row.try_get(index).map_err(unexpected)
+}
+
+/// The advisory lock for a name: PostgreSQL's are numbers.
+fn advisory_key(name: &str) -> i64 {
+    let hash = digest(&SHA256, format!("adit lock {name}").as_bytes());
+    let first = hash.as_ref().first_chunk().expect("a hash has 32 bytes");
+    i64::from_be_bytes(*first)
+}
+
+async fn connect<T>(stream: Stream, tls: T, login: &Login) -> Result<(Client, Ending), SqlError>
+where
+    T: TlsConnect<Stream>,
+    T::Stream: TlsStream + Send + 'static,
+{
+    let mut config = Config::new();
+    config.user(&login.user).password(login.password.as_bytes()).dbname(&login.dbname);
+    config.application_name(APPLICATION).ssl_mode(match login.tls {
+        TlsMode::Disable => tokio_postgres::config::SslMode::Disable,
+        TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => {
+            tokio_postgres::config::SslMode::Require
+        }
+    });
+    let (client, connection) =
+        config.connect_raw(stream, tls).await.map_err(|error| SqlError::of_login(&error, &login.user))?;
+    // Its end is told to whoever waits for an answer.
+    Ok((client, tokio::spawn(connection)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_of_different_names_are_different_numbers() {
+        assert_ne!(advisory_key("a"), advisory_key("b"));
+        assert_eq!(advisory_key("a"), advisory_key("a"));
+    }
+}
