@@ -3,16 +3,18 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::adit::World;
-use crate::postgres::{DATABASE, PASSWORD, Postgres, USER};
+use crate::postgres::Postgres;
 use crate::process::{PATIENCE, Running, finish};
 
 /// The gateway that the platform begins with.
 pub const GATEWAY: &str = "gw-1";
 
-/// An installation in the directory of a world: the organisation `acme`, a relay, and [`GATEWAY`].
+/// An installation in the directory of a world: the organisation `acme`, a relay, and [`GATEWAY`]. What talks to an
+/// instance takes its URL, since an instance may also run in the test's own process.
 #[derive(Debug)]
 pub struct Installation<'w> {
     world: &'w World,
@@ -31,6 +33,12 @@ pub struct Instance {
     pub url: String,
 }
 
+impl AsRef<str> for Instance {
+    fn as_ref(&self) -> &str {
+        &self.url
+    }
+}
+
 impl<'w> Installation<'w> {
     /// Makes it, on `postgres` or on the embedded database. `times` are lengths of time, as `heartbeat=1,ping=1`.
     ///
@@ -40,8 +48,7 @@ impl<'w> Installation<'w> {
     pub fn new(world: &'w World, postgres: Option<&Postgres>, times: &str) -> Self {
         let relay = world.address("127.0.0.1");
         if let Some(postgres) = postgres {
-            let url = format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{DATABASE}", postgres.port());
-            let path = world.place.write("database", &url);
+            let path = world.place.write("database", &postgres.url());
             fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("the file is ours");
         }
         let made = Self { world, relay, times: times.to_owned(), has_postgres: postgres.is_some() };
@@ -54,22 +61,31 @@ impl<'w> Installation<'w> {
         made
     }
 
-    /// Starts the instance with this number, from 1 on; each has a directory of its own, with the same root keys.
+    /// The directory of the instance with this number, from 1 on; each has its own, with the same root keys.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// When it can't be made.
     #[must_use]
-    pub fn instance(&self, number: u32) -> Instance {
+    pub fn directory(&self, number: u32) -> PathBuf {
         let directory = self.world.place.path(&format!("platform-{number}"));
         if !directory.exists() {
             fs::create_dir(&directory).expect("a new directory");
             let keys = self.world.place.path("platform-1").join("root-keys");
             fs::copy(keys, directory.join("root-keys")).expect("the first instance has them");
         }
+        directory
+    }
+
+    /// Starts the instance with this number as a process.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn instance(&self, number: u32) -> Instance {
         let listen = self.world.address("127.0.0.1").to_string();
         let url = format!("https://{listen}");
         let mut start = self.world.command(&["platform", "start", "--listen", &listen, "--public-url", &url]);
-        start.arg("--dir").arg(directory).args(["--relay-peer-network", "127.0.0.0/8"]);
+        start.arg("--dir").arg(self.directory(number)).args(["--relay-peer-network", "127.0.0.0/8"]);
         start.args(["--connector-bind", "127.0.0.1", "--grace-period", "2"]);
         start.env("ADIT_PLATFORM_TIMES", &self.times);
         self.on_database(&mut start);
@@ -83,11 +99,11 @@ impl<'w> Installation<'w> {
     /// # Panics
     /// When it does not come up.
     #[must_use]
-    pub fn relay(&self, instance: &Instance) -> Running {
+    pub fn relay(&self, instance: &impl AsRef<str>) -> Running {
         let ports = self.world.ports.range(40);
         let (first, last) = (ports.start().to_string(), ports.end().to_string());
         let mut relay = self.world.command(&["relay", "start", "--listen", &self.relay.to_string()]);
-        relay.args(["--allowed-peer-ip", "127.0.0.1", "--min-port", &first, "--max-port", &last]);
+        relay.args(["--allowed-peer-ip", "127.0.0.0/8", "--min-port", &first, "--max-port", &last]);
         enrolled(&mut relay, instance, "relay");
         let mut running = Running::start("adit relay", relay);
         running.expect_line("listening on");
@@ -96,7 +112,7 @@ impl<'w> Installation<'w> {
 
     /// Starts the gateway, which enrols at `instance` and allows `target`.
     #[must_use]
-    pub fn gateway(&self, instance: &Instance, target: &str) -> Running {
+    pub fn gateway(&self, instance: &impl AsRef<str>, target: &str) -> Running {
         let mut gateway = self.world.command(&["gateway", "start", "--allow", target]);
         gateway.args(["--grace-period", "1"]);
         enrolled(&mut gateway, instance, "gateway");
@@ -107,7 +123,7 @@ impl<'w> Installation<'w> {
     ///
     /// # Panics
     /// When it does not in time.
-    pub fn wait_until_healthy(&self, instance: &Instance) {
+    pub fn wait_until_healthy(&self, instance: &impl AsRef<str>) {
         let mut show = self.as_admin(instance, &["gateways", "show", GATEWAY, "--wait"]);
         show.env("NO_COLOR", "1");
         let _ = finish("adit gateways show", show, PATIENCE * 2).success();
@@ -117,7 +133,7 @@ impl<'w> Installation<'w> {
     ///
     /// # Panics
     /// When the platform does not let it.
-    pub fn link(&self, instance: &Instance, target: &str) {
+    pub fn link(&self, instance: &impl AsRef<str>, target: &str) {
         for arguments in [&["projects", "add", "shop"][..], &["links", "add", "shop", GATEWAY, target]] {
             let _ = finish("adit", self.as_admin(instance, arguments), PATIENCE).success();
         }
@@ -128,7 +144,12 @@ impl<'w> Installation<'w> {
     /// # Panics
     /// When it does not come up.
     #[must_use]
-    pub fn forward(&self, instance: &Instance, token_file: &str, target: &str) -> (Running, SocketAddr) {
+    pub fn forward(
+        &self,
+        instance: &impl AsRef<str>,
+        token_file: &str,
+        target: &str,
+    ) -> (Running, SocketAddr) {
         let listen = self.world.address("127.0.0.1");
         let arguments = ["forward", target, "--gateway", GATEWAY, "--listen", &listen.to_string()];
         let mut running = Running::start("adit forward", self.with_token(instance, token_file, &arguments));
@@ -138,15 +159,15 @@ impl<'w> Installation<'w> {
 
     /// A command that asks `instance` as the administrator.
     #[must_use]
-    pub fn as_admin(&self, instance: &Instance, arguments: &[&str]) -> Command {
+    pub fn as_admin(&self, instance: &impl AsRef<str>, arguments: &[&str]) -> Command {
         self.with_token(instance, "tokens/admin.token", arguments)
     }
 
     /// A command that asks `instance` as whoever the token in `token_file` is of.
     #[must_use]
-    pub fn with_token(&self, instance: &Instance, token_file: &str, arguments: &[&str]) -> Command {
+    pub fn with_token(&self, instance: &impl AsRef<str>, token_file: &str, arguments: &[&str]) -> Command {
         let mut command = self.world.command(arguments);
-        command.args(["--domain", &instance.url, "--token-file", token_file]);
+        command.args(["--domain", instance.as_ref(), "--token-file", token_file]);
         command
     }
 
@@ -157,7 +178,7 @@ impl<'w> Installation<'w> {
     }
 }
 
-fn enrolled(command: &mut Command, instance: &Instance, kind: &str) {
-    command.args(["--domain", &instance.url, "--token-file", &format!("tokens/{kind}.token")]);
+fn enrolled(command: &mut Command, instance: &impl AsRef<str>, kind: &str) {
+    command.args(["--domain", instance.as_ref(), "--token-file", &format!("tokens/{kind}.token")]);
     command.args(["--state-dir", &format!("{kind}-state")]);
 }

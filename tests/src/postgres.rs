@@ -59,6 +59,12 @@ impl Postgres {
         self.port
     }
 
+    /// Where [`USER`] finds [`DATABASE`], its password included.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{DATABASE}", self.port)
+    }
+
     /// Runs one statement as superuser over the local socket.
     ///
     /// # Panics
