@@ -164,6 +164,12 @@ fn field<'a>(times: &'a mut Times, name: &str) -> Option<&'a mut Duration> {
         "offline-grace" => &mut times.offline_grace,
         "connector-idle" => &mut times.connector_idle,
         "duties" => &mut times.duties,
+        "claim" => &mut times.claim,
+        "work" => &mut times.work,
+        "work-pause" => &mut times.work_pause,
+        "stuck" => &mut times.stuck,
+        "lease-duties" => &mut times.lease_duties,
+        "orphan-scan" => &mut times.orphan_scan,
         _ => return None,
     })
 }
