@@ -5,10 +5,13 @@
 //! server ends what the platform has given up.
 
 use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect, TlsStream};
@@ -29,7 +32,36 @@ trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
 
-type Stream = Box<dyn Duplex>;
+/// Whichever stream it is. A type of its own: futures that hold a bare trait object do not pass for `Send`.
+struct Stream(Box<dyn Duplex>);
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
 
 type Ending = JoinHandle<Result<(), tokio_postgres::Error>>;
 
@@ -68,7 +100,7 @@ impl Session {
         login: &Login,
         limit: Duration,
     ) -> Result<Self, SqlError> {
-        let stream: Stream = Box::new(stream);
+        let stream = Stream(Box::new(stream));
         let connecting = async {
             match tls::configuration(login.tls, &login.ca)? {
                 None => connect(stream, NoTls, login).await,
