@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::log::LogFormat;
-use crate::{admin, ca, config, demo, exit, forward, gateway, login, platform, relay};
+use crate::{admin, ca, config, demo, exit, forward, gateway, login, platform, relay, run};
 
 /// Reach a private database or API without one inbound port.
 ///
@@ -35,6 +35,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Gateway(gateway::Gateway),
     Forward(forward::Forward),
+    Run(run::Run),
     #[command(subcommand)]
     Platform(platform::Platform),
     Login(login::Login),
@@ -46,6 +47,10 @@ pub(crate) enum Command {
     Links(admin::links::Links),
     Gateways(admin::gateways::Gateways),
     Relays(admin::relays::Relays),
+    Databases(admin::databases::Databases),
+    Secrets(admin::secrets::Secrets),
+    Leases(admin::leases::Leases),
+    Rotations(admin::rotations::Rotations),
     Audit(admin::audit::Audit),
     #[command(subcommand)]
     Ca(ca::Ca),
@@ -77,9 +82,17 @@ mod tests {
         collect(&Cli::command(), &mut examples);
         assert!(examples.len() > 10, "{examples:?}");
         for example in examples {
-            let words = example.split_whitespace().map(|word| word.trim_matches('\''));
-            assert!(Cli::try_parse_from(words).is_ok(), "{example}");
+            assert!(Cli::try_parse_from(words(&example)).is_ok(), "{example}");
         }
+    }
+
+    /// The words as a shell takes them: what stands in quotes is one.
+    fn words(line: &str) -> Vec<&str> {
+        let part = |(number, part)| match number % 2 {
+            0 => str::split_whitespace(part).collect(),
+            _ => vec![part],
+        };
+        line.split('\'').enumerate().flat_map(part).collect()
     }
 
     /// The commands that the help of `command` and of those below it shows, without comments and redirections.

@@ -17,8 +17,10 @@ mod login;
 mod news;
 mod platform;
 mod relay;
+mod run;
 mod service;
 mod token;
+mod typed;
 mod when;
 
 use std::process::ExitCode;
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     log::start(cli.log_format);
     match run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(failure) => {
             log::report(cli.log_format, &failure);
             failure.exit.into()
@@ -40,8 +42,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
-    match command {
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    let done = match command {
+        Command::Run(run) => return run::run(&run),
         Command::Relay(relay) => relay::run(relay),
         Command::Gateway(gateway) => gateway::run(gateway),
         Command::Forward(forward) => forward::run(forward),
@@ -56,6 +59,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Links(links) => admin::links::run(&links),
         Command::Gateways(gateways) => admin::gateways::run(&gateways),
         Command::Relays(relays) => admin::relays::run(&relays),
+        Command::Databases(databases) => admin::databases::run(&databases),
+        Command::Secrets(secrets) => admin::secrets::run(&secrets),
+        Command::Leases(leases) => admin::leases::run(&leases),
+        Command::Rotations(rotations) => admin::rotations::run(&rotations),
         Command::Audit(audit) => admin::audit::run(&audit),
         Command::Config(config) => config::run(config),
         Command::Demo(demo) => demo::run(&demo),
@@ -65,5 +72,6 @@ fn run(command: Command) -> Result<(), Failure> {
             service::say(format_args!("{}", String::from_utf8_lossy(&script).trim_end()));
             Ok(())
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::exit::{Exit, Failure};
 
 /// Runs `part` on a runtime of this thread.
-pub(crate) fn block_on(part: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+pub(crate) fn block_on<T>(part: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,22 +1,16 @@
 //! Tokens as people hand them over: in a file, through a pipe, or typed into a terminal that shows nothing.
 
-use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use adit_platform::trust::token::{Kind, MAX_TOKEN, Token};
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure};
-use crate::files;
-use crate::log::tell;
-
-/// The path that stands for standard input.
-const STDIN: &str = "-";
+use crate::{files, typed};
 
 /// The token of `kind` in the file `path`; `-` is standard input, which a terminal prompts for.
 pub(crate) fn read(path: &Path, kind: Kind) -> Result<Token, Failure> {
-    if path != Path::new(STDIN) {
+    if path != Path::new(typed::STDIN) {
         return parse(&Zeroizing::new(files::read_secret(path, "the token")?), kind);
     }
     parse(&from_stdin(kind)?, kind)
@@ -34,40 +28,12 @@ pub(crate) fn parse(text: &str, kind: Kind) -> Result<Token, Failure> {
 
 /// What stands before a token that was given as `--token`: `-` means standard input too.
 pub(crate) fn given(text: &str, kind: Kind) -> Result<Token, Failure> {
-    if text == STDIN { read(Path::new(STDIN), kind) } else { parse(text, kind) }
+    if text == typed::STDIN { read(Path::new(typed::STDIN), kind) } else { parse(text, kind) }
 }
 
 fn from_stdin(kind: Kind) -> Result<Zeroizing<String>, Failure> {
-    let stdin = std::io::stdin();
-    let failed = |error| Failure::new(Exit::Other, format!("no token can be read: {error}"));
-    let mut line = Zeroizing::new(String::with_capacity(MAX_TOKEN + 2));
-    if !stdin.is_terminal() {
-        // A token that is longer than any is refused as such.
-        stdin.lock().take(2 * MAX_TOKEN as u64).read_line(&mut line).map_err(failed)?;
-        return Ok(line);
-    }
-    tell_inline(&format!("Paste {} (it is not shown): ", describe(kind)));
-    let read = without_echo(|| stdin.lock().read_line(&mut line));
-    tell(format_args!(""));
-    read.map_err(failed)?;
-    Ok(line)
-}
-
-/// Runs `read` while the terminal on standard input shows nothing of what is typed.
-fn without_echo<T>(read: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
-    let stdin = std::io::stdin();
-    let before = tcgetattr(&stdin)?;
-    let mut silent = before.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
-    tcsetattr(&stdin, OptionalActions::Flush, &silent)?;
-    let result = read();
-    tcsetattr(&stdin, OptionalActions::Flush, &before)?;
-    result
-}
-
-fn tell_inline(text: &str) {
-    let mut out = std::io::stderr().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    // A token that is longer than any is refused as such.
+    typed::line(&format!("Paste {} (it is not shown): ", describe(kind)), 2 * MAX_TOKEN)
 }
 
 fn describe(kind: Kind) -> &'static str {

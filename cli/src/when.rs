@@ -23,7 +23,8 @@ pub(crate) fn distance(now: UnixTime, then: UnixTime) -> String {
     if then <= now { format!("{} ago", span(now.0 - then.0)) } else { format!("in {}", span(then.0 - now.0)) }
 }
 
-fn span(seconds: u64) -> String {
+/// A length of time, in seconds, as people say it.
+pub(crate) fn span(seconds: u64) -> String {
     let rounded = |unit: u64| (seconds + unit / 2) / unit;
     match seconds {
         0..120 => format!("{seconds} s"),

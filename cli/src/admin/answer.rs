@@ -20,7 +20,7 @@ pub(crate) struct Answer<T> {
 }
 
 impl<T: DeserializeOwned> Answer<T> {
-    fn of(json: Value) -> Result<Self, Failure> {
+    pub(super) fn of(json: Value) -> Result<Self, Failure> {
         let value = T::deserialize(&json).map_err(|error| {
             Failure::new(
                 Exit::PlatformUnreachable,
@@ -43,6 +43,10 @@ impl<T: DeserializeOwned> Answer<T> {
         Self::of(client.put(path, body).await?)
     }
 
+    pub(super) async fn remove(client: &Client, path: &str) -> Result<Self, Failure> {
+        Self::of(client.remove(path).await?)
+    }
+
     pub(super) async fn patch(client: &Client, path: &str, body: &impl Serialize) -> Result<Self, Failure> {
         Self::of(client.patch(path, body).await?)
     }
@@ -52,6 +56,13 @@ impl<T: DeserializeOwned> Answer<Vec<T>> {
     /// The items of a list that has one page.
     pub(crate) async fn whole(client: &Client, path: &str) -> Result<Self, Failure> {
         let json: Value = client.get(path).await?;
+        let value = Answer::<Page<T>>::of(json.clone())?.value.items;
+        Ok(Self { json, value })
+    }
+
+    /// The items of a list that a request without a body makes, which has one page.
+    pub(super) async fn page(client: &Client, path: &str) -> Result<Self, Failure> {
+        let json: Value = client.post(path, &json!({})).await?;
         let value = Answer::<Page<T>>::of(json.clone())?.value.items;
         Ok(Self { json, value })
     }

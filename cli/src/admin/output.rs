@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use adit_core::time::UnixTime;
-use adit_platform::words::Health;
+use adit_platform::words::{Health, Trouble};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
@@ -44,8 +44,7 @@ impl Output {
         });
     }
 
-    /// Shows a new token: into the file `out`, or alone on standard output. What is said about it goes to standard
-    /// error where the token takes the other. `next` is told where the token is.
+    /// Shows a new token, as [`Output::secret`] does.
     pub(super) fn token<T>(
         self,
         answer: &Answer<T>,
@@ -54,8 +53,21 @@ impl Output {
         done: &str,
         next: impl FnOnce(&str) -> String,
     ) -> Result<(), Failure> {
+        self.secret(answer, ("token", token), out, done, next)
+    }
+
+    /// Shows a new secret with the word for it: into the file `out`, or alone on standard output. What is said about it
+    /// goes to standard error where the secret takes the other. `next` is told where the secret is.
+    pub(super) fn secret<T>(
+        self,
+        answer: &Answer<T>,
+        (word, secret): (&str, &str),
+        out: Option<&Path>,
+        done: &str,
+        next: impl FnOnce(&str) -> String,
+    ) -> Result<(), Failure> {
         if let Some(path) = out {
-            files::create(path, &format!("{token}\n"), files::SECRET)?;
+            files::create(path, &format!("{secret}\n"), files::SECRET)?;
         }
         if self.json {
             print_json(&answer.json);
@@ -63,13 +75,13 @@ impl Output {
         }
         match out {
             Some(path) => say(format_args!(
-                "{done}; its token is in {}\n next: {}",
+                "{done}; its {word} is in {}\n next: {}",
                 path.display(),
                 next(&path.display().to_string())
             )),
             None => {
-                tell(format_args!("{done}; its token, which is shown this once:"));
-                say(format_args!("{token}"));
+                tell(format_args!("{done}; its {word}, which is shown this once:"));
+                say(format_args!("{secret}"));
                 tell(format_args!(" next: {}", next("FILE")));
             }
         }
@@ -84,16 +96,16 @@ impl Output {
     }
 }
 
-/// Where a new token goes.
+/// Where a new token or password goes.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Out {
-    /// Write the token to this file, which nobody else may read, instead of to standard output.
+    /// Write the secret to this new file, which nobody else may read, instead of to standard output.
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
 }
 
 impl Out {
-    /// The file, which must not be there yet: better that than a token that is lost.
+    /// The file, which must not be there yet: better that than a secret that is lost.
     pub(super) fn path(&self) -> Result<Option<&Path>, Failure> {
         if let Some(path) = &self.out {
             files::must_be_absent(path)?;
@@ -121,6 +133,21 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item 
         column.set_padding((0, 2));
     }
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// A thing and what is known of it, a line each.
+pub(super) fn sheet<'a>(title: &str, lines: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let lines: Vec<_> = lines.into_iter().collect();
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+    let line = |(name, value): &(&str, String)| format!("\n {name:<width$}  {value}");
+    title.to_owned() + &lines.iter().map(line).collect::<String>()
+}
+
+/// What hinders work on a server, or a dash.
+pub(super) fn trouble(trouble: Option<&Trouble>) -> String {
+    let Some(Trouble { since, attempts, error, next_at, stuck }) = trouble else { return "-".into() };
+    let stuck = if *stuck { "STUCK: " } else { "" };
+    format!("{stuck}{error} (since {}, {attempts} attempts, next {})", ago(*since), ago(*next_at))
 }
 
 /// The word for `value` in the API.
@@ -171,6 +198,17 @@ mod tests {
         let rows = [["gw-1", "healthy"], ["b", "offline"]].map(|row| row.map(String::from));
         let text = table(["name", "health"], rows.into_iter());
         assert_eq!(text, "NAME  HEALTH\ngw-1  healthy\nb     offline");
+    }
+
+    #[test]
+    fn what_is_known_stands_in_line_and_trouble_shows_what_it_is() {
+        assert_eq!(sheet("db", [("id", "1".into()), ("host", "h".into())]), "db\n id    1\n host  h");
+        let now = when::now().0;
+        let found =
+            Trouble { since: now - 60, attempts: 3, error: "refused".into(), next_at: now + 30, stuck: true };
+        let text = trouble(Some(&found));
+        assert!(text.starts_with("STUCK: refused (since 60 s ago, 3 attempts, next in "), "{text}");
+        assert_eq!(trouble(None), "-");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `--wait`: until something is healthy.
+//! `--wait`: until something is as it is to be.
 
 use std::future::Future;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const LONGEST: u64 = 86_400;
 /// Whether to wait, and for how long.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Wait {
-    /// Wait until it is healthy. If it is not in time, the exit status says so.
+    /// Wait until it is healthy, or, where it is to end, gone. If it is not in time, the exit status says so.
     #[arg(long)]
     wait: bool,
     /// For how many seconds to wait.
@@ -32,55 +32,87 @@ pub(super) struct Wait {
     timeout: u64,
 }
 
-/// The last answer, and whether it is what was waited for.
+/// How far something is that is waited for.
+pub(super) enum Stage {
+    /// Waiting has come to its end.
+    Reached,
+    /// It goes on: how it is.
+    NotYet(String),
+}
+
+impl Wait {
+    /// The last answer, and how far that is.
+    ///
+    /// # Errors
+    /// Those of `fetch`, except that a platform that is away for a moment ends nobody's patience.
+    pub(super) async fn until<T, F: Future<Output = Result<Answer<T>, Failure>>>(
+        &self,
+        fetch: impl Fn() -> F,
+        stage: impl Fn(&T) -> Stage,
+    ) -> Result<(Answer<T>, Stage), Failure> {
+        let end = Instant::now() + Duration::from_secs(self.timeout);
+        let progress = if self.wait { spinner() } else { ProgressBar::hidden() };
+        loop {
+            match fetch().await {
+                Ok(answer) => match stage(&answer.value) {
+                    Stage::NotYet(how) if self.wait && Instant::now() < end => progress.set_message(how),
+                    stage => {
+                        progress.finish_and_clear();
+                        return Ok((answer, stage));
+                    }
+                },
+                Err(failure)
+                    if self.wait && failure.exit == Exit::PlatformUnreachable && Instant::now() < end =>
+                {
+                    progress.set_message(failure.what);
+                }
+                Err(failure) => return Err(failure),
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// What it means that the end was not reached: nothing to whoever has not waited for it.
+    pub(super) fn verdict(
+        &self,
+        stage: Stage,
+        failed: impl FnOnce(String) -> Failure,
+    ) -> Result<(), Failure> {
+        match stage {
+            Stage::NotYet(how) if self.wait => Err(failed(how)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Waits for `what` to be healthy. The last answer, and whether it is what was waited for.
 pub(super) async fn until_healthy<T, F: Future<Output = Result<Answer<T>, Failure>>>(
     wait: &Wait,
     what: &str,
     fetch: impl Fn() -> F,
     health: impl Fn(&T) -> Health,
 ) -> Result<(Answer<T>, Result<(), Failure>), Failure> {
-    let end = Instant::now() + Duration::from_secs(wait.timeout);
-    let progress = if wait.wait { spinner() } else { ProgressBar::hidden() };
-    loop {
-        let answer = match fetch().await {
-            Ok(answer) => answer,
-            // A platform that is away for a moment ends nobody's patience.
-            Err(failure)
-                if wait.wait && failure.exit == Exit::PlatformUnreachable && Instant::now() < end =>
-            {
-                progress.set_message(failure.what);
-                sleep(LOOK).await;
-                continue;
-            }
-            Err(failure) => return Err(failure),
-        };
-        let now = health(&answer.value);
-        let healthy = now.state == HealthState::Healthy;
-        if !wait.wait || healthy || Instant::now() >= end {
-            progress.finish_and_clear();
-            let verdict = if !wait.wait || healthy { Ok(()) } else { Err(not_healthy(what, &now)) };
-            return Ok((answer, verdict));
+    let stage = |value: &T| {
+        let Health { state, reason, .. } = health(value);
+        match state {
+            HealthState::Healthy => Stage::Reached,
+            state => Stage::NotYet(format!("{what} is {}: {reason}", word(&state))),
         }
-        progress.set_message(format!("{what} is {}: {}", word(&now.state), now.reason));
-        sleep(LOOK).await;
-    }
+    };
+    let (answer, stage) = wait.until(fetch, stage).await?;
+    let late = |how| {
+        Failure::new(Exit::GatewayUnreachable, format!("not healthy in time: {how}"))
+            .next("look at its own log; more patience: --timeout SECONDS")
+    };
+    Ok((answer, wait.verdict(stage, late)))
 }
 
-/// On a terminal only; it draws on standard error.
-fn spinner() -> ProgressBar {
+/// Something that turns, on a terminal only; it draws on standard error.
+pub(crate) fn spinner() -> ProgressBar {
     let spinner = ProgressBar::new_spinner();
     let style =
         ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}").expect("the template is right");
     spinner.set_style(style);
     spinner.enable_steady_tick(Duration::from_millis(100));
     spinner
-}
-
-fn not_healthy(what: &str, health: &Health) -> Failure {
-    let state = word(&health.state);
-    Failure::new(
-        Exit::GatewayUnreachable,
-        format!("{what} is not healthy in time but {state}: {}", health.reason),
-    )
-    .next("look at its own log; more patience: --timeout SECONDS")
 }

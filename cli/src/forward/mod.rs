@@ -31,6 +31,8 @@ use crate::service::{self, Signals};
 use crate::{addresses, when};
 use trouble::{Trouble, not_connected, not_opened};
 
+pub(crate) use platform::{Passage, Start};
+
 /// The file of a connector without a platform.
 const CONFIG: &str = "/etc/adit/connector.toml";
 /// How long to wait before the gateway is tried again at the start.

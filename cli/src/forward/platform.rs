@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use adit_core::connector::Event;
 use adit_core::time::WallCell;
-use adit_platform::client::Backoff;
+use adit_core::tunnel::Target;
+use adit_platform::client::{Backoff, Client};
 use adit_tokio::{Connector, Notice, OpenError, Pool};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -40,31 +41,66 @@ pub(super) async fn serve(flags: Forward, gateway: &str) -> Result<(), Failure> 
     let listener =
         TcpListener::bind(flags.listen).await.map_err(|error| cannot_listen(flags.listen, &error))?;
     let local = listener.local_addr().map_err(|error| cannot_listen(flags.listen, &error))?;
-    let wall = WallCell::new(when::now());
-    let connector = Connector::spawn(adit_core::connector::Config::new(wall.clone()));
-    let mut keeper = tokio::select! {
-        keeper = Keeper::begin(&flags, gateway, connector.clone(), wall) => keeper?,
+    let client = tokio::select! {
+        client = flags.place.client() => client?,
         () = signals.next() => return Ok(()),
     };
-    tokio::select! {
-        result = keeper.prove(&flags) => result?,
+    let start = Start { patience: Duration::from_secs(flags.wait), check: !flags.no_check };
+    let passage = tokio::select! {
+        passage = Passage::open(client, gateway, flags.target.clone(), start) => passage?,
         () = signals.next() => return Ok(()),
-    }
+    };
     service::say(format_args!(
         "listening on {local}, forwarding to {} through gateway {gateway}",
         flags.target
     ));
     service::ready();
-    let (pool, restless) = (keeper.pool.clone(), Notify::new());
     let result = tokio::select! {
-        () = adit_tokio::forward_pool(listener, pool, flags.target, report) => Ok(()),
-        failure = keeper.keep(&restless) => Err(failure),
-        () = log(&connector, &restless) => Err(ended()),
+        failure = passage.serve(listener) => Err(failure),
         () = signals.next() => Ok(()),
     };
     service::stopping();
-    connector.shut_down();
     result
+}
+
+/// How a passage begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    /// How long to keep trying, beside the time that the gateway takes to hear of us.
+    pub(crate) patience: Duration,
+    /// Whether the target is opened once, and not the gateway asked only.
+    pub(crate) check: bool,
+}
+
+/// A way to one target behind a gateway, which has been shown to work. It ends when it is dropped.
+pub(crate) struct Passage {
+    keeper: Keeper,
+    target: Target,
+}
+
+impl Passage {
+    /// Opens it, as whoever `client` speaks for.
+    pub(crate) async fn open(
+        client: Client,
+        gateway: &str,
+        target: Target,
+        start: Start,
+    ) -> Result<Self, Failure> {
+        let mut keeper = Keeper::begin(client, gateway, &target).await?;
+        keeper.prove(&target, start).await?;
+        Ok(Self { keeper, target })
+    }
+
+    /// Forwards whoever connects to `listener`, until that does not go on.
+    pub(crate) async fn serve(mut self, listener: TcpListener) -> Failure {
+        let restless = Notify::new();
+        let (pool, connector) = (self.keeper.pool.clone(), self.keeper.connector.clone());
+        tokio::select! {
+            () = adit_tokio::forward_pool(listener, pool, self.target.clone(), report) => ended(),
+            failure = self.keeper.keep(&restless) => failure,
+            () = log(&connector, &restless) => ended(),
+        }
+    }
 }
 
 /// What keeps the way to the gateway open.
@@ -74,15 +110,17 @@ struct Keeper {
     pool: Pool,
 }
 
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.connector.shut_down();
+    }
+}
+
 impl Keeper {
-    async fn begin(
-        flags: &Forward,
-        gateway: &str,
-        connector: Connector,
-        wall: WallCell,
-    ) -> Result<Self, Failure> {
-        let client = flags.place.client().await?;
-        let access = Access::begin(client, gateway, &flags.target, wall).await?;
+    async fn begin(client: Client, gateway: &str, target: &Target) -> Result<Self, Failure> {
+        let wall = WallCell::new(when::now());
+        let connector = Connector::spawn(adit_core::connector::Config::new(wall.clone()));
+        let access = Access::begin(client, gateway, target, wall).await?;
         let pool = Pool::new(connector.clone());
         let mut keeper = Self { access, connector, pool };
         keeper.apply()?;
@@ -97,8 +135,8 @@ impl Keeper {
     }
 
     /// Tries until the target has opened, for as long as the user wants to wait and the gateway takes to hear of us.
-    async fn prove(&mut self, flags: &Forward) -> Result<(), Failure> {
-        let mut end = Instant::now() + Duration::from_secs(flags.wait);
+    async fn prove(&mut self, target: &Target, start: Start) -> Result<(), Failure> {
+        let mut end = Instant::now() + start.patience;
         let mut look = Instant::now();
         loop {
             let mut troubled = None;
@@ -110,7 +148,7 @@ impl Keeper {
                 }
                 look = Instant::now() + SEARCH;
             }
-            let failure = match self.attempt(flags).await {
+            let failure = match self.attempt(target, start.check).await {
                 Ok(()) => return Ok(()),
                 Err(Trouble::Lasting(failure)) => return Err(failure),
                 // Without an address that the gateway lets in, that it can't be reached tells nothing.
@@ -127,14 +165,14 @@ impl Keeper {
         }
     }
 
-    async fn attempt(&self, flags: &Forward) -> Result<(), Trouble> {
+    async fn attempt(&self, target: &Target, check: bool) -> Result<(), Trouble> {
         if self.pool.instances().is_empty() {
             return Err(self.told(OpenError::NoInstance));
         }
-        if flags.no_check {
+        if !check {
             return self.ping().await;
         }
-        let mut stream = self.pool.open(&flags.target).await.map_err(|error| self.told(error))?;
+        let mut stream = self.pool.open(target).await.map_err(|error| self.told(error))?;
         // An orderly end, which servers do not complain about in their logs.
         let _ = stream.shutdown().await;
         let _ = timeout(GOODBYE, stream.read(&mut [0; 1024])).await;

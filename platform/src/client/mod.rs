@@ -105,6 +105,19 @@ impl Client {
         self.send(self.request(Method::POST, path).json(body)).await
     }
 
+    /// `POST` that may be sent again with the same `key` and then does nothing twice, where the API says so.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post_once<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        self.send(self.request(Method::POST, path).header("idempotency-key", key).json(body)).await
+    }
+
     /// `PUT` with a JSON body.
     ///
     /// # Errors
@@ -135,6 +148,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
         self.exchange(self.request(Method::DELETE, path)).await.map(drop)
+    }
+
+    /// `DELETE` whose answer says what has become of it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn remove<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.send(self.request(Method::DELETE, path)).await
     }
 
     /// `GET` of a text, such as PEM.

@@ -80,6 +80,10 @@ fn routes() -> Router {
         }))
         .route("/echo", post(|Json(body): Json<Value>| async move { Json(body) }))
         .route("/gone", delete(|| async { StatusCode::NO_CONTENT }))
+        .route("/told", delete(|| async { Json(json!({ "state": "revoked" })) }))
+        .route("/once", post(|headers: HeaderMap| async move {
+            Json(json!(headers.get("idempotency-key").map(|value| value.to_str().unwrap().to_owned())))
+        }))
         .route("/conflict", get(answer))
         .route("/proxy", get(|| async { (StatusCode::BAD_GATEWAY, [("retry-after", "7")], "<html>") }))
         .route("/away", get(|| async { (StatusCode::FOUND, [("location", "/hello")]) }))
@@ -97,6 +101,8 @@ async fn words_go_there_and_back() {
     assert_eq!(hello, json!({ "bearer": "Bearer adit_x" }));
     assert_eq!(client.post::<Value>("/echo", &json!([1])).await.unwrap(), json!([1]));
     client.delete("/gone").await.unwrap();
+    assert_eq!(client.remove::<Value>("/told").await.unwrap(), json!({ "state": "revoked" }));
+    assert_eq!(client.post_once::<Value>("/once", "a-key", &json!({})).await.unwrap(), json!("a-key"));
     assert!(!format!("{:?}", client.with_token("adit_x")).contains("adit_x"));
 }
 

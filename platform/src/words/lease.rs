@@ -116,6 +116,16 @@ pub struct RevokedLeases {
     pub revoking: u64,
 }
 
+/// What became of leases when the platform was restored from a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Restored {
+    /// Whether leases from before the restoration wait: none of them expires by itself, and no user that looks lost is
+    /// dropped, until an administrator of the organisation confirms.
+    pub paused: bool,
+    /// How many leases wait.
+    pub leases: u64,
+}
+
 /// A user on a server that looks as if the platform had made it and that belongs to no lease that lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Orphan {
