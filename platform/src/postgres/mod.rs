@@ -3,19 +3,23 @@
 //!
 //! - `session` — one login and its transactions, each with deadlines and a lock. `tls` — whom a login believes.
 //! - `template` — statements that users define, over `lex` and `quote`. `username`, `password` — what is filled in.
+//! - `users` — made, lengthened and removed. `groups` — what the users of a secret may do.
 //! - `scram` — what a server keeps of a password. `mark` — by what an installation knows users that it has made.
 
 mod error;
+pub mod groups;
 mod lex;
 mod login;
 pub mod mark;
 pub mod password;
 mod quote;
+mod retry;
 pub mod scram;
 mod session;
 pub mod template;
 mod tls;
 pub mod username;
+pub mod users;
 
 pub use error::SqlError;
 pub use login::Login;

@@ -28,6 +28,9 @@ pub type Params<'a> = [(&'a (dyn ToSql + Sync), Type)];
 /// As what the platform shows up in `pg_stat_activity`.
 const APPLICATION: &str = "adit";
 
+/// From one look at others' locks to the next.
+const LOOK: Duration = Duration::from_millis(50);
+
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
@@ -71,6 +74,7 @@ pub struct Session {
     connection: Ending,
     user: String,
     dbname: String,
+    version: String,
     limit: Duration,
     state: State,
     is_stained: bool,
@@ -114,9 +118,10 @@ impl Session {
             }
         };
         let silent = || SqlError::Unreachable(format!("no login within {} s", limit.as_secs_f32()));
-        let (client, connection) = timeout(limit, connecting).await.map_err(|_| silent())??;
+        let (client, connection, version) = timeout(limit, connecting).await.map_err(|_| silent())??;
         let (user, dbname) = (login.user.clone(), login.dbname.clone());
-        Ok(Self { client, connection, user, dbname, limit, state: State::Idle, is_stained: false })
+        let state = State::Idle;
+        Ok(Self { client, connection, user, dbname, version, limit, state, is_stained: false })
     }
 
     /// The user that logged in.
@@ -127,6 +132,17 @@ impl Session {
     /// The database that it logged in to.
     pub fn dbname(&self) -> &str {
         &self.dbname
+    }
+
+    /// What the server says that it is, as `15.4 (Debian …)`.
+    pub fn server_version(&self) -> &str {
+        &self.version
+    }
+
+    /// The first number of the server's version; 0 where it says none.
+    pub fn major(&self) -> u32 {
+        let digits: String = self.version.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().unwrap_or(0)
     }
 
     /// How long a transaction may take.
@@ -311,6 +327,30 @@ impl Transaction<'_> {
         self.execute("SELECT pg_advisory_xact_lock($1)", &[(&key, Type::INT8)]).await.map(drop)
     }
 
+    /// Waits until no transaction in another database of the server has the same `lock`.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute); that one does not end in time is one (55P03).
+    pub(super) async fn wait_for_others(&mut self, lock: &str) -> Result<(), SqlError> {
+        let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted \
+             AND classid::bigint = $1 AND objid::bigint = $2 AND pid <> pg_backend_pid()";
+        let key = advisory_key(lock).cast_unsigned();
+        let [high, low] = [key >> 32, key & u64::from(u32::MAX)].map(|half| half.cast_signed());
+        let until = Instant::now() + self.session.limit / 2;
+        loop {
+            let rows = self.query(sql, &[(&high, Type::INT8), (&low, Type::INT8)]).await?;
+            let others: i64 = rows.first().map_or(Ok(0), |row| column(row, 0))?;
+            if others == 0 {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                let message = "somebody else works on the same and does not end".to_owned();
+                return Err(SqlError::Refused { code: "55P03".to_owned(), message });
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Makes it last.
     ///
     /// # Errors
@@ -353,7 +393,7 @@ fn advisory_key(name: &str) -> i64 {
     i64::from_be_bytes(*first)
 }
 
-async fn connect<T>(stream: Stream, tls: T, login: &Login) -> Result<(Client, Ending), SqlError>
+async fn connect<T>(stream: Stream, tls: T, login: &Login) -> Result<(Client, Ending, String), SqlError>
 where
     T: TlsConnect<Stream>,
     T::Stream: TlsStream + Send + 'static,
@@ -368,8 +408,9 @@ where
     });
     let (client, connection) =
         config.connect_raw(stream, tls).await.map_err(|error| SqlError::of_login(&error, &login.user))?;
+    let version = connection.parameter("server_version").unwrap_or_default().to_owned();
     // Its end is told to whoever waits for an answer.
-    Ok((client, tokio::spawn(connection)))
+    Ok((client, tokio::spawn(connection), version))
 }
 
 #[cfg(test)]
