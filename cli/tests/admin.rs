@@ -62,7 +62,33 @@ fn a_platform_that_is_not_there_has_its_own_status() {
     for command in [&["login"][..], &["gateways", "ls"], &["gateways", "show", "gw-1"]] {
         fails(&user.adit(&[command, &flags].concat()), 11, &["https://127.0.0.1:1 can't be reached"]);
     }
+    let command = [&["run", "--secret", "s"], &flags[..], &["--", "true"]].concat();
+    fails(&user.adit(&command), 11, &["https://127.0.0.1:1 can't be reached"]);
     assert!(!user.0.path().join("login.json").exists());
+}
+
+#[test]
+fn a_password_is_no_argument_and_is_read_before_anything_is_sent() {
+    let user = User::new();
+    let flags = ["--domain", "127.0.0.1:1", "--token-file", "token"];
+    let add =
+        ["databases", "add", "d", "db:5432", "--project", "p", "--gateway", "g", "--admin-user", "adit"];
+    fails(&user.adit(&[&add[..], &["--admin-password", "x"]].concat()), 2, &["--admin-password"]);
+    let with = |file: &str| user.adit(&[&add[..], &flags, &["--admin-password-file", file]].concat());
+    user.write("empty", "\n");
+    fails(&with("empty"), 2, &["the password of the user adit is empty"]);
+    fails(&with("none"), 3, &["can't be read"]);
+    fails(&user.adit(&[&add[..], &flags].concat()), 2, &["is not known", "--admin-password-file FILE"]);
+    user.write("password", "secret");
+    fails(&with("password"), 11, &["https://127.0.0.1:1 can't be reached"]);
+}
+
+#[test]
+fn what_a_command_of_dynamic_secrets_needs_is_asked_for() {
+    let user = User::new();
+    fails(&user.adit(&["run", "--secret", "s", "true"]), 2, &["--"]);
+    fails(&user.adit(&["secrets", "add", "s", "--database", "d"]), 2, &["--access"]);
+    fails(&user.adit(&["rotations", "add", "r", "--database", "d", "--user", "u"]), 2, &["--every"]);
 }
 
 #[test]

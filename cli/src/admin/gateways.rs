@@ -1,16 +1,17 @@
 //! `adit gateways`: what is inside the private networks.
 
-use adit_platform::client::{Client, segment};
-use adit_platform::words::{EnrolmentToken, Gateway, Instance, NewGateway};
+use adit_platform::client::segment;
+use adit_platform::words::{Gateway, Instance, NewGateway};
 use clap::{Args, Subcommand};
-use serde_json::json;
 
-use super::output::{Out, ago, ago_or_never, ends, health, joined, table};
-use super::wait::{self, Wait};
-use super::{Answer, Output};
+use super::Answer;
+use super::output::{Out, ago, ago_or_never, health, joined, table};
+use super::session::{Named, Session};
+use super::wait::Wait;
 use crate::exit::Failure;
 use crate::login::Connection;
-use crate::service;
+
+const NOUN: &str = "gateways";
 
 /// Gateways, and the instances that do their work.
 #[derive(Debug, Args)]
@@ -42,70 +43,50 @@ enum What {
     },
     /// Show a gateway and its instances.
     Show {
-        /// Its name or id.
-        name: String,
+        #[command(flatten)]
+        named: Named,
         #[command(flatten)]
         wait: Wait,
     },
     /// Delete a gateway and its links; its instances are revoked.
-    Rm {
-        /// Its name or id.
-        name: String,
-    },
+    Rm(Named),
     /// Make a token that enrols one instance, once.
     Enrol {
-        /// The gateway's name or id.
-        name: String,
+        #[command(flatten)]
+        named: Named,
         #[command(flatten)]
         out: Out,
     },
     /// Revoke an instance for good; its connections end within a minute.
     Revoke {
-        /// The gateway's name or id.
-        name: String,
+        #[command(flatten)]
+        named: Named,
         /// The instance's id, as `adit gateways show` has it.
         instance: String,
     },
 }
 
 pub(crate) fn run(gateways: &Gateways) -> Result<(), Failure> {
-    service::block_on(async {
-        let (client, output) = gateways.connection.open().await?;
-        match &gateways.what {
-            What::Ls => list(&client, output).await,
-            What::Add { name, enrol: at_once, out } => add(&client, output, name, *at_once, out).await,
-            What::Show { name, wait } => {
-                let path = path(name);
-                let fetch = || Answer::<Gateway>::get(&client, &path);
-                let (answer, verdict) =
-                    wait::until_healthy(wait, &format!("gateway {name}"), fetch, |gateway| {
-                        gateway.health.clone()
-                    })
-                    .await?;
-                output.show(&answer, text);
-                verdict
-            }
-            What::Rm { name } => {
-                client.delete(&path(name)).await?;
-                output.done(format_args!("deleted the gateway {name}; its instances are revoked"));
-                Ok(())
-            }
-            What::Enrol { name, out } => enrol(&client, output, name, out).await,
-            What::Revoke { name, instance } => {
-                client.delete(&format!("{}/instances/{}", path(name), segment(instance))).await?;
-                output.done(format_args!("revoked the instance {instance} of {name}"));
-                Ok(())
-            }
+    Session::run(&gateways.connection, async |session| match &gateways.what {
+        What::Ls => list(session).await,
+        What::Add { name, enrol: at_once, out } => add(session, name, *at_once, out).await,
+        What::Show { named, wait } => {
+            let health = |gateway: &Gateway| gateway.health.clone();
+            session.show_healthy(("gateway", &named.name), &named.path(NOUN), wait, health, text).await
+        }
+        What::Rm(named) => {
+            let done = format!("deleted the gateway {}; its instances are revoked", named.name);
+            session.delete(&named.path(NOUN), &done).await
+        }
+        What::Enrol { named, out } => enrol(session, &named.name, out).await,
+        What::Revoke { named, instance } => {
+            let path = format!("{}/instances/{}", named.path(NOUN), segment(instance));
+            session.delete(&path, &format!("revoked the instance {instance} of {}", named.name)).await
         }
     })
 }
 
-fn path(name: &str) -> String {
-    format!("/v1/gateways/{}", segment(name))
-}
-
-async fn list(client: &Client, output: Output) -> Result<(), Failure> {
-    let answer = Answer::<Vec<Gateway>>::list(client, "/v1/gateways", usize::MAX).await?;
+async fn list(session: &Session) -> Result<(), Failure> {
     let row = |gateway: &Gateway| {
         let alive = gateway.instances.iter().filter(|instance| instance.revoked_at.is_none());
         [
@@ -116,37 +97,35 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
         ]
     };
     let none = "there is no gateway that you see; an administrator makes one: adit gateways add NAME";
-    output.table(&answer, ["name", "health", "instances", "why"], row, none);
-    Ok(())
+    session.list("/v1/gateways", usize::MAX, ["name", "health", "instances", "why"], row, none).await
 }
 
-async fn add(client: &Client, output: Output, name: &str, at_once: bool, out: &Out) -> Result<(), Failure> {
+async fn add(session: &Session, name: &str, at_once: bool, out: &Out) -> Result<(), Failure> {
     // Before anything is made.
     let file = out.path()?;
     let new = NewGateway { name: name.to_owned() };
-    let answer = Answer::<Gateway>::post(client, "/v1/gateways", &new).await?;
+    let answer = Answer::<Gateway>::post(&session.client, "/v1/gateways", &new).await?;
     if at_once || file.is_some() {
-        return enrol(client, output, name, out).await;
+        return enrol(session, name, out).await;
     }
-    output.show(&answer, |gateway| {
+    session.output.show(&answer, |gateway| {
         format!("made the gateway {0}\n next: adit gateways enrol {0} --out FILE", gateway.name)
     });
     Ok(())
 }
 
-async fn enrol(client: &Client, output: Output, name: &str, out: &Out) -> Result<(), Failure> {
-    let out = out.path()?;
-    let path = format!("{}/enrolment-tokens", path(name));
-    let answer = Answer::<EnrolmentToken>::post(client, &path, &json!({})).await?;
-    let done =
-        format!("one instance of the gateway {name} can be enrolled ({})", ends(answer.value.expires_at));
-    output.token(&answer, &answer.value.token, out, &done, |file| {
-        let (flags, domain) = ("--allow tcp://HOST:PORT", client.domain());
-        format!(
-            "on the gateway's machine: adit gateway start --token-file {file} --domain {domain} {flags}\n\
-             \x20  or, as a service: sudo adit gateway install --token-file {file} --domain {domain} {flags}"
-        )
-    })
+async fn enrol(session: &Session, name: &str, out: &Out) -> Result<(), Failure> {
+    let done = format!("one instance of the gateway {name} can be enrolled");
+    let domain = session.client.domain();
+    session
+        .enrol(NOUN, name, out, &done, |file| {
+            let flags = "--allow tcp://HOST:PORT";
+            format!(
+                "on the gateway's machine: adit gateway start --token-file {file} --domain {domain} {flags}\n\
+                 \x20  or, as a service: sudo adit gateway install --token-file {file} --domain {domain} {flags}"
+            )
+        })
+        .await
 }
 
 fn text(gateway: &Gateway) -> String {

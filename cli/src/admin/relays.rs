@@ -1,16 +1,17 @@
 //! `adit relays`.
 
-use adit_platform::client::{Client, segment};
-use adit_platform::words::{EnrolmentToken, NewRelay, Relay};
+use adit_platform::words::{NewRelay, Relay};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::output::{Out, ago, ends, health, joined};
-use super::wait::{self, Wait};
-use super::{Answer, Output};
+use super::Answer;
+use super::output::{Out, ago, health, joined};
+use super::session::{Named, Session};
+use super::wait::Wait;
 use crate::exit::Failure;
 use crate::login::Connection;
-use crate::service;
+
+const NOUN: &str = "relays";
 
 /// Relays: shared ones, for operators, and those of the organisation.
 #[derive(Debug, Args)]
@@ -44,72 +45,52 @@ enum What {
     },
     /// Show a relay.
     Show {
-        /// Its name or id.
-        name: String,
+        #[command(flatten)]
+        named: Named,
         #[command(flatten)]
         wait: Wait,
     },
     /// Delete a relay; gateways leave it.
-    Rm {
-        /// Its name or id.
-        name: String,
-    },
+    Rm(Named),
     /// Make a token that enrols the relay, once.
     Enrol {
-        /// Its name or id.
-        name: String,
+        #[command(flatten)]
+        named: Named,
         #[command(flatten)]
         out: Out,
     },
     /// Give a relay a new secret; the old one lives as long as the credentials that it has signed.
-    RotateSecret {
-        /// Its name or id.
-        name: String,
-    },
+    RotateSecret(Named),
 }
 
 pub(crate) fn run(relays: &Relays) -> Result<(), Failure> {
-    service::block_on(async {
-        let (client, output) = relays.connection.open().await?;
-        match &relays.what {
-            What::Ls => list(&client, output).await,
-            What::Add { name, urls, enrol: at_once, out } => {
-                let new = NewRelay { name: name.clone(), urls: urls.clone() };
-                add(&client, output, &new, *at_once, out).await
-            }
-            What::Show { name, wait } => {
-                let path = path(name);
-                let fetch = || Answer::<Relay>::get(&client, &path);
-                let (answer, verdict) =
-                    wait::until_healthy(wait, &format!("relay {name}"), fetch, |relay| relay.health.clone())
-                        .await?;
-                output.show(&answer, text);
-                verdict
-            }
-            What::Rm { name } => {
-                client.delete(&path(name)).await?;
-                output.done(format_args!("deleted the relay {name}"));
-                Ok(())
-            }
-            What::Enrol { name, out } => enrol(&client, output, name, out).await,
-            What::RotateSecret { name } => {
-                let _: serde_json::Value =
-                    client.post(&format!("{}/rotate-secret", path(name)), &json!({})).await?;
-                output.done(format_args!(
-                    "the relay {name} has a new secret, and knows it at its next heartbeat"
-                ));
-                Ok(())
-            }
+    Session::run(&relays.connection, async |session| match &relays.what {
+        What::Ls => list(session).await,
+        What::Add { name, urls, enrol: at_once, out } => {
+            let new = NewRelay { name: name.clone(), urls: urls.clone() };
+            add(session, &new, *at_once, out).await
+        }
+        What::Show { named, wait } => {
+            let health = |relay: &Relay| relay.health.clone();
+            session.show_healthy(("relay", &named.name), &named.path(NOUN), wait, health, text).await
+        }
+        What::Rm(named) => {
+            session.delete(&named.path(NOUN), &format!("deleted the relay {}", named.name)).await
+        }
+        What::Enrol { named, out } => enrol(session, &named.name, out).await,
+        What::RotateSecret(named) => {
+            let path = format!("{}/rotate-secret", named.path(NOUN));
+            let _: serde_json::Value = session.client.post(&path, &json!({})).await?;
+            let name = &named.name;
+            session
+                .output
+                .done(format_args!("the relay {name} has a new secret, and knows it at its next heartbeat"));
+            Ok(())
         }
     })
 }
 
-fn path(name: &str) -> String {
-    format!("/v1/relays/{}", segment(name))
-}
-
-async fn list(client: &Client, output: Output) -> Result<(), Failure> {
-    let answer = Answer::<Vec<Relay>>::list(client, "/v1/relays", usize::MAX).await?;
+async fn list(session: &Session) -> Result<(), Failure> {
     let row = |relay: &Relay| {
         let whose = if relay.shared { "shared" } else { "own" };
         [
@@ -121,37 +102,29 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
         ]
     };
     let none = "there is no relay; next: adit relays add NAME turn:HOST:3478 --out FILE";
-    output.table(&answer, ["name", "whose", "urls", "health", "why"], row, none);
-    Ok(())
+    session.list("/v1/relays", usize::MAX, ["name", "whose", "urls", "health", "why"], row, none).await
 }
 
-async fn add(
-    client: &Client,
-    output: Output,
-    new: &NewRelay,
-    at_once: bool,
-    out: &Out,
-) -> Result<(), Failure> {
+async fn add(session: &Session, new: &NewRelay, at_once: bool, out: &Out) -> Result<(), Failure> {
     // Before anything is made.
     let file = out.path()?;
-    let answer = Answer::<Relay>::post(client, "/v1/relays", new).await?;
+    let answer = Answer::<Relay>::post(&session.client, "/v1/relays", new).await?;
     if at_once || file.is_some() {
-        return enrol(client, output, &new.name, out).await;
+        return enrol(session, &new.name, out).await;
     }
-    output.show(&answer, |relay| {
+    session.output.show(&answer, |relay| {
         format!("made the relay {0}\n next: adit relays enrol {0} --out FILE", relay.name)
     });
     Ok(())
 }
 
-async fn enrol(client: &Client, output: Output, name: &str, out: &Out) -> Result<(), Failure> {
-    let out = out.path()?;
-    let path = format!("{}/enrolment-tokens", path(name));
-    let answer = Answer::<EnrolmentToken>::post(client, &path, &json!({})).await?;
-    let done = format!("the relay {name} can be enrolled once ({})", ends(answer.value.expires_at));
-    output.token(&answer, &answer.value.token, out, &done, |file| {
-        format!("on the relay's machine: adit relay start --token-file {file} --domain {}", client.domain())
-    })
+async fn enrol(session: &Session, name: &str, out: &Out) -> Result<(), Failure> {
+    let domain = session.client.domain();
+    session
+        .enrol(NOUN, name, out, &format!("the relay {name} can be enrolled once"), |file| {
+            format!("on the relay's machine: adit relay start --token-file {file} --domain {domain}")
+        })
+        .await
 }
 
 fn text(relay: &Relay) -> String {

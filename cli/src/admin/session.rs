@@ -2,12 +2,14 @@
 //! is shown.
 
 use adit_platform::client::{Client, segment};
-use adit_platform::words::{Check, TestReport};
+use adit_platform::words::{Check, EnrolmentToken, Health, TestReport};
 use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::output::{Out, ends};
+use super::wait::{self, Wait};
 use super::{Answer, Output};
 use crate::exit::{Exit, Failure};
 use crate::login::Connection;
@@ -72,6 +74,37 @@ impl Session {
     ) -> Result<(), Failure> {
         self.output.show(&Answer::<T>::get(&self.client, path).await?, text);
         Ok(())
+    }
+
+    /// Shows one thing that a `kind` and a name tell, once it is healthy where that is waited for.
+    pub(super) async fn show_healthy<T: DeserializeOwned>(
+        &self,
+        (kind, name): (&str, &str),
+        path: &str,
+        wait: &Wait,
+        health: impl Fn(&T) -> Health,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), Failure> {
+        let fetch = || Answer::<T>::get(&self.client, path);
+        let (answer, verdict) = wait::until_healthy(wait, &format!("{kind} {name}"), fetch, health).await?;
+        self.output.show(&answer, text);
+        verdict
+    }
+
+    /// Makes a token that enrols an instance of what the name of `noun` is, once. `next` is told where the token is.
+    pub(super) async fn enrol(
+        &self,
+        noun: &str,
+        name: &str,
+        out: &Out,
+        done: &str,
+        next: impl FnOnce(&str) -> String,
+    ) -> Result<(), Failure> {
+        let out = out.path()?;
+        let path = format!("{}/enrolment-tokens", path(noun, name));
+        let answer = Answer::<EnrolmentToken>::post(&self.client, &path, &json!({})).await?;
+        let done = format!("{done} ({})", ends(answer.value.expires_at));
+        self.output.token(&answer, &answer.value.token, out, &done, next)
     }
 
     /// Sends `body`, and shows what came of it.
