@@ -25,9 +25,9 @@ const TLS: [&str; 4] = ["disable", "require", "verify-ca", "verify-full"];
 /// The platform logs in to them through a gateway as an admin user, which may make roles and need be no superuser.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  adit databases add shop-db tcp://db.internal:5432 --project shop --gateway gw-1 --dbname shop --admin-user adit
-  adit databases test shop-db               # what is missing, and the SQL that helps
-  adit databases rotate shop-db             # from then on only the platform knows the admin user's password
+  adit databases add shop-db tcp://db.internal:5432 --project shop --gateway gw-1 --admin-user adit
+  adit databases test shop-db      # what is missing, and the SQL that helps
+  adit databases rotate shop-db    # from then on only the platform knows the password
   adit databases scan shop-db")]
 pub(crate) struct Databases {
     #[command(flatten)]

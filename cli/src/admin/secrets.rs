@@ -26,7 +26,7 @@ const OWNED: [&str; 2] = ["reassign", "drop"];
   adit secrets test shop-ro
   adit run --secret shop-ro -- psql
 
-A definition in a file (adit secrets add NAME --file FILE) has the fields of the API, in TOML or, where the file's name
+A definition in a file (adit secrets add NAME --file FILE) has the fields of the API, in TOML or, where the file's name \
 ends in .json, JSON; times are seconds. Each statement is one element of its array:
   database = 'shop-db'
   access = 'custom'

@@ -44,12 +44,12 @@ use tenure::Tenure;
   adit run --secret shop-ro -- psql
   adit run --secret shop-rw --ttl 4h -- pg_dump --file shop.sql
 
-TLS: the command talks to 127.0.0.1, for which no server has a certificate, and so libpq's verify-full would always
-fail. PGSSLMODE is set to what can be had: verify-ca with PGSSLROOTCERT where the database was defined with its own
-authority, else require, or prefer where the platform itself uses no TLS. Between here and the gateway everything is
-within the tunnel anyway.
+TLS: the command talks to 127.0.0.1, for which no server has a certificate, and so libpq's verify-full would always \
+fail. PGSSLMODE is set to what can be had: verify-ca with PGSSLROOTCERT where the database was defined with an \
+authority of its own, else require, or prefer where the platform itself uses no TLS. Between here and the gateway \
+everything is within the tunnel anyway.
 
-Exit status: the command's; 128 and the signal's number where one has ended it, or came before it was started; 126 and
+Exit status: the command's; 128 and the signal's number where one has ended it, or came before it was started; 126 and \
 127 where it can't be run or is not there. What fails before has the status that `adit --help` tells.")]
 pub(crate) struct Run {
     /// The dynamic secret, by name or id.
