@@ -26,6 +26,8 @@ pub mod fleet;
 pub mod home;
 pub mod init;
 pub mod postgres;
+pub mod rotations;
+mod secrets;
 pub mod server;
 pub mod servers;
 pub mod store;

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connect::Connect;
 use crate::fleet::Fleet;
+use crate::rotations::Rotations;
 use crate::servers::Servers;
 use crate::store::{Change, Store, StoreError, tokens};
 use crate::trust::token::{Kind, Pin, Token};
@@ -34,6 +35,8 @@ pub struct App {
     pub connect: Connect,
     /// Sessions with databases' servers.
     pub servers: Servers,
+    /// What the duties of rotations share.
+    pub rotations: Rotations,
     pub(super) first_contact: BySource,
     pub(super) failures: BySource,
 }
@@ -45,8 +48,20 @@ impl App {
         let failures = BySource::new(config.limits.failures);
         let clock = store.clock().clone();
         let (readiness, fleet, connect) = (Readiness::default(), Fleet::default(), Connect::default());
-        let servers = Servers::default();
-        Self { store, config, clock, pin, readiness, fleet, connect, servers, first_contact, failures }
+        let (servers, rotations) = (Servers::default(), Rotations::default());
+        Self {
+            store,
+            config,
+            clock,
+            pin,
+            readiness,
+            fleet,
+            connect,
+            servers,
+            rotations,
+            first_contact,
+            failures,
+        }
     }
 
     /// The name of the installation, as certificates carry it.

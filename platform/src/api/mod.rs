@@ -5,19 +5,23 @@ mod app;
 mod audit;
 mod ca;
 pub mod caller;
+mod databases;
 pub mod extract;
 mod gateways;
 pub mod health;
 mod identities;
 pub mod limit;
 mod links;
-mod named;
+pub(crate) mod managed;
+pub(crate) mod named;
 mod openapi;
 mod orgs;
 pub mod problem;
 mod projects;
 mod relays;
+mod rotations;
 pub mod routes;
+mod secrets;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -12,7 +12,7 @@ const RESERVED: [&str; 2] = ["self", "installation"];
 ///
 /// # Errors
 /// A problem that says what a name is made of.
-pub(super) fn new_name(text: &str) -> Result<&str, Problem> {
+pub(crate) fn new_name(text: &str) -> Result<&str, Problem> {
     if RESERVED.contains(&text) {
         return Err(Problem::bad_request(format!("The name {text} is reserved; choose another.")));
     }

@@ -254,7 +254,7 @@ impl From<SqlError> for Problem {
 }
 
 /// `text` with a capital and a full stop.
-pub(super) fn sentence(text: &str) -> String {
+pub(crate) fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|first| first.to_ascii_uppercase());
     let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };

@@ -266,6 +266,9 @@ pub fn table() -> Vec<Route> {
         super::links::routes(),
         super::gateways::routes(),
         super::relays::routes(),
+        super::databases::routes(),
+        super::secrets::routes(),
+        super::rotations::routes(),
         super::audit::routes(),
         crate::fleet::routes(),
     ]

@@ -10,6 +10,7 @@
 //! | `trust` | ends connections to gateway instances that are revoked |
 //! | `secrets` | retires secrets of relays that nothing depends on any more |
 //! | `rollover` | makes successors of certificate authorities that near their end |
+//! | `rotations` | changes the passwords whose time has come |
 //! | `idle` | ends sessions with databases' servers that nobody needs any more |
 //! | `purge` | forgets what has run out |
 
@@ -64,6 +65,7 @@ pub async fn spawn(app: &Arc<App>, tasks: &mut JoinSet<()>) -> Result<(), StoreE
     tasks.spawn(rounds(app.clone(), "secrets", often * 4, None, async |app| secrets(app).await));
     tasks.spawn(rounds(app.clone(), "purge", often * 4, None, async |app| purge(app).await));
     tasks.spawn(rounds(app.clone(), "rollover", often * 60, None, async |app| rollover(app).await));
+    tasks.spawn(crate::rotations::work(app.clone()));
     tasks.spawn(rounds(app.clone(), "idle", often, None, async |app| {
         app.servers.close_idle();
         Ok(())
@@ -114,7 +116,7 @@ async fn rounds(
 }
 
 /// Between three quarters of `pause` and the whole.
-fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     let part = f32::from(u16::from_be_bytes(random())) / f32::from(u16::MAX);
     pause.mul_f32(0.75 + part / 4.0)
 }

@@ -117,6 +117,13 @@ pub struct Pooled<T: Reusable> {
     _slot: OwnedSemaphorePermit,
 }
 
+impl<T: Reusable> Pooled<T> {
+    /// Ends it, in place of giving it back.
+    pub fn end(mut self) {
+        self.value = None;
+    }
+}
+
 impl<T: Reusable> Deref for Pooled<T> {
     type Target = T;
 

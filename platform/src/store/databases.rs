@@ -1,4 +1,8 @@
 //! Databases: servers on which the platform makes and changes users. Passwords of admin users lie here sealed.
+//!
+//! - [`root`] — what is written while an admin user gets a new password.
+
+pub mod root;
 
 use sqlx::{Any, FromRow};
 use zeroize::Zeroizing;
@@ -6,6 +10,7 @@ use zeroize::Zeroizing;
 use super::json::{to_word, word};
 use super::{Change, Store, StoreError, of_row, time_of_row, to_row};
 use crate::postgres::Login;
+use crate::servers::Address;
 use crate::trust::random_id;
 use crate::trust::seal::Place;
 use crate::words::{Database, TlsMode};
@@ -148,6 +153,18 @@ impl Row {
     /// The target that a link from its project to its gateway has to allow.
     pub fn target(&self) -> String {
         target(&self.host, self.port)
+    }
+
+    /// Where its server is, for the sessions with it.
+    pub fn address(&self) -> Address {
+        Address {
+            organisation: self.organisation.clone(),
+            gateway: self.gateway_id.clone(),
+            database: self.id.clone(),
+            host: self.host.clone(),
+            port: self.port,
+            max_connections: self.max_connections,
+        }
     }
 
     /// Whether a root rotation has begun whose outcome nobody has noted yet.
@@ -318,8 +335,9 @@ pub async fn create(change: &mut Change, new: &New<'_>) -> Result<String, StoreE
     Ok(id)
 }
 
-/// Changes a database: its settings, and its admin user's password where there is one. `false`, and nothing changed,
-/// where it has gone, or while a root rotation is under way.
+/// Changes a database: its settings, and its admin user's password where there is one, which ends a root rotation whose
+/// outcome is not known. Claims end too: whoever works on it begins anew. `false`, and nothing changed, where it has
+/// gone, and while a root rotation is under way.
 ///
 /// # Errors
 /// [`StoreError::Referenced`] where the gateway has gone.
@@ -332,14 +350,16 @@ pub async fn update(
     let organisation = change.organisation().to_owned();
     let place = password_place(&organisation, id);
     let sealed = password.map(|password| change.store().sealer().seal(&place, password.as_bytes()));
+    let now = change.now();
     let statement = "UPDATE databases SET gateway = $3, host = $4, port = $5, tls = $6, ca = $7, dbname = $8, \
         admin_user = $9, max_connections = $10, \
-        sealed_password = CASE WHEN $11 = '' THEN sealed_password ELSE $11 END \
-        WHERE organisation = $1 AND id = $2 AND sealed_pending = ''";
+        sealed_password = CASE WHEN $11 = '' THEN sealed_password ELSE $11 END, sealed_pending = '', \
+        claim_owner = '', claim_until = 0, claim = claim + 1 WHERE organisation = $1 AND id = $2 \
+        AND (sealed_pending = '' OR ($11 <> '' AND claim_until <= $12))";
     let update = sqlx::query(statement).bind(&organisation).bind(id).bind(with.gateway).bind(with.host);
     let update = update.bind(i64::from(with.port)).bind(to_word(with.tls)).bind(with.ca).bind(with.dbname);
     let update = update.bind(with.admin_user).bind(i64::from(with.max_connections));
-    let update = update.bind(sealed.unwrap_or_default());
+    let update = update.bind(sealed.unwrap_or_default()).bind(now);
     Ok(update.execute(change.connection()).await?.rows_affected() == 1)
 }
 

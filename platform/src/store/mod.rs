@@ -34,6 +34,7 @@ pub mod relay_secrets;
 pub mod relays;
 mod restore;
 pub mod revocations;
+pub mod rotations;
 mod schema;
 pub mod secrets;
 pub mod settings;

@@ -51,6 +51,17 @@ pub(crate) const NOT_EXACT: &[&str] = &[
     "revokePlatformInstance",
 ];
 
+/// Operations that need a server, which does not exist here: they fail, but not for who asks.
+pub(crate) const ON_SERVER: &[&str] = &[
+    "testDatabase",
+    "rotateDatabase",
+    "testSecret",
+    "prepareSecret",
+    "testRotation",
+    "rotate",
+    "getCredentials",
+];
+
 /// Who may, in its own organisation.
 pub(crate) fn allowed(operation: &str) -> Option<Vec<Role>> {
     use Role::*;
@@ -72,6 +83,15 @@ pub(crate) fn allowed(operation: &str) -> Option<Vec<Role>> {
         "createRelay" | "deleteRelay" => &[Operator, Admin],
         "createRelayEnrolmentToken" | "rotateRelaySecret" => &[Operator, Admin],
         "listAudit" | "verifyAudit" | "exportAudit" => &[Operator, Admin, Auditor],
+        "listDatabases" | "getDatabase" | "listSecrets" | "getSecret" | "listRotations" | "getRotation" => {
+            &[Admin, Auditor, ProjectAdmin, ProjectMember]
+        }
+        "createDatabase" | "updateDatabase" | "deleteDatabase" | "testDatabase" | "rotateDatabase" => {
+            &[Admin, ProjectAdmin]
+        }
+        "createSecret" | "deleteSecret" | "testSecret" | "prepareSecret" => &[Admin, ProjectAdmin],
+        "createRotation" | "deleteRotation" | "testRotation" | "rotate" => &[Admin, ProjectAdmin],
+        "getCredentials" => &[Admin, ProjectAdmin, ProjectMember],
         "createForwarding" | "getWay" | "setConnectorAddresses" => &[Admin, ProjectAdmin, ProjectMember],
         "beginGatewaySession" | "endGatewaySession" | "issueGatewayCertificate" | "gatewayHeartbeat" => {
             &[GatewayAgent]

@@ -156,6 +156,10 @@ impl World {
         self.linked(&self.globex).await;
         self.relay(&self.globex).await;
         self.identity(&self.globex).await;
+        let database = self.database(&self.globex, false).await;
+        for path in ["/v1/secrets", "/v1/rotations"] {
+            self.make(&self.globex, path, of_database(path, "", &database)).await;
+        }
     }
 
     /// Calls `route` about `subject`, with a body that fits.
@@ -181,6 +185,9 @@ impl World {
             "createLink" => json!({
                 "project": subject.of("project"), "gateway": subject.of("gateway"), "targets": ["tcp://db:5432"],
             }),
+            "createDatabase" => of_server(&self.name("x"), subject.of("project"), subject.of("gateway")),
+            "createSecret" => of_database("/v1/secrets", &self.name("x"), subject.of("database")),
+            "createRotation" => of_database("/v1/rotations", &self.name("x"), subject.of("database")),
             "createForwarding" => json!({ "gateway": "nothing", "csr": "" }),
             "setConnectorAddresses" => json!({ "serial": "00", "addresses": ["192.0.2.1"] }),
             _ => json!({}),
@@ -211,6 +218,20 @@ impl World {
             ("createLink", _) => {
                 let (project, gateway) = self.linked(owner).await;
                 two(("project", project), ("gateway", gateway))
+            }
+            ("createDatabase", _) => {
+                let project = self.project(owner, joined).await;
+                let gateway = self.make(owner, "/v1/gateways", json!({})).await;
+                self.link(owner, &project, &gateway).await;
+                two(("project", project), ("gateway", gateway))
+            }
+            ("createSecret" | "createRotation", _) | (_, ["database"]) => {
+                one("database", self.database(owner, joined).await)
+            }
+            (_, [noun @ ("secret" | "rotation")]) => {
+                let database = self.database(owner, joined).await;
+                let path = if *noun == "secret" { "/v1/secrets" } else { "/v1/rotations" };
+                one(noun, self.make(owner, path, of_database(path, "", &database)).await)
             }
             (_, ["org"]) => one("org", "acme".to_owned()),
             (_, ["identity"]) => one("identity", self.identity(owner).await),
@@ -244,6 +265,14 @@ impl World {
             _ if route.path.contains("/platform/") => Subject::nothing(route),
             (operation, nouns) => panic!("{operation} is about {nouns:?}: say how to make one"),
         }
+    }
+
+    /// A database whose server nobody reaches.
+    pub(crate) async fn database(&self, owner: &Owner, joined: bool) -> String {
+        let project = self.project(owner, joined).await;
+        let gateway = self.make(owner, "/v1/gateways", json!({})).await;
+        self.link(owner, &project, &gateway).await;
+        self.make(owner, "/v1/databases", of_server("", &project, &gateway)).await
     }
 
     async fn identity(&self, owner: &Owner) -> String {
@@ -332,11 +361,38 @@ impl World {
     }
 }
 
+/// A database to be defined.
+pub(crate) fn of_server(name: &str, project: &str, gateway: &str) -> Value {
+    json!({
+        "name": name, "project": project, "gateway": gateway, "host": "db", "admin_user": "adit",
+        "admin_password": "secret",
+    })
+}
+
+/// A secret or a rotation of a database to be defined, for this path.
+pub(crate) fn of_database(path: &str, name: &str, database: &str) -> Value {
+    match path {
+        "/v1/secrets" => json!({ "name": name, "database": database, "access": "read-only" }),
+        _ => json!({
+            "name": name, "database": database, "mode": "single-user", "users": [database],
+            "schedule": { "every": 3600 },
+        }),
+    }
+}
+
 /// Whether the route is about something that an installation has none of.
 fn needs_organisation(route: &Route) -> bool {
-    ["/v1/projects", "/v1/links", "/v1/gateways", "/v1/forwardings"]
-        .iter()
-        .any(|path| route.path.starts_with(path))
+    [
+        "/v1/projects",
+        "/v1/links",
+        "/v1/gateways",
+        "/v1/forwardings",
+        "/v1/databases",
+        "/v1/secrets",
+        "/v1/rotations",
+    ]
+    .iter()
+    .any(|path| route.path.starts_with(path))
 }
 
 fn text(value: &Value) -> String {

@@ -121,6 +121,9 @@ CREATE TABLE rotations (
     -- Written before ALTER ROLE, for the user `pending_user_index`; empty once a login has shown that it counts.
     sealed_pending TEXT NOT NULL,
     pending_user_index BIGINT NOT NULL,
+    -- How often a password has changed, and the store's epoch in which one last began to.
+    turns BIGINT NOT NULL,
+    epoch TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     rotated_at BIGINT NOT NULL,
     next_at BIGINT NOT NULL,

@@ -1,0 +1,266 @@
+//! Databases: servers behind gateways, on which dynamic secrets and rotations work.
+
+use std::sync::Arc;
+
+use adit_core::tunnel::Target;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::json;
+
+use super::App;
+use super::caller::{Caller, Permission};
+use super::extract::{Body, PageQuery, Path, Query};
+use super::managed::{may_manage, server_name};
+use super::named::{new_name, page};
+use super::problem::Problem;
+use super::routes::{Needs, PAGED, Route};
+use crate::postgres::check_ca;
+use crate::rotations::{detached, root, unlinked};
+use crate::store::databases::root::alone;
+use crate::store::databases::{self, New, Row, Settings};
+use crate::store::{Change, gateways, links, projects, rotations};
+use crate::words::{Database, DatabaseChange, NewDatabase, Page};
+
+/// The longest password, in bytes.
+const MAX_PASSWORD: usize = 1024;
+
+/// The most connections of a platform instance to one database at once.
+const MAX_CONNECTIONS: u32 = 100;
+
+pub(super) fn routes() -> Vec<Route> {
+    let (read, manage) =
+        (Needs::Permission(Permission::ReadSecrets), Needs::Permission(Permission::ManageSecrets));
+    vec![
+        Route::get("/v1/databases", read, list)
+            .named("listDatabases", "The databases: all of them, or those of the caller's projects.")
+            .query(PAGED)
+            .lists::<Database>(),
+        Route::post("/v1/databases", manage, create)
+            .named("createDatabase", "Defines a database. Nothing connects to it yet; test it.")
+            .takes::<NewDatabase>()
+            .creates::<Database>(),
+        Route::get("/v1/databases/{database}", read, show)
+            .named("getDatabase", "One database.")
+            .answers::<Database>(),
+        Route::patch("/v1/databases/{database}", manage, update)
+            .named("updateDatabase", "Changes what is given of a database; open connections to it end.")
+            .takes::<DatabaseChange>()
+            .answers::<Database>(),
+        Route::delete("/v1/databases/{database}", manage, delete)
+            .named("deleteDatabase", "Deletes a database that has no secrets and rotations."),
+        Route::post("/v1/databases/{database}/rotate", manage, rotate)
+            .named("rotateDatabase", "Gives the admin user a new password, which only the platform knows.")
+            .answers::<Database>(),
+    ]
+}
+
+async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<Database>>, Problem> {
+    let limit = query.limit()?;
+    let only = caller.only_projects_of();
+    let rows = databases::all(&app.store, &caller.organisation, only, query.after(), limit + 1).await?;
+    let databases = rows.iter().map(Row::words).collect();
+    Ok(Json(page(databases, limit, |database: &Database| database.name.clone())))
+}
+
+async fn show(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(database): Path<String>,
+) -> Result<Json<Database>, Problem> {
+    found(&app, &caller, &database).await.map(|row| Json(row.words()))
+}
+
+/// The database, where the caller sees it.
+async fn found(app: &App, caller: &Caller, key: &str) -> Result<Row, Problem> {
+    let found = databases::find(&app.store, &caller.organisation, caller.only_projects_of(), key).await?;
+    found.ok_or_else(|| Problem::not_found("database"))
+}
+
+/// The database, where the caller may define what belongs to its project.
+pub(super) async fn managed(app: &App, caller: &Caller, key: &str) -> Result<Row, Problem> {
+    let row = found(app, caller, key).await?;
+    may_manage(caller, &row.project_id)?;
+    Ok(row)
+}
+
+async fn create(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Body(new): Body<NewDatabase>,
+) -> Result<(StatusCode, Json<Database>), Problem> {
+    let name = new_name(&new.name)?;
+    check_password(&new.admin_password)?;
+    let organisation = &caller.organisation;
+    let project = projects::find(&app.store, organisation, caller.only_projects_of(), &new.project).await?;
+    let project = project.ok_or_else(|| Problem::not_found("project"))?;
+    may_manage(&caller, &project.id)?;
+    let gateway = gateways::find(&app.store, organisation, caller.only_projects_of(), &new.gateway).await?;
+    let gateway = gateway.ok_or_else(|| Problem::not_found("gateway"))?;
+    let target = checked_target(&new.host, new.port)?;
+    let (host, text) = (target.host.to_string(), target.to_string());
+    let settings = Settings {
+        gateway: &gateway.id,
+        host: &host,
+        port: new.port,
+        tls: new.tls,
+        ca: new.ca.as_deref().unwrap_or_default(),
+        dbname: &new.database,
+        admin_user: &new.admin_user,
+        max_connections: new.max_connections,
+    };
+    check(&settings)?;
+    if !links::allows(&app.store, organisation, &project.id, &gateway.id, &text).await? {
+        return Err(unlinked(&text, &gateway.name));
+    }
+    let mut change = app.change(&caller).await?;
+    not_rotated(&mut change, &settings).await?;
+    let new = New { name, project: &project.id, settings, password: &new.admin_password };
+    let id = databases::create(&mut change, &new).await?;
+    let with = &new.settings;
+    let detail = json!({
+        "project": project.name,
+        "gateway": gateway.name,
+        "target": text,
+        "database": with.dbname,
+        "user": with.admin_user,
+    });
+    change.audit("database.created", &format!("database:{name}"), detail);
+    change.commit().await?;
+    Ok((StatusCode::CREATED, Json(by_id(&app, &caller, &id).await?)))
+}
+
+async fn by_id(app: &App, caller: &Caller, id: &str) -> Result<Database, Problem> {
+    let row = databases::by_id(&app.store, &caller.organisation, id).await?;
+    row.map(|row| row.words()).ok_or_else(|| Problem::not_found("database"))
+}
+
+async fn update(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(database): Path<String>,
+    Body(with): Body<DatabaseChange>,
+) -> Result<Json<Database>, Problem> {
+    let row = managed(&app, &caller, &database).await?;
+    let password = with.admin_password.as_deref();
+    if let Some(password) = password {
+        check_password(password)?;
+    } else if with.admin_user.is_some() {
+        return Err(Problem::bad_request("An admin_user comes with its admin_password."));
+    }
+    let organisation = &caller.organisation;
+    let (gateway, gateway_name) = match &with.gateway {
+        None => (row.gateway_id.clone(), row.gateway.clone()),
+        Some(key) => {
+            let found = gateways::find(&app.store, organisation, caller.only_projects_of(), key).await?;
+            let found = found.ok_or_else(|| Problem::not_found("gateway"))?;
+            (found.id, found.name)
+        }
+    };
+    let target = checked_target(with.host.as_ref().unwrap_or(&row.host), with.port.unwrap_or(row.port))?;
+    let (host, text) = (target.host.to_string(), target.to_string());
+    let settings = Settings {
+        gateway: &gateway,
+        host: &host,
+        port: target.port,
+        tls: with.tls.unwrap_or(row.tls),
+        ca: with.ca.as_deref().unwrap_or(&row.ca),
+        dbname: with.database.as_deref().unwrap_or(&row.dbname),
+        admin_user: with.admin_user.as_deref().unwrap_or(&row.admin_user),
+        max_connections: with.max_connections.unwrap_or(row.max_connections),
+    };
+    check(&settings)?;
+    if !links::allows(&app.store, organisation, &row.project_id, &gateway, &text).await? {
+        return Err(unlinked(&text, &gateway_name));
+    }
+    let mut change = app.change(&caller).await?;
+    not_rotated(&mut change, &settings).await?;
+    if !databases::update(&mut change, &row.id, &settings, password).await? {
+        let detail = "The admin user's password is being changed; try again in a minute.";
+        return Err(Problem::conflict(detail).retry_after(60));
+    }
+    let detail = json!({
+        "gateway": gateway_name,
+        "target": text,
+        "database": settings.dbname,
+        "user": settings.admin_user,
+        "password": password.is_some(),
+    });
+    change.audit("database.changed", &format!("database:{}", row.name), detail);
+    change.commit().await?;
+    app.servers.forget(&row.id);
+    Ok(Json(by_id(&app, &caller, &row.id).await?))
+}
+
+fn checked_target(host: &str, port: u16) -> Result<Target, Problem> {
+    Target::new(host, port)
+        .map_err(|error| Problem::bad_request(format!("The server can't be there: {error}.")))
+}
+
+fn check_password(password: &str) -> Result<(), Problem> {
+    match (1..=MAX_PASSWORD).contains(&password.len()) && !password.contains('\0') {
+        true => Ok(()),
+        false => {
+            Err(Problem::bad_request(format!("admin_password is 1 to {MAX_PASSWORD} bytes without NUL.")))
+        }
+    }
+}
+
+fn check(with: &Settings<'_>) -> Result<(), Problem> {
+    server_name("database", with.dbname)?;
+    server_name("admin_user", with.admin_user)?;
+    if !(1..=MAX_CONNECTIONS).contains(&with.max_connections) {
+        return Err(Problem::bad_request(format!("max_connections is 1 to {MAX_CONNECTIONS}.")));
+    }
+    if !with.ca.is_empty() {
+        check_ca(with.ca).map_err(|error| Problem::bad_request(format!("The ca does not read: {error}.")))?;
+    }
+    Ok(())
+}
+
+/// A user whose password a rotation changes would not be let in for long.
+async fn not_rotated(change: &mut Change, with: &Settings<'_>) -> Result<(), Problem> {
+    alone(change).await?;
+    let rotations = rotations::users_on(change, with.host, with.port).await?;
+    match rotations.iter().find(|(_, users)| users.iter().any(|user| user == with.admin_user)) {
+        None => Ok(()),
+        Some((name, _)) => Err(Problem::conflict(format!(
+            "The rotation {name} changes the password of this user; name another admin_user."
+        ))),
+    }
+}
+
+async fn delete(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(database): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let row = managed(&app, &caller, &database).await?;
+    let (secrets, rotations) = databases::dependants(&app.store, &caller.organisation, &row.id).await?;
+    if secrets + rotations > 0 {
+        return Err(Problem::conflict(format!(
+            "The database has {secrets} secrets and {rotations} rotations; delete them first."
+        )));
+    }
+    let mut change = app.change(&caller).await?;
+    databases::delete(&mut change, &row.id).await?;
+    change.audit("database.deleted", &format!("database:{}", row.name), json!({}));
+    change.commit().await?;
+    app.servers.forget(&row.id);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn rotate(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(database): Path<String>,
+) -> Result<Json<Database>, Problem> {
+    let row = managed(&app, &caller, &database).await?;
+    let (working, actor, id) = (app.clone(), caller.actor(), row.id.clone());
+    detached(async move { root::rotate(&working, &row.organisation, &row.id, &actor).await }).await?;
+    Ok(Json(by_id(&app, &caller, &id).await?))
+}

@@ -1,0 +1,120 @@
+//! Dynamic secrets: of what kind the users are that leases make.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::json;
+
+use super::App;
+use super::caller::{Caller, Permission};
+use super::databases::managed as managed_database;
+use super::extract::{Body, PageQuery, Path, Query};
+use super::managed::may_manage;
+use super::named::page;
+use super::problem::Problem;
+use super::routes::{Needs, PAGED, Route};
+use crate::rotations::linked;
+use crate::secrets::definition;
+use crate::store::secrets::{self, Row};
+use crate::trust::random_id;
+use crate::words::{NewSecret, Page, Secret};
+
+pub(super) fn routes() -> Vec<Route> {
+    let (read, manage) =
+        (Needs::Permission(Permission::ReadSecrets), Needs::Permission(Permission::ManageSecrets));
+    vec![
+        Route::get("/v1/secrets", read, list)
+            .named("listSecrets", "The dynamic secrets: all of them, or those of the caller's projects.")
+            .query(PAGED)
+            .lists::<Secret>(),
+        Route::post("/v1/secrets", manage, create)
+            .named("createSecret", "Defines a dynamic secret.")
+            .takes::<NewSecret>()
+            .creates::<Secret>(),
+        Route::get("/v1/secrets/{secret}", read, show)
+            .named("getSecret", "One dynamic secret.")
+            .answers::<Secret>(),
+        Route::delete("/v1/secrets/{secret}", manage, delete).named(
+            "deleteSecret",
+            "Deletes a dynamic secret of which no lease lives, and its leases that have ended.",
+        ),
+    ]
+}
+
+async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<Secret>>, Problem> {
+    let limit = query.limit()?;
+    let only = caller.only_projects_of();
+    let rows = secrets::all(&app.store, &caller.organisation, only, query.after(), limit + 1).await?;
+    let secrets = rows.iter().map(Row::words).collect();
+    Ok(Json(page(secrets, limit, |secret: &Secret| secret.name.clone())))
+}
+
+async fn show(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(secret): Path<String>,
+) -> Result<Json<Secret>, Problem> {
+    found(&app, &caller, &secret).await.map(|row| Json(row.words()))
+}
+
+/// The secret, where the caller sees it.
+async fn found(app: &App, caller: &Caller, key: &str) -> Result<Row, Problem> {
+    let found = secrets::find(&app.store, &caller.organisation, caller.only_projects_of(), key).await?;
+    found.ok_or_else(|| Problem::not_found("secret"))
+}
+
+async fn create(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Body(new): Body<NewSecret>,
+) -> Result<(StatusCode, Json<Secret>), Problem> {
+    let database = managed_database(&app, &caller, &new.database).await?;
+    linked(&app, &database).await?;
+    let id = random_id();
+    let (definition, group) = definition::complete(new, &id)?;
+    let mut change = app.change(&caller).await?;
+    secrets::create(&mut change, &id, &database.id, &definition, group.as_deref()).await?;
+    let detail = json!({
+        "database": database.name,
+        "gateway": database.gateway,
+        "access": definition.access,
+        "max-ttl": definition.max_ttl,
+        "pre-hashed": definition.pre_hashed,
+    });
+    change.audit("secret.created", &format!("secret:{}", definition.name), detail);
+    change.commit().await?;
+    Ok((StatusCode::CREATED, Json(by_id(&app, &caller, &id).await?)))
+}
+
+async fn by_id(app: &App, caller: &Caller, id: &str) -> Result<Secret, Problem> {
+    let row = secrets::by_id(&app.store, &caller.organisation, id).await?;
+    row.map(|row| row.words()).ok_or_else(|| Problem::not_found("secret"))
+}
+
+async fn delete(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(secret): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let row = found(&app, &caller, &secret).await?;
+    may_manage(&caller, &row.project_id)?;
+    let living = secrets::living(&app.store, &caller.organisation, &row.id).await?;
+    if living > 0 {
+        return Err(Problem::conflict(format!(
+            "{living} leases of the secret live. Revoke them first: DELETE /v1/secrets/{}/leases",
+            row.name
+        )));
+    }
+    let mut change = app.change(&caller).await?;
+    secrets::delete(&mut change, &row.id).await?;
+    let detail = json!({ "database": row.database, "group": row.group_role });
+    change.audit("secret.deleted", &format!("secret:{}", row.name), detail);
+    change.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,3 @@
+//! Dynamic secrets: what they are defined as.
+
+pub(crate) mod definition;
