@@ -28,17 +28,20 @@ struct Raw {
     addresses: String,
 }
 
-/// Renews the claims of this platform instance until `until`, takes at most `more` instances that nobody claims, and
-/// says which ones it now watches: those that report an address.
+/// Renews the claims of this platform instance that have less than half of their life left, until `until`; takes at most
+/// `more` instances that nobody claims; and says which ones it now watches: those that report an address.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn claim(store: &Store, until: u64, more: u32) -> Result<Vec<Watched>, StoreError> {
     let mut change = store.quiet_change(INSTALLATION).await?;
     let (me, now) = (store.instance().to_owned(), change.now());
+    // Rounds are many and claims may be: each row is written twice in the life of a claim, not in each round.
+    let half = now + (to_row(until) - now) / 2;
     let renew = "UPDATE instances SET watched_until = $2 WHERE watcher = $1 AND watched_until > $3 \
-        AND revoked_at = 0 AND session <> '' AND addresses <> '[]'";
-    sqlx::query(renew).bind(&me).bind(to_row(until)).bind(now).execute(change.connection()).await?;
+        AND watched_until <= $4 AND revoked_at = 0 AND session <> '' AND addresses <> '[]'";
+    let renew = sqlx::query(renew).bind(&me).bind(to_row(until)).bind(now).bind(half);
+    renew.execute(change.connection()).await?;
     // The condition is asked again by the update itself: of two that try at the same time, one gets it.
     let take = "UPDATE instances SET watcher = $1, watched_until = $2 WHERE id IN (SELECT id FROM instances \
         WHERE revoked_at = 0 AND watched_until <= $3 AND session <> '' AND addresses <> '[]' \
