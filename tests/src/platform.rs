@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,6 +20,8 @@ pub const GATEWAY: &str = "gw-1";
 pub struct Installation<'w> {
     world: &'w World,
     relay: SocketAddr,
+    /// From where the relay allocates.
+    relay_ports: RangeInclusive<u16>,
     /// `ADIT_PLATFORM_TIMES`.
     times: String,
     has_postgres: bool,
@@ -51,7 +54,9 @@ impl<'w> Installation<'w> {
             let path = world.place.write("database", &postgres.url());
             fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("the file is ours");
         }
-        let made = Self { world, relay, times: times.to_owned(), has_postgres: postgres.is_some() };
+        let (relay_ports, times, has_postgres) =
+            (world.ports.range(40), times.to_owned(), postgres.is_some());
+        let made = Self { world, relay, relay_ports, times, has_postgres };
         let relay = format!("turn:{relay}?transport=udp");
         let mut init = world.command(&["platform", "init", "--dir", "platform-1", "--organisation", "acme"]);
         init.args(["--tokens-dir", "tokens", "--public-url", "https://127.0.0.1", "--gateway", GATEWAY]);
@@ -82,7 +87,16 @@ impl<'w> Installation<'w> {
     /// When it does not come up.
     #[must_use]
     pub fn instance(&self, number: u32) -> Instance {
-        let listen = self.world.address("127.0.0.1").to_string();
+        self.instance_at(number, self.world.address("127.0.0.1"))
+    }
+
+    /// The same at a certain address: where it was before, after its process has ended.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn instance_at(&self, number: u32, listen: SocketAddr) -> Instance {
+        let listen = listen.to_string();
         let url = format!("https://{listen}");
         let mut start = self.world.command(&["platform", "start", "--listen", &listen, "--public-url", &url]);
         start.arg("--dir").arg(self.directory(number)).args(["--relay-peer-network", "127.0.0.0/8"]);
@@ -94,14 +108,13 @@ impl<'w> Installation<'w> {
         Instance { running, url }
     }
 
-    /// Starts the relay, which enrols at `instance`.
+    /// Starts the relay, which enrols at `instance` unless it has done so before. There is one at a time.
     ///
     /// # Panics
     /// When it does not come up.
     #[must_use]
     pub fn relay(&self, instance: &impl AsRef<str>) -> Running {
-        let ports = self.world.ports.range(40);
-        let (first, last) = (ports.start().to_string(), ports.end().to_string());
+        let (first, last) = (self.relay_ports.start().to_string(), self.relay_ports.end().to_string());
         let mut relay = self.world.command(&["relay", "start", "--listen", &self.relay.to_string()]);
         relay.args(["--allowed-peer-ip", "127.0.0.0/8", "--min-port", &first, "--max-port", &last]);
         enrolled(&mut relay, instance, "relay");
@@ -110,7 +123,7 @@ impl<'w> Installation<'w> {
         running
     }
 
-    /// Starts the gateway, which enrols at `instance` and allows `target`.
+    /// Starts the gateway, which enrols at `instance` unless it has done so before, and allows `target`.
     #[must_use]
     pub fn gateway(&self, instance: &impl AsRef<str>, target: &str) -> Running {
         let mut gateway = self.world.command(&["gateway", "start", "--allow", target]);

@@ -27,9 +27,19 @@ const NOBODY: u32 = 65_534;
 /// A running server.
 #[derive(Debug)]
 pub struct Postgres {
-    _server: Running,
+    server: Running,
     place: Place,
     port: u16,
+    commits: Commits,
+}
+
+/// Whether what was committed survives a crash of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Commits {
+    /// No: it is quicker.
+    Quick,
+    /// Yes, unless the machine crashes too.
+    Kept,
 }
 
 impl Postgres {
@@ -39,18 +49,47 @@ impl Postgres {
     /// When PostgreSQL is not installed or does not start.
     #[must_use]
     pub fn start(ports: &Ports) -> Self {
+        Self::start_with(ports, Commits::Quick)
+    }
+
+    /// The same for a server that is to [crash](Self::crash): what was committed is there afterwards.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    #[must_use]
+    pub fn that_keeps_commits(ports: &Ports) -> Self {
+        Self::start_with(ports, Commits::Kept)
+    }
+
+    fn start_with(ports: &Ports, commits: Commits) -> Self {
         let place = Place::new();
         for name in ["data", "socket"] {
             make_directory(&place.path(name));
         }
         initialise(&place.path("data"));
         let port = ports.one();
-        let server = Running::start("postgres", serve(&place, port)).ended_by(Signal::QUIT);
-        let postgres = Self { _server: server, place, port };
+        let server = Running::start("postgres", serve(&place, port, commits)).ended_by(Signal::QUIT);
+        let postgres = Self { server, place, port, commits };
         postgres.wait_until_ready();
         postgres.superuser(&format!("CREATE ROLE {USER} LOGIN CREATEDB CREATEROLE PASSWORD '{PASSWORD}'"));
         postgres.superuser(&format!("CREATE DATABASE {DATABASE} OWNER {USER}"));
         postgres
+    }
+
+    /// Ends the server at once, in the middle of whatever it does.
+    pub fn crash(&mut self) {
+        self.server.signal(Signal::QUIT);
+        let _ = self.server.wait();
+    }
+
+    /// Starts it again after a [crash](Self::crash).
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn recover(&mut self) {
+        let server = serve(&self.place, self.port, self.commits);
+        self.server = Running::start("postgres", server).ended_by(Signal::QUIT);
+        self.wait_until_ready();
     }
 
     /// The port that it listens on, on 127.0.0.1 and `::1`.
@@ -124,12 +163,15 @@ fn initialise(data: &Path) {
     let _ = finish("initdb", initdb, PATIENCE * 2).success();
 }
 
-fn serve(place: &Place, port: u16) -> Command {
+fn serve(place: &Place, port: u16, commits: Commits) -> Command {
     let mut server = unprivileged(&programs::find("postgres"));
     server.arg("-D").arg(place.path("data")).arg("-k").arg(place.path("socket"));
     server.args(["-p", &port.to_string(), "-h", "127.0.0.1,::1"]);
-    for setting in ["fsync=off", "full_page_writes=off", "max_connections=200", "synchronous_commit=off"] {
+    for setting in ["fsync=off", "full_page_writes=off", "max_connections=200"] {
         server.args(["-c", setting]);
+    }
+    if commits == Commits::Quick {
+        server.args(["-c", "synchronous_commit=off"]);
     }
     server
 }
