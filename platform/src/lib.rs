@@ -25,6 +25,7 @@ pub mod fault;
 pub mod fleet;
 pub mod home;
 pub mod init;
+pub mod leases;
 pub mod postgres;
 pub mod rotations;
 mod secrets;

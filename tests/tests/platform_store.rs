@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
+#[path = "platform_store/leases.rs"]
+mod leases;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,6 +94,7 @@ fn both_databases_keep_what_the_store_promises() {
             the_audit_takes_everybody_and_finds_tampering(&world).await;
             certificates_are_issued_and_followed(&world).await;
             a_rekey_is_possible_while_it_runs(&world).await;
+            leases::work_on_leases_is_done_once(&world.store, &world.acme().await).await;
         }
     });
 }

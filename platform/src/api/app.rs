@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connect::Connect;
 use crate::fleet::Fleet;
+use crate::leases::Leases;
 use crate::rotations::Rotations;
 use crate::servers::Servers;
 use crate::store::{Change, Store, StoreError, tokens};
@@ -37,6 +38,8 @@ pub struct App {
     pub servers: Servers,
     /// What the duties of rotations share.
     pub rotations: Rotations,
+    /// What the duties of leases share.
+    pub leases: Leases,
     pub(super) first_contact: BySource,
     pub(super) failures: BySource,
 }
@@ -48,7 +51,7 @@ impl App {
         let failures = BySource::new(config.limits.failures);
         let clock = store.clock().clone();
         let (readiness, fleet, connect) = (Readiness::default(), Fleet::default(), Connect::default());
-        let (servers, rotations) = (Servers::default(), Rotations::default());
+        let (servers, rotations, leases) = (Servers::default(), Rotations::default(), Leases::default());
         Self {
             store,
             config,
@@ -59,6 +62,7 @@ impl App {
             connect,
             servers,
             rotations,
+            leases,
             first_contact,
             failures,
         }

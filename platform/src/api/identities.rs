@@ -13,6 +13,8 @@ use super::extract::{Body, PageQuery, Path, Query};
 use super::named::{new_name, page};
 use super::problem::Problem;
 use super::routes::{Needs, PAGED, Route};
+use crate::leases;
+use crate::store::leases::changes::Which;
 use crate::store::{Change, INSTALLATION, identities};
 use crate::words::{CreatedIdentity, Identity, IdentityChange, NewIdentity, Page, Role};
 
@@ -40,7 +42,7 @@ pub(super) fn routes() -> Vec<Route> {
             .answers::<Identity>(),
         Route::delete("/v1/identities/{identity}", manage, revoke).named(
             "revokeIdentity",
-            "Revokes an identity for good, with its tokens, certificates and connections.",
+            "Revokes an identity for good, with its tokens, certificates, connections and leases.",
         ),
     ]
 }
@@ -124,6 +126,7 @@ async fn change(
     Body(wanted): Body<IdentityChange>,
 ) -> Result<Json<Identity>, Problem> {
     let mut identity = alive(&app, &caller, &identity).await?;
+    let was_admin = identity.roles.contains(&Role::Admin);
     if let Some(wanted) = &wanted.roles {
         identity.roles = roles(&caller.organisation, wanted)?;
     }
@@ -137,7 +140,12 @@ async fn change(
     keep_an_admin(&mut change).await?;
     let detail = json!({ "roles": identity.roles, "allowed_from": identity.allowed_from });
     change.audit("identity.changed", &format!("identity:{}", identity.name), detail);
+    if was_admin && !identity.roles.contains(&Role::Admin) {
+        let reason = format!("no administrator any more: {}", caller.actor());
+        leases::end(&mut change, Which::OfStranger(&identity.id), &reason).await?;
+    }
     change.commit().await?;
+    app.leases.ring();
     Ok(Json(identity))
 }
 
@@ -169,7 +177,10 @@ async fn revoke(
     .await?;
     keep_an_admin(&mut change).await?;
     change.audit("identity.revoked", &format!("identity:{}", identity.name), json!({}));
+    let reason = format!("its identity was revoked by {}", caller.actor());
+    leases::end(&mut change, Which::OfIdentity(&identity.id), &reason).await?;
     change.commit().await?;
+    app.leases.ring();
     Ok(StatusCode::NO_CONTENT)
 }
 

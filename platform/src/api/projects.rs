@@ -13,8 +13,10 @@ use super::extract::{Body, PageQuery, Path, Query};
 use super::named::{new_name, page};
 use super::problem::Problem;
 use super::routes::{Needs, PAGED, Route};
+use crate::leases;
+use crate::store::leases::changes::Which;
 use crate::store::{identities, projects, revocations};
-use crate::words::{Member, NewMember, NewProject, Page, Project, ProjectRole};
+use crate::words::{Member, NewMember, NewProject, Page, Project, ProjectRole, Role};
 
 pub(super) fn routes() -> Vec<Route> {
     let (read, manage) =
@@ -38,8 +40,10 @@ pub(super) fn routes() -> Vec<Route> {
             .named("setMember", "Gives an identity a role in a project.")
             .takes::<NewMember>()
             .answers::<Member>(),
-        Route::delete("/v1/projects/{project}/members/{identity}", members, remove_member)
-            .named("removeMember", "Takes an identity out of a project; its certificates are revoked."),
+        Route::delete("/v1/projects/{project}/members/{identity}", members, remove_member).named(
+            "removeMember",
+            "Takes an identity out of a project; its certificates and its leases there are revoked.",
+        ),
     ]
 }
 
@@ -130,7 +134,12 @@ async fn remove_member(
     projects::remove_member(&mut change, &project.id, &identity.id).await?;
     let detail = json!({ "identity": identity.name });
     change.audit("project.member-removed", &format!("project:{}", project.name), detail);
+    if !identity.roles.contains(&Role::Admin) {
+        let reason = format!("taken out of the project by {}", caller.actor());
+        leases::end(&mut change, Which::OfMember(&identity.id, &project.id), &reason).await?;
+    }
     change.commit().await?;
+    app.leases.ring();
     Ok(StatusCode::NO_CONTENT)
 }
 

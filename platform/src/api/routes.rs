@@ -269,6 +269,8 @@ pub fn table() -> Vec<Route> {
         super::databases::routes(),
         super::secrets::routes(),
         super::rotations::routes(),
+        super::leases::routes(),
+        super::orphans::routes(),
         super::audit::routes(),
         crate::fleet::routes(),
     ]

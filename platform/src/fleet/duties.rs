@@ -50,7 +50,7 @@ const KEEP_INSTANCES: u64 = 7 * 24 * 3600;
 const GATHER: Duration = Duration::from_millis(100);
 
 /// What rings for a round before its time.
-type Bell = fn(&App) -> &Notify;
+pub(crate) type Bell = fn(&App) -> &Notify;
 
 /// Begins all duties. The first sign of life is given before this returns.
 ///
@@ -93,7 +93,7 @@ pub async fn leave(app: &App) {
 }
 
 /// Rounds of one duty, for ever, with pauses of about `pause`; earlier when `rung` rings.
-async fn rounds(
+pub(crate) async fn rounds(
     app: Arc<App>,
     duty: &'static str,
     pause: Duration,

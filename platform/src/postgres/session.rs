@@ -335,7 +335,7 @@ impl Transaction<'_> {
         let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted \
              AND classid::bigint = $1 AND objid::bigint = $2 AND pid <> pg_backend_pid()";
         let key = advisory_key(lock).cast_unsigned();
-        let [high, low] = [key >> 32, key & u64::from(u32::MAX)].map(|half| half.cast_signed());
+        let [high, low] = [key >> 32, key & u64::from(u32::MAX)].map(u64::cast_signed);
         let until = Instant::now() + self.session.limit / 2;
         loop {
             let rows = self.query(sql, &[(&high, Type::INT8), (&low, Type::INT8)]).await?;

@@ -24,6 +24,8 @@ use super::retry::Tries;
 use super::template::{BadStatement, Purpose, Statement, Values};
 use super::{Session, SqlError, Transaction, column, mark, scram};
 
+use crate::fault::Faults;
+
 pub use end::{databases_with, disable, disown, drop, end_sessions, run_revocation};
 
 /// For how long a user can log in after its lease has expired, by the server's clock: revoking it is the platform's.
@@ -90,6 +92,18 @@ pub struct Marked {
 /// # Errors
 /// [`SqlError`], without the password. A user of this name that is there already is one (42710).
 pub async fn create(session: &mut Session, new: &NewUser<'_>) -> Result<(), SqlError> {
+    create_by_steps(session, new, &Faults::default()).await
+}
+
+/// The same with steps at which a test stops the world: `lease.create:begun`, and `lease.create:made` before it lasts.
+///
+/// # Errors
+/// As [`create`].
+pub async fn create_by_steps(
+    session: &mut Session,
+    new: &NewUser<'_>,
+    faults: &Faults,
+) -> Result<(), SqlError> {
     let given = match new.pre_hashed {
         true => Zeroizing::new(scram::verifier(new.password)),
         false => Zeroizing::new(new.password.to_owned()),
@@ -97,7 +111,7 @@ pub async fn create(session: &mut Session, new: &NewUser<'_>) -> Result<(), SqlE
     let statements = Statement::parse_all(new.creation, Purpose::Creation).map_err(refused)?;
     let mut tries = Tries::default();
     loop {
-        match create_once(session, new, &given, &statements).await {
+        match create_once(session, new, &given, &statements, faults).await {
             Err(error) if tries.again(&error).await => {}
             done => return done.map_err(|error| error.without(&[&given, new.password])),
         }
@@ -109,10 +123,12 @@ async fn create_once(
     new: &NewUser<'_>,
     given: &str,
     statements: &[Statement],
+    faults: &Faults,
 ) -> Result<(), SqlError> {
     let with = if session.major() >= 16 { " WITH INHERIT TRUE, SET TRUE" } else { "" };
     let user = identifier(new.username);
     let mut transaction = session.begin(Some(new.lock)).await?;
+    faults.reach("lease.create:begun").await;
     let expiration = expiration(&mut transaction, new.remaining).await?;
     if statements.is_empty() {
         let group = new.group.map(|group| format!(" IN ROLE {}", identifier(group))).unwrap_or_default();
@@ -132,6 +148,7 @@ async fn create_once(
     }
     transaction.execute(&format!("COMMENT ON ROLE {user} IS {}", literal(new.comment)), &[]).await?;
     transaction.execute(&format!("GRANT {user} TO SESSION_USER{with}"), &[]).await?;
+    faults.reach("lease.create:made").await;
     transaction.commit().await
 }
 

@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::fleet;
 use crate::home::Home;
+use crate::leases;
 use crate::store::{OpenError, Store, StoreError, settings};
 use listener::Bounded;
 use tls::Tls;
@@ -93,6 +94,7 @@ impl Platform {
         let mut duties = JoinSet::new();
         duties.spawn(tls.keep_fresh(app.config.times.duties, reload.clone()));
         fleet::duties::spawn(&app, &mut duties).await?;
+        leases::spawn(&app, &mut duties);
         tracing::info!(%address, instance = app.store.instance(), "the platform serves");
         Ok(Self { app, address, public_url, handle, server, duties, reload })
     }

@@ -67,3 +67,13 @@ pub async fn set(executor: impl AnyExecutor<'_>, key: &str, value: &str) -> Resu
     sqlx::query(statement).bind(key).bind(value).execute(executor).await?;
     Ok(())
 }
+
+/// Sets `key` unless it is there.
+///
+/// # Errors
+/// Those of the database.
+pub async fn set_once(executor: impl AnyExecutor<'_>, key: &str, value: &str) -> Result<(), StoreError> {
+    let statement = "INSERT INTO settings (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
+    sqlx::query(statement).bind(key).bind(value).execute(executor).await?;
+    Ok(())
+}

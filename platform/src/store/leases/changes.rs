@@ -148,7 +148,8 @@ pub async fn hasten(change: &mut Change, id: &str) -> Result<bool, StoreError> {
 /// # Errors
 /// Those of the database.
 pub async fn begin_end(change: &mut Change, claim: &Claim, reason: &str) -> Result<bool, StoreError> {
-    let statement = "UPDATE leases SET state = 'revoking', reason = $4, sealed_password = '', idempotency = id \
+    let statement = "UPDATE leases SET state = 'revoking', reason = $4, sealed_password = '', \
+        idempotency = CASE WHEN state = 'creating' THEN id ELSE idempotency END \
         WHERE organisation = $1 AND id = $2 AND claim = $3 AND state IN ('creating', 'active')";
     let organisation = change.organisation().to_owned();
     let update = sqlx::query(statement).bind(organisation).bind(&claim.lease).bind(claim.number).bind(reason);

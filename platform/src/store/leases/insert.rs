@@ -2,11 +2,12 @@
 
 use sqlx::Any;
 
-use super::super::json::to_word;
+use super::super::databases::open;
+use super::super::json::{list, to_word};
 use super::super::{Change, Store, StoreError, of_row, to_row};
 use super::{Row, find};
 use crate::trust::seal::Place;
-use crate::words::LeaseState;
+use crate::words::{LeaseState, Role};
 use zeroize::Zeroizing;
 
 /// For how long a request may be repeated, in seconds.
@@ -28,8 +29,6 @@ pub struct New<'a> {
     pub project: &'a str,
     /// The identity that leases.
     pub identity: &'a str,
-    /// Whether it leases as an administrator of the organisation: it need be no member of the project.
-    pub by_admin: bool,
     /// The user.
     pub username: &'a str,
     /// Its password, sealed at [`place`].
@@ -55,7 +54,7 @@ pub enum Inserted {
     Full(u64),
     /// The secret has just been deleted.
     NoSecret,
-    /// The identity has just been revoked, or is no member of the project any more.
+    /// The identity has just been revoked, or is neither member of the project nor administrator any more.
     NoMember,
 }
 
@@ -91,16 +90,14 @@ fn locking(change: &Change, statement: &'static str, locked: &'static str) -> &'
 
 async fn may_lease(change: &mut Change, new: &New<'_>) -> Result<bool, StoreError> {
     let organisation = change.organisation().to_owned();
-    let alive = locking(
+    let roles = locking(
         change,
-        "SELECT id FROM identities WHERE organisation = $1 AND id = $2 AND revoked_at = 0",
-        "SELECT id FROM identities WHERE organisation = $1 AND id = $2 AND revoked_at = 0 FOR SHARE",
+        "SELECT roles FROM identities WHERE organisation = $1 AND id = $2 AND revoked_at = 0",
+        "SELECT roles FROM identities WHERE organisation = $1 AND id = $2 AND revoked_at = 0 FOR SHARE",
     );
-    let alive = sqlx::query_scalar::<Any, String>(alive).bind(&organisation).bind(new.identity);
-    if alive.fetch_optional(change.connection()).await?.is_none() {
-        return Ok(false);
-    }
-    if new.by_admin {
+    let roles = sqlx::query_scalar::<Any, String>(roles).bind(&organisation).bind(new.identity);
+    let Some(roles) = roles.fetch_optional(change.connection()).await? else { return Ok(false) };
+    if list::<Vec<Role>>(&roles)?.contains(&Role::Admin) {
         return Ok(true);
     }
     let member = locking(
@@ -176,7 +173,7 @@ pub struct Repeatable {
     pub row: Row,
     /// The hash of what was asked for.
     pub request: String,
-    /// The password.
+    /// The password; empty once the lease has ended.
     pub password: Zeroizing<String>,
 }
 
@@ -186,13 +183,14 @@ pub struct Repeatable {
 /// Those of the database.
 pub async fn by_key(store: &Store, organisation: &str, key: &str) -> Result<Option<Repeatable>, StoreError> {
     let statement = "SELECT id, request, sealed_password FROM leases \
-        WHERE organisation = $1 AND idempotency = $2 AND created_at > $3 AND sealed_password <> ''";
+        WHERE organisation = $1 AND idempotency = $2 AND created_at > $3";
     let query = sqlx::query_as::<Any, (String, String, String)>(statement).bind(organisation).bind(key);
     let found = query.bind(store.now().saturating_sub(to_row(KEPT))).fetch_optional(store.reader()).await?;
     let Some((id, request, sealed)) = found else { return Ok(None) };
-    let opened = store.sealer().open(&place(organisation, &id), &sealed)?;
-    let password = std::str::from_utf8(&opened).map(|text| Zeroizing::new(text.to_owned()));
-    let password = password.map_err(|_| StoreError::Corrupt("a password is no text".to_owned()))?;
+    let password = match sealed.is_empty() {
+        true => Zeroizing::default(),
+        false => open(store, &place(organisation, &id), &sealed)?,
+    };
     Ok(find(store, organisation, None, &id).await?.map(|row| Repeatable { row, request, password }))
 }
 

@@ -1,0 +1,397 @@
+//! A lease is made.
+//!
+//! 1. The row says what is about to be made, and this instance claims it.
+//! 2. On the server, in one transaction: the user, what it may do, and its mark.
+//! 3. The row says that it is there.
+//!
+//! Where 2 did nothing for certain, the lease has failed. Where nobody knows, it is revoked. Where this instance is gone
+//! before 3, another one revokes it once the claim has run out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::sync::oneshot;
+use zeroize::Zeroizing;
+
+use super::server::{Server, WorkError, hash, mark_key};
+use super::{detail, object};
+use crate::api::App;
+use crate::api::caller::Caller;
+use crate::api::problem::{Code, Problem, sentence};
+use crate::postgres::mark::Mark;
+use crate::postgres::{SqlError, password, username, users};
+use crate::rotations::linked;
+use crate::store::leases::changes::{self, Claim, Which};
+use crate::store::leases::{self, Inserted, New, Row};
+use crate::store::{StoreError, again, secrets};
+use crate::trust::random_id;
+use crate::words::{IssuedLease, LeaseState, NewLease};
+
+/// The shortest life, in seconds.
+pub(crate) const SHORTEST: u64 = 60;
+
+/// From one look at a lease that another request makes to the next.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What somebody asks for.
+struct Wish {
+    server: Server,
+    ttl: u64,
+    /// The hash of the key with which the request may be repeated.
+    key: Option<String>,
+    /// The hash of what is asked for.
+    request: String,
+}
+
+/// A lease that is begun.
+struct Begun {
+    server: Server,
+    row: Row,
+    claim: Claim,
+    /// From when the claim counts.
+    since: Instant,
+    password: Zeroizing<String>,
+}
+
+/// Makes a lease for `caller`; `key` is what the request may be repeated with.
+pub(crate) async fn create(
+    app: &Arc<App>,
+    caller: &Caller,
+    new: &NewLease,
+    key: Option<&str>,
+) -> Result<IssuedLease, Problem> {
+    let wish = wish(app, caller, new, key).await?;
+    if let Some(answer) = repeated(app, caller, &wish).await? {
+        return Ok(answer);
+    }
+    match begin(app, caller, &wish).await {
+        Ok(begun) => finish(app, wish, begun).await,
+        // The same request was faster.
+        Err(Refused::Repeated) => {
+            let answer = repeated(app, caller, &wish).await?;
+            answer.ok_or_else(|| Problem::conflict("The same request has just failed; send it again."))
+        }
+        Err(Refused::Problem(problem)) => Err(problem),
+    }
+}
+
+async fn wish(app: &App, caller: &Caller, new: &NewLease, key: Option<&str>) -> Result<Wish, Problem> {
+    let (store, organisation) = (&app.store, &caller.organisation);
+    let secret = secrets::find(store, organisation, caller.only_projects_of(), &new.secret).await?;
+    let secret = secret.ok_or_else(|| Problem::not_found("secret"))?;
+    if !caller.is_admin() && caller.project_role(&secret.project_id).is_none() {
+        return Err(Problem::forbidden("Only members of the secret's project may lease it."));
+    }
+    let ttl = new.ttl.unwrap_or(secret.definition.default_ttl);
+    if !(SHORTEST..=secret.definition.max_ttl).contains(&ttl) {
+        let longest = secret.definition.max_ttl;
+        return Err(Problem::bad_request(format!("ttl is {SHORTEST} to {longest} seconds for this secret.")));
+    }
+    let (asked, id) = (new.ttl.map(|ttl| ttl.to_string()).unwrap_or_default(), secret.id.clone());
+    let server = Server::of(store, organisation, &id).await?.ok_or_else(|| Problem::not_found("secret"))?;
+    Ok(Wish {
+        server,
+        ttl,
+        key: key.map(|key| hash(&[organisation, &caller.identity, key])),
+        request: hash(&[&id, &asked]),
+    })
+}
+
+/// What the same request was answered before, which may still be under way.
+async fn repeated(app: &App, caller: &Caller, wish: &Wish) -> Result<Option<IssuedLease>, Problem> {
+    let Some(key) = &wish.key else { return Ok(None) };
+    let until = Instant::now() + app.config.times.work;
+    loop {
+        let Some(found) = leases::by_key(&app.store, &caller.organisation, key).await? else {
+            return Ok(None);
+        };
+        if found.request != wish.request {
+            return Err(Problem::new(
+                Code::IdempotencyConflict,
+                "The Idempotency-Key came with another request in the last ten minutes; use a new one.",
+            ));
+        }
+        match found.row.lease.state {
+            LeaseState::Active => return Ok(Some(issued(&wish.server, found.row, &found.password))),
+            LeaseState::Creating if Instant::now() < until => tokio::time::sleep(LOOK).await,
+            LeaseState::Creating => {
+                return Err(Problem::conflict("The same request is still under way.").retry_after(1));
+            }
+            _ => {
+                return Err(Problem::new(
+                    Code::LeaseEnded,
+                    "The lease that this Idempotency-Key made has ended; use a new key for another one.",
+                ));
+            }
+        }
+    }
+}
+
+fn issued(server: &Server, row: Row, password: &str) -> IssuedLease {
+    let at = &server.database;
+    IssuedLease {
+        lease: row.lease,
+        password: password.to_owned(),
+        gateway: at.gateway.clone(),
+        host: at.host.clone(),
+        port: at.port,
+        dbname: server.secret.dbname.clone(),
+    }
+}
+
+/// Why no lease is begun.
+enum Refused {
+    /// The key of the request is taken.
+    Repeated,
+    /// Something else.
+    Problem(Problem),
+}
+
+impl<E: Into<Problem>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self::Problem(error.into())
+    }
+}
+
+async fn begin(app: &App, caller: &Caller, wish: &Wish) -> Result<Begun, Refused> {
+    linked(app, &wish.server.database).await?;
+    let (id, since) = (random_id(), Instant::now());
+    let password = password::generate(&wish.server.secret.definition.password);
+    let username = name(caller, &wish.server, app.clock.now())?;
+    let organisation = &caller.organisation;
+    let sealed = app.store.sealer().seal(&leases::place(organisation, &id), password.as_bytes());
+    let inserted = again(|| insert(app, caller, wish, &id, &username, &sealed)).await;
+    match inserted {
+        Ok(Inserted::Yes) => {}
+        Ok(Inserted::Full(max)) => return Err(Refused::Problem(full(max))),
+        Ok(Inserted::NoSecret) => return Err(Refused::Problem(Problem::not_found("secret"))),
+        Ok(Inserted::NoMember) => {
+            return Err(Refused::Problem(Problem::forbidden("You are no member of the project any more.")));
+        }
+        Err(StoreError::Conflict) if wish.key.is_some() => return Err(Refused::Repeated),
+        Err(error) => return Err(error.into()),
+    }
+    let row = leases::find(&app.store, organisation, None, &id).await?;
+    let row = row.ok_or_else(|| Problem::internal("a lease has gone that was just begun"))?;
+    let (server, claim) = (wish.server.clone(), Claim { lease: id, number: 1 });
+    Ok(Begun { server, row, claim, since, password })
+}
+
+fn full(max: u64) -> Problem {
+    let text = format!(
+        "{max} leases of this secret live, which is its max_leases: revoke one, or wait for one to end."
+    );
+    Problem::new(Code::TooManyLeases, text)
+}
+
+fn name(caller: &Caller, server: &Server, now: u64) -> Result<String, Problem> {
+    let definition = &server.secret.definition;
+    let template = username::Template::parse(definition.username_template.as_deref().unwrap_or_default());
+    let template = template.map_err(Problem::internal)?;
+    let names = username::Names { identity: &caller.name, secret: &server.secret.name, unix_time: now };
+    Ok(template.render(&names))
+}
+
+async fn insert(
+    app: &App,
+    caller: &Caller,
+    wish: &Wish,
+    id: &str,
+    username: &str,
+    sealed_password: &str,
+) -> Result<Inserted, StoreError> {
+    let (now, secret) = (app.clock.now(), &wish.server.secret);
+    let new = New {
+        id,
+        secret: &secret.id,
+        database: &secret.database_id,
+        project: &secret.project_id,
+        identity: &caller.identity,
+        username,
+        sealed_password,
+        key: wish.key.as_deref(),
+        request: &wish.request,
+        expires_at: now.saturating_add(wish.ttl),
+        max_expires_at: now.saturating_add(secret.definition.max_ttl),
+        claim_until: now.saturating_add(app.config.times.claim.as_secs()),
+    };
+    let mut change = app.change(caller).await?;
+    let inserted = leases::insert(&mut change, &new).await?;
+    if inserted == Inserted::Yes {
+        let detail = json!({
+            "secret": secret.name,
+            "database": secret.database,
+            "gateway": wish.server.database.gateway,
+            "username": username,
+            "expires-at": new.expires_at,
+        });
+        change.audit("lease.requested", &object(id), detail);
+        change.commit().await?;
+    }
+    Ok(inserted)
+}
+
+/// The rest of it goes on when whoever waits for it is gone.
+async fn finish(app: &Arc<App>, wish: Wish, begun: Begun) -> Result<IssuedLease, Problem> {
+    let (answer, answered) = oneshot::channel();
+    let app = app.clone();
+    tokio::spawn(async move {
+        let (organisation, id) = (begun.row.organisation.clone(), begun.claim.lease.clone());
+        let outcome = make(&app, begun).await;
+        let is_made = outcome.is_ok();
+        if answer.send(outcome).is_err() && is_made && wish.key.is_none() {
+            nobody_waits(&app, &organisation, &id).await;
+        }
+    });
+    answered.await.map_err(|_| Problem::internal("making a lease ended in the middle"))?
+}
+
+/// Its password is lost: nobody can use it, and nobody can ask for it again.
+async fn nobody_waits(app: &App, organisation: &str, id: &str) {
+    let ending = async {
+        let mut change = app.store.change(organisation, "platform").await?;
+        if super::end(&mut change, Which::One(id), "nobody waited for its password").await? > 0 {
+            change.commit().await?;
+        }
+        Ok::<_, StoreError>(())
+    };
+    if let Err(error) = ending.await {
+        tracing::warn!(lease = id, %error, "a lease that nobody can use lives until it expires");
+    }
+    app.leases.ring();
+}
+
+async fn make(app: &Arc<App>, begun: Begun) -> Result<IssuedLease, Problem> {
+    app.config.faults.reach("lease.create:row").await;
+    match make_user(app, &begun).await {
+        Ok(()) => {
+            app.config.faults.reach("lease.create:committed").await;
+            made(app, begun).await
+        }
+        Err(error) => Err(not_made(app, &begun, error).await),
+    }
+}
+
+async fn make_user(app: &App, begun: &Begun) -> Result<(), WorkError> {
+    let Begun { server, row, claim, .. } = begun;
+    let key = mark_key(app).await?;
+    if server.secret.group_role.is_some() && server.secret.prepared_at.is_none() {
+        server.prepare(app, &actor(row)).await?;
+    }
+    let mut session = server.session(app).await?;
+    begun.has_time(app)?;
+    let installation = app.store.installation();
+    let mark = Mark {
+        installation: installation.id.clone(),
+        epoch: installation.epoch.clone(),
+        lease: claim.lease.clone(),
+    };
+    let definition = &server.secret.definition;
+    let new = users::NewUser {
+        username: &row.lease.username,
+        password: &begun.password,
+        pre_hashed: definition.pre_hashed,
+        remaining: Duration::from_secs(row.lease.expires_at.saturating_sub(app.clock.now())),
+        group: server.secret.group_role.as_deref(),
+        creation: &definition.creation,
+        schemas: &definition.schemas,
+        database: &server.secret.dbname,
+        comment: &mark.comment(key, &row.lease.username),
+        lock: &claim.lease,
+    };
+    Ok(users::create_by_steps(&mut session, &new, &app.config.faults).await?)
+}
+
+impl Begun {
+    /// What would be done on the server after the claim has run out could meet another instance that undoes it.
+    fn has_time(&self, app: &App) -> Result<(), SqlError> {
+        let times = &app.config.times;
+        let (until, now) = (self.row.claimed_until, app.clock.now());
+        let passed = self.since.elapsed() + times.work >= times.claim;
+        match passed || now.saturating_add(times.work.as_secs()) >= until {
+            false => Ok(()),
+            true => Err(SqlError::Unreachable("it took too long until its turn came".to_owned())),
+        }
+    }
+}
+
+async fn made(app: &App, begun: Begun) -> Result<IssuedLease, Problem> {
+    let Begun { server, row, claim, password, .. } = begun;
+    let is_active = again(|| async {
+        let mut change = app.store.change(&row.organisation, &actor(&row)).await?;
+        let is_active = changes::made(&mut change, &claim).await?;
+        if is_active {
+            change.audit("lease.created", &object(&row.id), detail(&row));
+            change.commit().await?;
+        }
+        Ok(is_active)
+    })
+    .await?;
+    app.config.faults.reach("lease.create:active").await;
+    if !is_active {
+        give_back(app, &row, &claim).await;
+        return Err(Problem::new(Code::LeaseEnded, "The lease was revoked while it was made."));
+    }
+    tracing::info!(lease = row.id, "a lease was made");
+    let now = leases::find(&app.store, &row.organisation, None, &row.id).await?;
+    Ok(issued(&server, now.unwrap_or(row), &password))
+}
+
+fn actor(row: &Row) -> String {
+    format!("identity:{}", row.lease.identity)
+}
+
+async fn not_made(app: &App, begun: &Begun, error: WorkError) -> Problem {
+    let Begun { row, claim, .. } = begun;
+    let is_certain = match &error {
+        WorkError::Sql(error) => error.nothing_was_done(),
+        WorkError::Store(_) | WorkError::Lost | WorkError::Other(_) => true,
+    };
+    let error = match error {
+        WorkError::Sql(error) => WorkError::Sql(error.without(&[&begun.password])),
+        other => other,
+    };
+    let reason = format!("its user was not made: {error}");
+    let noted = again(|| async {
+        let mut change = app.store.change(&row.organisation, &actor(row)).await?;
+        let (changed, action) = match is_certain {
+            true => (changes::failed(&mut change, claim, &reason).await?, "lease.failed"),
+            false => (changes::doubtful(&mut change, claim, &reason).await?, "lease.revoking"),
+        };
+        if changed {
+            change.audit(
+                action,
+                &object(&row.id),
+                json!({ "username": row.lease.username, "reason": reason }),
+            );
+            change.commit().await?;
+        }
+        Ok(())
+    });
+    if let Err(error) = noted.await {
+        tracing::warn!(lease = row.id, %error, "a lease that was not made is seen to when its claim has run out");
+    }
+    give_back(app, row, claim).await;
+    tracing::info!(lease = row.id, is_certain, "a lease was not made");
+    error.into()
+}
+
+impl From<WorkError> for Problem {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::Store(error) => error.into(),
+            WorkError::Sql(error) => error.into(),
+            WorkError::Lost => Self::conflict("Somebody else works on the lease; try again.").retry_after(1),
+            WorkError::Other(text) => Self::conflict(sentence(&text)),
+        }
+    }
+}
+
+/// The claim is of no more use here; whoever is to end the lease may go on.
+pub(super) async fn give_back(app: &App, row: &Row, claim: &Claim) {
+    if let Err(error) = leases::due::release(&app.store, &row.organisation, claim).await {
+        tracing::warn!(lease = row.id, %error, "the claim on a lease runs out by itself");
+    }
+    app.leases.ring();
+}

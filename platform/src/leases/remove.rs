@@ -1,0 +1,113 @@
+//! The user of a lease is removed. Every step may be done twice, and by another instance than the one before.
+//!
+//! 1. It can't log in any more, whatever else fails.
+//! 2. Its sessions are ended, until there is none.
+//! 3. The secret's own statements.
+//! 4. In every database on the server where it owns something or is granted something, it does no more.
+//! 5. It is dropped.
+
+use super::server::{Server, WorkError, mark_key, session};
+use crate::api::App;
+use crate::postgres::{mark, users};
+use crate::store::databases;
+use crate::store::leases::changes::Claim;
+use crate::store::leases::due;
+use crate::words::{NewSecret, Owned};
+
+/// Whose user is removed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct User<'a> {
+    pub(super) database: &'a databases::Row,
+    pub(super) username: &'a str,
+    /// The lease's id: work on it is done under this lock.
+    pub(super) lease: &'a str,
+    /// Whether the user is known to be the lease's. Else its mark has to say so.
+    pub(super) is_known: bool,
+    /// How the user was made, where that is known.
+    pub(super) definition: Option<(&'a NewSecret, &'a str)>,
+    /// What has to be kept while it is done.
+    pub(super) claim: Option<&'a Claim>,
+}
+
+impl<'a> User<'a> {
+    pub(super) fn of(server: &'a Server, username: &'a str, claim: &'a Claim, is_known: bool) -> Self {
+        Self {
+            database: &server.database,
+            username,
+            lease: &claim.lease,
+            is_known,
+            definition: Some((&server.secret.definition, &server.secret.dbname)),
+            claim: Some(claim),
+        }
+    }
+
+    async fn keep(&self, app: &App) -> Result<(), WorkError> {
+        let Some(claim) = self.claim else { return Ok(()) };
+        let organisation = &self.database.organisation;
+        match due::keep(&app.store, organisation, claim, app.config.times.claim).await? {
+            true => Ok(()),
+            false => Err(WorkError::Lost),
+        }
+    }
+}
+
+/// Removes a user. `false` where there was none that is the lease's.
+pub(super) async fn remove(app: &App, user: User<'_>) -> Result<bool, WorkError> {
+    let reach = async |step: &str| app.config.faults.reach(step).await;
+    if !is_there(app, user).await? {
+        return Ok(false);
+    }
+    let others = without_login(app, user).await?;
+    reach("lease.revoke:sessions").await;
+    own_statements(app, user).await?;
+    for dbname in others {
+        user.keep(app).await?;
+        let owned = user.definition.map_or(Owned::Reassign, |(definition, _)| definition.owned);
+        let mut session = session(app, user.database, Some(&dbname)).await?;
+        users::disown(&mut session, user.username, owned, user.lease).await?;
+        reach("lease.revoke:disowned").await;
+    }
+    user.keep(app).await?;
+    let mut session = session(app, user.database, None).await?;
+    users::drop(&mut session, user.username, user.lease).await?;
+    reach("lease.revoke:dropped").await;
+    Ok(true)
+}
+
+/// Whether the user is there, and the lease's. Whoever may still be making it holds the lock.
+async fn is_there(app: &App, user: User<'_>) -> Result<bool, WorkError> {
+    let mut session = session(app, user.database, None).await?;
+    user.keep(app).await?;
+    let Some(comment) = users::find(&mut session, user.username, user.lease).await? else { return Ok(false) };
+    if user.is_known {
+        return Ok(true);
+    }
+    let key = mark_key(app).await?;
+    let installation = &app.store.installation().id;
+    Ok(match mark::read(key, installation, user.username, comment.as_deref()) {
+        mark::Finding::Valid(mark) => mark.lease == user.lease,
+        _ => false,
+    })
+}
+
+/// It can't log in, and nobody is logged in as it. The databases where it owns something or is granted something.
+async fn without_login(app: &App, user: User<'_>) -> Result<Vec<String>, WorkError> {
+    let mut session = session(app, user.database, None).await?;
+    users::disable(&mut session, user.username, user.lease).await?;
+    app.config.faults.reach("lease.revoke:disabled").await;
+    user.keep(app).await?;
+    users::end_sessions(&mut session, user.username).await?;
+    Ok(users::databases_with(&mut session, user.username).await?)
+}
+
+async fn own_statements(app: &App, user: User<'_>) -> Result<(), WorkError> {
+    let Some((definition, dbname)) = user.definition else { return Ok(()) };
+    if definition.revocation.is_empty() {
+        return Ok(());
+    }
+    user.keep(app).await?;
+    let mut session = session(app, user.database, Some(dbname)).await?;
+    users::run_revocation(&mut session, user.username, definition, dbname, user.lease).await?;
+    app.config.faults.reach("lease.revoke:own-statements").await;
+    Ok(())
+}

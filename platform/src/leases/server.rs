@@ -1,0 +1,145 @@
+//! What work on leases has in common: the server that it is done on, and how it can go wrong.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde_json::json;
+use thiserror::Error;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::api::App;
+use crate::postgres::{SqlError, groups, mark};
+use crate::rotations::{Failure, root};
+use crate::servers::Held;
+use crate::store::{INSTALLATION, Store, StoreError, audit, databases, secrets, setting, settings};
+use crate::trust::random;
+
+/// Why work on a lease failed.
+#[derive(Debug, Error)]
+pub(crate) enum WorkError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The server.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// Somebody else does it by now.
+    #[error("somebody else works on it")]
+    Lost,
+    /// Something that it needs is not as it has to be.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<Failure> for WorkError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Store(error) => Self::Store(error),
+            Failure::Sql(error) => Self::Sql(error),
+            Failure::Busy => Self::Lost,
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+/// A secret and its database.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    pub(crate) database: databases::Row,
+    pub(crate) secret: secrets::Row,
+}
+
+impl Server {
+    /// The server of the secret with this id; `None` where it has gone.
+    pub(crate) async fn of(
+        store: &Store,
+        organisation: &str,
+        secret: &str,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(secret) = secrets::by_id(store, organisation, secret).await? else { return Ok(None) };
+        let database = databases::by_id(store, organisation, &secret.database_id).await?;
+        Ok(database.map(|database| Self { database, secret }))
+    }
+
+    /// A session in the secret's database.
+    pub(crate) async fn session(&self, app: &App) -> Result<Held, WorkError> {
+        session(app, &self.database, Some(&self.secret.dbname)).await
+    }
+
+    /// Makes the group role of the secret, with what its users may do: the first lease does so where nobody has.
+    pub(crate) async fn prepare(&self, app: &App, actor: &str) -> Result<(), WorkError> {
+        let Some(group) = &self.secret.group_role else { return Ok(()) };
+        let (definition, mut session) = (&self.secret.definition, self.session(app).await?);
+        groups::prepare(&mut session, group, definition.access, &definition.schemas).await?;
+        let mut change = app.store.change(&self.secret.organisation, actor).await?;
+        secrets::set_prepared(&mut change, &self.secret.id).await?;
+        let detail =
+            json!({ "database": self.database.name, "gateway": self.database.gateway, "group": group });
+        change.audit("secret.prepared", &format!("secret:{}", self.secret.name), detail);
+        Ok(change.commit().await?)
+    }
+}
+
+/// A session with a database's server, in its database `dbname` or its own.
+pub(crate) async fn session(
+    app: &App,
+    database: &databases::Row,
+    dbname: Option<&str>,
+) -> Result<Held, WorkError> {
+    let limit = app.config.times.work;
+    let opening = timeout(limit, root::session(app, database, dbname));
+    let late = |_| SqlError::Unreachable(format!("no session within {} s", limit.as_secs_f32()));
+    Ok(opening.await.map_err(late)??)
+}
+
+/// The key with which users on servers are marked. It is made when it is first needed.
+pub(crate) async fn mark_key(app: &App) -> Result<&mark::Key, StoreError> {
+    app.leases.mark_key.get_or_try_init(|| read_or_make_key(&app.store)).await
+}
+
+async fn read_or_make_key(store: &Store) -> Result<mark::Key, StoreError> {
+    let place = setting(settings::MARK_KEY);
+    if settings::get(store.reader(), settings::MARK_KEY).await?.is_none() {
+        let sealed = store.sealer().seal(&place, &random::<32>());
+        let mut change = store.quiet_change(INSTALLATION).await?;
+        settings::set_once(change.connection(), settings::MARK_KEY, &sealed).await?;
+        change.commit().await?;
+    }
+    let sealed = settings::need(store.reader(), settings::MARK_KEY).await?;
+    let bytes = store.sealer().open(&place, &sealed)?;
+    let bytes: [u8; 32] = bytes
+        .as_slice()
+        .try_into()
+        .map_err(|_| StoreError::Corrupt("the key of marks has not 32 bytes".to_owned()))?;
+    Ok(mark::Key::new(Zeroizing::new(bytes)))
+}
+
+/// The SHA-256 of `parts`, in hex: none of them runs into the next.
+pub(crate) fn hash(parts: &[&str]) -> String {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    audit::hex(digest(&SHA256, &bytes).as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashed_parts_do_not_run_into_each_other() {
+        assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
+        assert_eq!(hash(&["a"]), hash(&["a"]));
+    }
+
+    #[tokio::test]
+    async fn the_key_of_marks_is_made_once() {
+        let world = crate::store::testing::World::new().await;
+        let store = &world.store;
+        read_or_make_key(store).await.unwrap();
+        let sealed = settings::need(store.reader(), settings::MARK_KEY).await.unwrap();
+        read_or_make_key(store).await.unwrap();
+        assert_eq!(settings::need(store.reader(), settings::MARK_KEY).await.unwrap(), sealed);
+    }
+}

@@ -1,0 +1,11 @@
+//! Leases against a real PostgreSQL behind a real gateway and relay: what they promise while all goes well, and what
+//! they keep when it does not. The admin user is no superuser.
+
+#![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
+
+mod crash;
+mod ends;
+mod life;
+mod lost;
+mod two;
+mod world;

@@ -1,0 +1,420 @@
+//! A platform in this process, which a test can stop anywhere; a relay, a gateway and a PostgreSQL as processes.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_platform::api::App;
+use adit_platform::clock::Clock;
+use adit_platform::config::{Config, DatabaseUrl};
+use adit_platform::fault::Faults;
+use adit_platform::init::{Init, Options, init};
+use adit_platform::server::Platform;
+use adit_tests::adit::command;
+use adit_tests::place::Place;
+use adit_tests::ports::Ports;
+use adit_tests::postgres::{DATABASE, PASSWORD, Postgres, USER, client, query};
+use adit_tests::process::{Finished, PATIENCE, Running, finish};
+use reqwest::Method;
+use rustls::pki_types::pem::PemObject as _;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+/// How long what takes several steps may take on a machine that is busy.
+pub(crate) const LONG: Duration = PATIENCE.saturating_mul(4);
+
+/// Everything but the platform's instances.
+pub(crate) struct World {
+    pub(crate) gateway: Option<Running>,
+    pub(crate) relay: Option<Running>,
+    pub(crate) server: Postgres,
+    pub(crate) place: Place,
+    pub(crate) ports: Ports,
+    pub(crate) made: Init,
+    pub(crate) http: reqwest::Client,
+    pub(crate) clock: Clock,
+    store: Option<DatabaseUrl>,
+    address: SocketAddr,
+    outside: Runtime,
+}
+
+/// A platform instance with a runtime of its own.
+pub(crate) struct Instance {
+    runtime: Option<Runtime>,
+    platform: Option<Platform>,
+    pub(crate) app: Arc<App>,
+    pub(crate) address: SocketAddr,
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.body);
+        self.body
+    }
+
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, code: &str) {
+        assert_eq!(self.status, status, "{}", self.body);
+        assert_eq!(self.body["type"], format!("urn:adit:problem:{code}"));
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+impl World {
+    /// A world with one instance, up to a database with the secrets `reader` and `owner`; the store is in SQLite, or in
+    /// the same PostgreSQL.
+    pub(crate) fn new(store_in_postgres: bool) -> (Self, Instance) {
+        Self::with(store_in_postgres, Faults::default())
+    }
+
+    pub(crate) fn with(store_in_postgres: bool, faults: Faults) -> (Self, Instance) {
+        let (place, ports) = (Place::new(), Ports::claim());
+        let server = Postgres::start(&ports);
+        let store = store_in_postgres.then(|| {
+            server.superuser(&format!("CREATE DATABASE store OWNER {USER}"));
+            let port = server.port();
+            DatabaseUrl(format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{port}/store?sslmode=disable"))
+        });
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.one()));
+        let mut options = Options::new(&format!("https://{address}"), "acme");
+        options.database = store.clone();
+        let outside = runtime();
+        let clock = Clock::system();
+        let made = outside.block_on(init(&place.path("platform-1"), &options, clock.clone())).unwrap();
+        let http = http(&made.platform_ca);
+        let (gateway, relay) = (None, None);
+        let mut world =
+            Self { gateway, relay, server, place, ports, made, http, clock, store, address, outside };
+        let instance = world.start("platform-1", address, faults);
+        world.begin(&instance);
+        (world, instance)
+    }
+
+    /// Starts an instance in the directory `directory`, which has the root keys.
+    pub(crate) fn start(&self, directory: &str, address: SocketAddr, faults: Faults) -> Instance {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let runtime = runtime();
+            let config = self.config(directory, address, faults.clone());
+            match runtime.block_on(Platform::start_by(config, self.clock.clone())) {
+                Ok(platform) => {
+                    let (app, platform) = (platform.app().clone(), Some(platform));
+                    return Instance { runtime: Some(runtime), platform, app, address };
+                }
+                // What has crashed takes a moment to let go of its lock and its port.
+                Err(error) if Instant::now() > until => panic!("{error}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(200)),
+            }
+        }
+    }
+
+    pub(crate) fn start_again(&self) -> Instance {
+        self.start("platform-1", self.address, Faults::default())
+    }
+
+    /// Another instance on the same store, which has to be in PostgreSQL.
+    pub(crate) fn start_second(&self, faults: Faults) -> Instance {
+        let directory = self.place.path("platform-2");
+        if !directory.exists() {
+            std::fs::create_dir(&directory).unwrap();
+            std::fs::copy(self.place.path("platform-1").join("root-keys"), directory.join("root-keys"))
+                .unwrap();
+        }
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.one()));
+        self.start("platform-2", address, faults)
+    }
+
+    /// Lengths of time that a test can wait for.
+    fn config(&self, directory: &str, address: SocketAddr, faults: Faults) -> Config {
+        let mut config = Config::new(self.place.path(directory), address);
+        let second = Duration::from_secs(1);
+        let times = &mut config.times;
+        (times.heartbeat, times.ping, times.duties) = (second, second, second);
+        times.missed_heartbeats = 60;
+        (times.work, times.claim) = (second * 5, second * 12);
+        (times.work_pause, times.lease_duties) = (second * 2, second / 5);
+        times.stuck = second * 4;
+        // Searches of their own would come between those that tests ask for.
+        times.orphan_scan = second * 24 * 3600;
+        config.relay_peer_networks = vec!["127.0.0.0/8".parse().unwrap()];
+        config.connector_bind = Ipv4Addr::LOCALHOST.into();
+        config.public_url = Some(format!("https://{}", self.address));
+        config.database = self.store.clone();
+        config.faults = faults;
+        config
+    }
+
+    fn begin(&mut self, instance: &Instance) {
+        let operator = self.made.operator_token.to_string();
+        let port = self.ports.one();
+        let url = format!("turn:127.0.0.1:{port}?transport=udp");
+        self.ask(instance, &operator, Method::POST, "/v1/relays", json!({ "name": "r1", "urls": [url] }))
+            .expect(201);
+        self.enrolment_token(instance, &operator, "/v1/relays/r1", "relay.token");
+        let range = self.ports.range(40);
+        let mut relay = self.agent("relay");
+        relay.args(["--listen", &format!("127.0.0.1:{port}"), "--allowed-peer-ip", "127.0.0.1"]);
+        relay.args(["--min-port", &range.start().to_string(), "--max-port", &range.end().to_string()]);
+        let mut relay = Running::start("adit relay", relay);
+        relay.expect_line("listening on");
+        self.relay = Some(relay);
+
+        self.post(instance, "/v1/gateways", json!({ "name": "gw" })).expect(201);
+        let admin = self.admin();
+        self.enrolment_token(instance, &admin, "/v1/gateways/gw", "gateway.token");
+        self.gateway = Some(self.start_gateway());
+        self.wait_until_healthy(instance);
+        self.define(instance);
+    }
+
+    pub(crate) fn start_gateway(&self) -> Running {
+        let mut gateway = self.agent("gateway");
+        gateway.args(["--allow", "tcp://127.0.0.1:*", "--grace-period", "1"]);
+        Running::start("adit gateway", gateway)
+    }
+
+    fn agent(&self, part: &str) -> Command {
+        let mut command = command(self.place.root(), &[part, "start"]);
+        command.args(["--domain", &format!("https://{}", self.address)]);
+        command.args(["--state-dir", &format!("{part}.state"), "--token-file", &format!("{part}.token")]);
+        command
+    }
+
+    fn enrolment_token(&self, instance: &Instance, token: &str, object: &str, file: &str) {
+        let path = format!("{object}/enrolment-tokens");
+        let made = self.ask(instance, token, Method::POST, &path, json!({})).expect(201);
+        let path = self.place.write(file, made["token"].as_str().unwrap());
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    pub(crate) fn wait_until_healthy(&self, instance: &Instance) {
+        let is_healthy = || {
+            let shown = self.get(instance, "/v1/gateways/gw").expect(200);
+            shown["instances"][0]["health"]["state"] == "healthy"
+        };
+        eventually("the gateway is healthy", is_healthy);
+    }
+
+    /// The database `main` with a table of its owner's, and what may be leased on it.
+    fn define(&self, instance: &Instance) {
+        let port = self.server.port();
+        let _ = query("127.0.0.1", port, "CREATE TABLE goods (name text); INSERT INTO goods VALUES ('tea')");
+        self.post(instance, "/v1/projects", json!({ "name": "shop" })).expect(201);
+        let target = format!("tcp://127.0.0.1:{port}");
+        let link = json!({ "project": "shop", "gateway": "gw", "targets": [target] });
+        self.post(instance, "/v1/links", link).expect(201);
+        let database = json!({
+            "name": "main", "project": "shop", "gateway": "gw", "host": "127.0.0.1", "port": port, "tls": "disable",
+            "database": DATABASE, "admin_user": USER, "admin_password": PASSWORD, "max_connections": 6,
+        });
+        self.post(instance, "/v1/databases", database).expect(201);
+        self.secret(instance, json!({ "name": "reader", "database": "main", "access": "read-only" }));
+        self.secret(
+            instance,
+            json!({ "name": "owner", "database": "main", "access": "custom", "max_ttl": 7200, "creation": [
+                "CREATE ROLE {{username}} LOGIN PASSWORD {{password}} VALID UNTIL {{expiration}}",
+                "GRANT USAGE, CREATE ON SCHEMA public TO {{username}}",
+            ] }),
+        );
+    }
+
+    pub(crate) fn secret(&self, instance: &Instance, new: Value) {
+        self.post(instance, "/v1/secrets", new).expect(201);
+    }
+
+    pub(crate) fn admin(&self) -> String {
+        self.made.admin_token.to_string()
+    }
+
+    /// Runs something outside of the platform's own runtimes.
+    pub(crate) fn outside<T>(&self, work: impl Future<Output = T>) -> T {
+        self.outside.block_on(work)
+    }
+
+    /// Begins a request whose answer nobody waits for.
+    pub(crate) fn in_the_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.outside.spawn(work);
+    }
+
+    pub(crate) fn request(
+        &self,
+        instance: &Instance,
+        token: &str,
+        method: Method,
+        path: &str,
+    ) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("https://{}{path}", instance.address)).bearer_auth(token)
+    }
+
+    pub(crate) fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        self.outside(answer(request))
+    }
+
+    pub(crate) fn ask(
+        &self,
+        instance: &Instance,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> Answer {
+        self.send(self.request(instance, token, method, path).json(&body))
+    }
+
+    pub(crate) fn get(&self, instance: &Instance, path: &str) -> Answer {
+        self.send(self.request(instance, &self.made.admin_token, Method::GET, path))
+    }
+
+    pub(crate) fn post(&self, instance: &Instance, path: &str, body: Value) -> Answer {
+        self.ask(instance, &self.admin(), Method::POST, path, body)
+    }
+
+    pub(crate) fn delete(&self, instance: &Instance, path: &str) -> Answer {
+        self.send(self.request(instance, &self.made.admin_token, Method::DELETE, path))
+    }
+
+    /// A lease of `secret`, as the administrator.
+    pub(crate) fn lease(&self, instance: &Instance, secret: &str) -> Issued {
+        let made = self.post(instance, "/v1/leases", json!({ "secret": secret, "ttl": 600 }));
+        Issued::of(&made.expect(201))
+    }
+
+    pub(crate) fn state(&self, instance: &Instance, id: &str) -> String {
+        let shown = self.get(instance, &format!("/v1/leases/{id}")).expect(200);
+        shown["state"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn wait_for_state(&self, instance: &Instance, id: &str, state: &str) {
+        eventually(&format!("lease {id} is {state}"), || self.state(instance, id) == state);
+    }
+
+    /// The users that leases have made, of whichever platform.
+    pub(crate) fn users(&self) -> Vec<String> {
+        let sql = "SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname NOT IN ('app', 'postgres') ORDER BY 1";
+        self.server.superuser(sql).lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn has_user(&self, username: &str) -> bool {
+        let sql = format!("SELECT count(*) FROM pg_roles WHERE rolname = '{username}'");
+        self.server.superuser(&sql).trim() == "1"
+    }
+
+    /// What psql says as the user of a lease.
+    pub(crate) fn psql(&self, issued: &Issued, sql: &str) -> Finished {
+        finish("psql", self.psql_command(issued, sql), PATIENCE)
+    }
+
+    pub(crate) fn psql_command(&self, issued: &Issued, sql: &str) -> Command {
+        let mut psql = client("psql", "127.0.0.1", self.server.port());
+        psql.env("PGUSER", &issued.username).env("PGPASSWORD", &issued.password);
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql]);
+        psql
+    }
+
+    /// The actions of the audit, with their objects, of the organisation `acme`.
+    pub(crate) fn audit(&self, instance: &Instance) -> String {
+        let request = self.request(instance, &self.made.admin_token, Method::GET, "/v1/audit/export");
+        self.outside(async { request.send().await.unwrap().text().await.unwrap() })
+    }
+
+    /// How often the audit has `action` of a lease.
+    pub(crate) fn audited(&self, instance: &Instance, action: &str, lease: &str) -> usize {
+        let (action, object) = (format!("\"{action}\""), format!("\"lease:{lease}\""));
+        self.audit(instance).lines().filter(|line| line.contains(&action) && line.contains(&object)).count()
+    }
+
+    pub(crate) fn root_keys(&self) -> std::path::PathBuf {
+        self.place.path("platform-1").join("root-keys")
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        Path::new(self.place.root()).join(name)
+    }
+}
+
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    let text = response.text().await.unwrap();
+    Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+}
+
+/// What a lease's maker is told.
+#[derive(Debug, Clone)]
+pub(crate) struct Issued {
+    pub(crate) id: String,
+    pub(crate) username: String,
+    pub(crate) password: String,
+    pub(crate) expires_at: u64,
+}
+
+impl Issued {
+    pub(crate) fn of(body: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        Self {
+            id: text(&body["lease"]["id"]),
+            username: text(&body["lease"]["username"]),
+            password: text(&body["password"]),
+            expires_at: body["lease"]["expires_at"].as_u64().unwrap(),
+        }
+    }
+}
+
+impl Instance {
+    /// It ends as one that is told to.
+    pub(crate) fn stop(mut self) {
+        let (runtime, platform) = (self.runtime.take().unwrap(), self.platform.take().unwrap());
+        runtime.block_on(platform.stop());
+    }
+
+    /// It is gone, wherever it was.
+    pub(crate) fn crash(mut self) {
+        self.runtime.take().unwrap().shutdown_timeout(Duration::from_secs(5));
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(5));
+        }
+    }
+}
+
+/// Waits until it is so.
+#[track_caller]
+pub(crate) fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + LONG;
+    while !is_so() {
+        assert!(Instant::now() < until, "not within {} s: {what}", LONG.as_secs());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn http(ca: &str) -> reqwest::Client {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls::pki_types::CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls =
+        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let tls = tls.with_root_certificates(roots).with_no_client_auth();
+    reqwest::Client::builder().tls_backend_preconfigured(tls).https_only(true).no_proxy().build().unwrap()
+}
