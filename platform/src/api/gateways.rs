@@ -10,6 +10,7 @@ use serde_json::json;
 use super::App;
 use super::caller::{Caller, Permission};
 use super::extract::{Body, PageQuery, Path, Query};
+use super::managed::without_databases;
 use super::named::{new_name, page};
 use super::problem::Problem;
 use super::routes::{Needs, PAGED, Route};
@@ -99,6 +100,7 @@ async fn delete(
     Path(gateway): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let gateway = found(&app, &caller, &gateway).await?;
+    without_databases(&app, &caller, &gateway.id).await?;
     let mut change = app.change(&caller).await?;
     change.bump().await?;
     for instance in gateway.instances.iter().filter(|instance| instance.revoked_at.is_none()) {

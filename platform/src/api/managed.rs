@@ -1,7 +1,9 @@
 //! What the handlers of databases, dynamic secrets and rotations share: who may define, and which names a server takes.
 
+use super::App;
 use super::caller::Caller;
 use super::problem::Problem;
+use crate::store::databases;
 use crate::words::ProjectRole;
 
 /// The longest name of a user, schema or database on a server, in bytes.
@@ -26,6 +28,21 @@ pub(super) fn may_lease(caller: &Caller, project: &str) -> Result<(), Problem> {
     match caller.is_admin() || caller.project_role(project).is_some() {
         true => Ok(()),
         false => Err(Problem::forbidden("Only members of the project may have its credentials.")),
+    }
+}
+
+/// Whether no database belongs to the project, or goes through the gateway, with this id: it may be deleted then.
+///
+/// # Errors
+/// A problem that names some.
+pub(super) async fn without_databases(app: &App, caller: &Caller, id: &str) -> Result<(), Problem> {
+    let names = databases::names_on(&app.store, &caller.organisation, id).await?;
+    match names.is_empty() {
+        true => Ok(()),
+        false => Err(Problem::conflict(format!(
+            "There are databases of it: {}. Delete them first, or give them another gateway.",
+            names.join(", ")
+        ))),
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::App;
 use super::caller::{Caller, Permission};
 use super::extract::{Body, PageQuery, Path, Query};
+use super::managed::without_databases;
 use super::named::{new_name, page};
 use super::problem::Problem;
 use super::routes::{Needs, PAGED, Route};
@@ -91,6 +92,7 @@ async fn delete(
     Path(project): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let project = found(&app, &caller, &project).await?;
+    without_databases(&app, &caller, &project.id).await?;
     let mut change = app.change(&caller).await?;
     change.bump().await?;
     revocations::revoke_certificates_of_members(&mut change, &project.id).await?;

@@ -15,8 +15,9 @@ use super::managed::may_manage;
 use super::named::page;
 use super::problem::Problem;
 use super::routes::{Needs, PAGED, Route};
-use crate::rotations::linked;
-use crate::secrets::definition;
+use crate::rotations::{detached, linked};
+use crate::secrets::{definition, prepare, tidy};
+use crate::store::databases;
 use crate::store::secrets::{self, Row};
 use crate::trust::random_id;
 use crate::words::{NewSecret, Page, Secret};
@@ -30,7 +31,10 @@ pub(super) fn routes() -> Vec<Route> {
             .query(PAGED)
             .lists::<Secret>(),
         Route::post("/v1/secrets", manage, create)
-            .named("createSecret", "Defines a dynamic secret.")
+            .named(
+                "createSecret",
+                "Defines a dynamic secret, and prepares the server for it where that is reached.",
+            )
             .takes::<NewSecret>()
             .creates::<Secret>(),
         Route::get("/v1/secrets/{secret}", read, show)
@@ -40,6 +44,12 @@ pub(super) fn routes() -> Vec<Route> {
             "deleteSecret",
             "Deletes a dynamic secret of which no lease lives, and its leases that have ended.",
         ),
+        Route::post("/v1/secrets/{secret}/prepare", manage, prepare_now)
+            .named(
+                "prepareSecret",
+                "Makes the group role of a dynamic secret on the server, with what it may do.",
+            )
+            .answers::<Secret>(),
     ]
 }
 
@@ -69,6 +79,14 @@ async fn found(app: &App, caller: &Caller, key: &str) -> Result<Row, Problem> {
     found.ok_or_else(|| Problem::not_found("secret"))
 }
 
+/// The secret and its database, where the caller may define what belongs to its project.
+async fn managed(app: &App, caller: &Caller, key: &str) -> Result<(Row, databases::Row), Problem> {
+    let row = found(app, caller, key).await?;
+    may_manage(caller, &row.project_id)?;
+    let database = databases::by_id(&app.store, &caller.organisation, &row.database_id).await?;
+    Ok((row, database.ok_or_else(|| Problem::not_found("database"))?))
+}
+
 async fn create(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -89,6 +107,11 @@ async fn create(
     });
     change.audit("secret.created", &format!("secret:{}", definition.name), detail);
     change.commit().await?;
+    let row = secrets::by_id(&app.store, &caller.organisation, &id).await?;
+    let row = row.ok_or_else(|| Problem::not_found("secret"))?;
+    if let Err(problem) = prepared(&app, &caller, row, database).await {
+        tracing::info!(secret = id, detail = %problem.detail, "a secret is prepared with its first lease");
+    }
     Ok((StatusCode::CREATED, Json(by_id(&app, &caller, &id).await?)))
 }
 
@@ -97,13 +120,34 @@ async fn by_id(app: &App, caller: &Caller, id: &str) -> Result<Secret, Problem> 
     row.map(|row| row.words()).ok_or_else(|| Problem::not_found("secret"))
 }
 
+/// Prepares the server to the end, even when the caller goes away.
+async fn prepared(
+    app: &Arc<App>,
+    caller: &Caller,
+    row: Row,
+    database: databases::Row,
+) -> Result<(), Problem> {
+    let (working, actor) = (app.clone(), caller.actor());
+    detached(async move { prepare(&working, &row, &database, &actor).await }).await
+}
+
+async fn prepare_now(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(secret): Path<String>,
+) -> Result<Json<Secret>, Problem> {
+    let (row, database) = managed(&app, &caller, &secret).await?;
+    let id = row.id.clone();
+    prepared(&app, &caller, row, database).await?;
+    Ok(Json(by_id(&app, &caller, &id).await?))
+}
+
 async fn delete(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(secret): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let row = found(&app, &caller, &secret).await?;
-    may_manage(&caller, &row.project_id)?;
+    let (row, database) = managed(&app, &caller, &secret).await?;
     let living = secrets::living(&app.store, &caller.organisation, &row.id).await?;
     if living > 0 {
         return Err(Problem::conflict(format!(
@@ -116,5 +160,6 @@ async fn delete(
     let detail = json!({ "database": row.database, "group": row.group_role });
     change.audit("secret.deleted", &format!("secret:{}", row.name), detail);
     change.commit().await?;
+    tokio::spawn(async move { tidy(&app, &row, &database).await });
     Ok(StatusCode::NO_CONTENT)
 }

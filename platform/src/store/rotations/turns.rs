@@ -42,8 +42,8 @@ pub async fn claim(
     Ok(claim)
 }
 
-/// Notes the password that the user with the index `user` is about to be given. `false` where the claim is somebody
-/// else's by now.
+/// Notes the password that the user with the index `user` is about to be given. Until its outcome is noted, work on the
+/// rotation is due as soon as the claim has run out. `false` where the claim is somebody else's by now.
 ///
 /// # Errors
 /// Those of the database.
@@ -54,13 +54,13 @@ pub async fn begin(
     user: usize,
     password: &str,
 ) -> Result<bool, StoreError> {
-    let organisation = change.organisation().to_owned();
+    let (organisation, now) = (change.organisation().to_owned(), change.now());
     let store = change.store().clone();
     let sealed = store.sealer().seal(&pending_place(&organisation, id), password.as_bytes());
-    let statement = "UPDATE rotations SET sealed_pending = $4, pending_user_index = $5, epoch = $6 \
+    let statement = "UPDATE rotations SET sealed_pending = $4, pending_user_index = $5, epoch = $6, next_at = $7 \
         WHERE organisation = $1 AND id = $2 AND claim = $3 AND sealed_pending = ''";
     let update = sqlx::query(statement).bind(&organisation).bind(id).bind(claim).bind(sealed);
-    let update = update.bind(i64::try_from(user).unwrap_or(0)).bind(&store.installation().epoch);
+    let update = update.bind(i64::try_from(user).unwrap_or(0)).bind(&store.installation().epoch).bind(now);
     Ok(update.execute(change.connection()).await?.rows_affected() == 1)
 }
 

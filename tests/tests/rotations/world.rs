@@ -1,0 +1,295 @@
+//! A platform in this process, which can be stopped at any step, with a PostgreSQL behind a real gateway and relay.
+
+use std::fs::{Permissions, set_permissions};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use adit_platform::client::{Client, ClientError, Trust};
+use adit_platform::clock::Clock;
+use adit_platform::config::Config;
+use adit_platform::fault::Faults;
+use adit_platform::init::{Init, Options, init};
+use adit_platform::server::Platform;
+use adit_platform::store::databases;
+use adit_platform::words::{Credentials, EnrolmentToken, Gateway, HealthState, Rotation};
+use adit_tests::adit::command;
+use adit_tests::place::Place;
+use adit_tests::ports::Ports;
+use adit_tests::postgres::{DATABASE, Postgres};
+use adit_tests::process::{PATIENCE, Running};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio_postgres::NoTls;
+
+/// The admin user on the server, which is no superuser, and what its password is at first.
+pub(crate) const ADMIN: &str = "adit";
+pub(crate) const ADMIN_PASSWORD: &str = "first-password";
+
+/// How long the worker may take to see to what a crash has left: the claim runs out, the gateway reports again.
+const SETTLED: Duration = Duration::from_secs(90);
+
+/// At which step the platform is to stop, and when each step was reached.
+#[derive(Debug, Default)]
+struct Steps {
+    armed: Option<(String, mpsc::Sender<()>)>,
+    reached: Vec<(String, Instant)>,
+}
+
+pub(crate) struct World {
+    // The order in which they end.
+    _parts: Vec<Running>,
+    platform: Option<(Platform, Runtime)>,
+    /// Where the test itself runs.
+    outer: Runtime,
+    steps: Arc<Mutex<Steps>>,
+    clock: Clock,
+    made: Init,
+    address: SocketAddr,
+    pub(crate) postgres: Postgres,
+    ports: Ports,
+    place: Place,
+}
+
+impl World {
+    /// A platform with the database `main`, for which everything is there.
+    pub(crate) fn new() -> Self {
+        let (place, ports) = (Place::new(), Ports::claim());
+        let outer = Runtime::new().unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.one()));
+        let options = Options::new(&format!("https://{address}"), "acme");
+        let made = outer.block_on(init(&place.path("platform"), &options, Clock::system())).unwrap();
+        let postgres = Postgres::start(&ports);
+        postgres.superuser(&format!("CREATE ROLE {ADMIN} LOGIN CREATEROLE PASSWORD '{ADMIN_PASSWORD}'"));
+        for user in ["one", "two"] {
+            postgres.superuser(&format!("CREATE ROLE {user} LOGIN"));
+        }
+        let mut world = Self {
+            _parts: Vec::new(),
+            platform: None,
+            outer,
+            steps: Arc::default(),
+            clock: Clock::system(),
+            made,
+            address,
+            postgres,
+            ports,
+            place,
+        };
+        world.start();
+        world.relay_and_gateway();
+        let target = format!("tcp://127.0.0.1:{}", world.postgres.port());
+        world.post("/v1/projects", &json!({ "name": "shop" }));
+        world.post("/v1/links", &json!({ "project": "shop", "gateway": "gw", "targets": [target] }));
+        world.post(
+            "/v1/databases",
+            &json!({
+                "name": "main", "project": "shop", "gateway": "gw", "host": "127.0.0.1",
+                "port": world.postgres.port(), "tls": "disable", "database": DATABASE, "admin_user": ADMIN,
+                "admin_password": ADMIN_PASSWORD,
+            }),
+        );
+        world
+    }
+
+    fn start(&mut self) {
+        let (runtime, until) = (Runtime::new().unwrap(), Instant::now() + PATIENCE);
+        loop {
+            match runtime.block_on(Platform::start_by(self.config(), self.clock.clone())) {
+                Ok(platform) => {
+                    self.platform = Some((platform, runtime));
+                    return;
+                }
+                // What is left of the one before may still hold its files.
+                Err(error) => assert!(Instant::now() < until, "the platform does not start: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn config(&self) -> Config {
+        let mut config = Config::new(self.place.path("platform"), self.address);
+        let times = &mut config.times;
+        let second = Duration::from_secs(1);
+        (times.heartbeat, times.ping, times.duties) = (second, second, second);
+        times.missed_heartbeats = 30;
+        (times.claim, times.work) = (8 * second, 3 * second);
+        (times.lease_duties, times.work_pause) = (second / 5, second);
+        config.relay_peer_networks = vec!["127.0.0.0/8".parse().unwrap()];
+        config.connector_bind = Ipv4Addr::LOCALHOST.into();
+        let steps = self.steps.clone();
+        config.faults = Faults::new(move |step| {
+            let stop = note(&steps, step);
+            async move {
+                if stop {
+                    std::future::pending::<()>().await;
+                }
+            }
+        });
+        config
+    }
+
+    fn relay_and_gateway(&mut self) {
+        let operator = self.client(&self.made.operator_token);
+        let port = self.ports.one();
+        let urls = [format!("turn:127.0.0.1:{port}?transport=udp")];
+        let _: Value =
+            self.outer.block_on(operator.post("/v1/relays", &json!({ "name": "r", "urls": urls }))).unwrap();
+        self.post("/v1/gateways", &json!({ "name": "gw" }));
+        let range = self.ports.range(30);
+        let mut relay = self.agent("relay", &operator, "/v1/relays/r");
+        relay.args(["--listen", &format!("127.0.0.1:{port}"), "--allowed-peer-ip", "127.0.0.1"]);
+        relay.args(["--min-port", &range.start().to_string(), "--max-port", &range.end().to_string()]);
+        let mut gateway = self.agent("gateway", &self.admin(), "/v1/gateways/gw");
+        gateway.args(["--allow", "tcp://127.0.0.1:*", "--grace-period", "1"]);
+        self._parts = vec![Running::start("adit gateway", gateway), Running::start("adit relay", relay)];
+        self.until("the gateway is healthy", PATIENCE * 2, |world| {
+            let gateway: Gateway = world.outer.block_on(world.admin().get("/v1/gateways/gw")).unwrap();
+            gateway.health.state == HealthState::Healthy
+        });
+    }
+
+    fn agent(&self, part: &str, client: &Client, object: &str) -> std::process::Command {
+        let path = format!("{object}/enrolment-tokens");
+        let token: EnrolmentToken = self.outer.block_on(client.post(&path, &json!({}))).unwrap();
+        let file = self.place.write(&format!("{part}.token"), &token.token);
+        set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+        let mut command = command(self.place.root(), &[part, "start"]);
+        command.args(["--domain", &format!("https://{}", self.address)]);
+        command.args(["--state-dir", &format!("{part}.state"), "--token-file", &format!("{part}.token")]);
+        command
+    }
+
+    fn client(&self, token: &str) -> Client {
+        let trust = Trust::from_pem(self.made.platform_ca.as_bytes()).unwrap();
+        Client::new(self.address.to_string().parse().unwrap(), &trust).unwrap().with_token(token)
+    }
+
+    /// A client of the administrator.
+    pub(crate) fn admin(&self) -> Client {
+        self.client(&self.made.admin_token)
+    }
+
+    /// Where a test's own tasks run.
+    pub(crate) fn outer(&self) -> &Runtime {
+        &self.outer
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
+        self.try_post(path, body).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    pub(crate) fn try_post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.outer.block_on(self.admin().post(path, body))
+    }
+
+    /// Defines a rotation of these users, and waits for its first turn.
+    pub(crate) fn rotation(&self, name: &str, mode: &str, users: &[&str]) {
+        let schedule = json!({ "every": 86_400 });
+        let new =
+            json!({ "name": name, "database": "main", "mode": mode, "users": users, "schedule": schedule });
+        self.post("/v1/rotations", &new);
+        self.until("the first turn", PATIENCE, |world| world.shown(name).rotated_at.is_some());
+    }
+
+    /// A rotation as the API shows it.
+    pub(crate) fn shown(&self, rotation: &str) -> Rotation {
+        self.outer.block_on(self.admin().get(&format!("/v1/rotations/{rotation}"))).unwrap()
+    }
+
+    pub(crate) fn credentials(&self, name: &str) -> Result<Credentials, ClientError> {
+        self.outer.block_on(self.admin().get(&format!("/v1/rotations/{name}/credentials")))
+    }
+
+    /// Whether the server lets this user in, asked directly.
+    pub(crate) fn lets_in(&self, user: &str, password: &str) -> bool {
+        self.outer.block_on(lets_in(self.postgres.port(), user, password))
+    }
+
+    /// The admin user's password as the platform knows it, once no rotation of it is under way.
+    pub(crate) fn admin_password(&self) -> Option<String> {
+        let (platform, runtime) = self.platform.as_ref().unwrap();
+        let store = &platform.app().store;
+        runtime.block_on(async {
+            let organisation = sqlx::query_scalar::<sqlx::Any, String>("SELECT organisation FROM databases");
+            let organisation = organisation.fetch_one(store.reader()).await.unwrap();
+            let row = databases::find(store, &organisation, None, "main").await.unwrap().unwrap();
+            let login = databases::login(store, &row, None).unwrap();
+            (!row.is_rotating()).then(|| login.password.to_string())
+        })
+    }
+
+    /// Lets time pass at once.
+    pub(crate) fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    /// Asks for `path`, crashes the platform at `step`, and starts it again.
+    pub(crate) fn crash_at(&mut self, step: &str, path: &str) {
+        let (sender, stopped) = mpsc::channel();
+        self.steps.lock().unwrap().armed = Some((step.to_owned(), sender));
+        let (admin, path) = (self.admin(), path.to_owned());
+        let asked = self.outer.spawn(async move {
+            let _: Result<Value, _> = admin.post(&path, &json!({})).await;
+        });
+        stopped.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{step} is not reached"));
+        let (platform, runtime) = self.platform.take().unwrap();
+        runtime.block_on(async { drop(platform) });
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        asked.abort();
+        self.start();
+    }
+
+    /// From the last time that `from` was reached to the next `to`.
+    pub(crate) fn between(&self, from: &str, to: &str) -> Duration {
+        let steps = self.steps.lock().unwrap();
+        let last = |name: &str| steps.reached.iter().rfind(|(step, _)| step == name).unwrap().1;
+        last(to).duration_since(last(from))
+    }
+
+    /// Waits until what a crash left is seen to.
+    #[track_caller]
+    pub(crate) fn until_settled(&self, what: &str, is: impl Fn(&Self) -> bool) {
+        self.until(what, SETTLED, is);
+    }
+
+    #[track_caller]
+    fn until(&self, what: &str, patience: Duration, is: impl Fn(&Self) -> bool) {
+        let until = Instant::now() + patience;
+        while !is(self) {
+            assert!(Instant::now() < until, "it does not come to this: {what}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Notes that a step is reached, and says whether it is the last one.
+fn note(steps: &Mutex<Steps>, step: &str) -> bool {
+    let mut steps = steps.lock().unwrap();
+    steps.reached.push((step.to_owned(), Instant::now()));
+    match steps.armed.take() {
+        Some((armed, stopped)) if armed == step => {
+            stopped.send(()).unwrap();
+            true
+        }
+        other => {
+            steps.armed = other;
+            false
+        }
+    }
+}
+
+/// Whether the server on this port lets this user in.
+pub(crate) async fn lets_in(port: u16, user: &str, password: &str) -> bool {
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(port).user(user).password(password).dbname(DATABASE);
+    match config.connect(NoTls).await {
+        Ok(_) => true,
+        Err(error) => {
+            let code = error.code().map(tokio_postgres::error::SqlState::code);
+            assert_eq!(code, Some("28P01"), "{error:?}");
+            false
+        }
+    }
+}
