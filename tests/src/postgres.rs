@@ -1,7 +1,8 @@
 //! A throw-away PostgreSQL: its own data, port and socket, TCP on both loopback addresses, gone with the test.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -102,6 +103,30 @@ impl Postgres {
     #[must_use]
     pub fn url(&self) -> String {
         format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{DATABASE}", self.port)
+    }
+
+    /// Offers TLS from now on, with this certificate and key (PEM).
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn serve_tls(&self, certificate: &str, key: &str) {
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let path = self.place.path("data").join(name);
+            let mut file = OpenOptions::new();
+            let mut file =
+                file.write(true).create(true).truncate(true).mode(0o600).open(&path).expect("a file");
+            file.write_all(text.as_bytes()).expect("a file that can be written");
+            if geteuid().is_root() {
+                chown(&path, Some(NOBODY), Some(NOBODY)).expect("root may give files away");
+            }
+        }
+        let _ = self.superuser("ALTER SYSTEM SET ssl = on");
+        let _ = self.superuser("SELECT pg_reload_conf()");
+        let until = Instant::now() + PATIENCE;
+        while self.superuser("SHOW ssl").trim() != "on" {
+            assert!(Instant::now() < until, "PostgreSQL offers no TLS");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Runs one statement as superuser over the local socket.

@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 
 use super::quote::{identifier, literal};
 use super::retry::Tries;
-use super::users::OBJECTS;
+use super::users::{OBJECTS, membership};
 use super::{Session, SqlError, Transaction, column};
 use crate::words::Access;
 
@@ -78,9 +78,19 @@ async fn prepare_once(
     access: Access,
     schemas: &[String],
 ) -> Result<(), SqlError> {
-    let with = if session.major() >= 16 { " WITH INHERIT TRUE, SET TRUE" } else { "" };
     let mut transaction = session.begin(Some(OBJECTS)).await?;
-    make(&mut transaction, group, with).await?;
+    prepare_in(&mut transaction, group, access, schemas).await?;
+    transaction.commit().await
+}
+
+/// Prepares in a transaction that somebody else ends, and that has the lock.
+pub(super) async fn prepare_in(
+    transaction: &mut Transaction<'_>,
+    group: &str,
+    access: Access,
+    schemas: &[String],
+) -> Result<(), SqlError> {
+    make(transaction, group).await?;
     for schema in schemas {
         let sql = "SELECT has_schema_privilege($1, oid, 'USAGE') FROM pg_namespace WHERE nspname = $2";
         let rows = transaction.query(sql, &[(&group, Type::TEXT), (schema, Type::TEXT)]).await?;
@@ -93,11 +103,11 @@ async fn prepare_once(
             transaction.execute(&sql, &[]).await?;
         }
         for kind in kinds(access) {
-            grant(&mut transaction, group, schema, &kind).await?;
-            grant_by_default(&mut transaction, group, schema, &kind).await?;
+            grant(transaction, group, schema, &kind).await?;
+            grant_by_default(transaction, group, schema, &kind).await?;
         }
     }
-    transaction.commit().await
+    Ok(())
 }
 
 /// Whether the group is there.
@@ -135,6 +145,34 @@ async fn remove_once(session: &mut Session, group: &str) -> Result<(), SqlError>
     transaction.commit().await
 }
 
+/// Objects of `schemas` on which the admin user can't grant what `access` needs, quoted; at most 100 of them.
+///
+/// # Errors
+/// [`SqlError`].
+pub(super) async fn out_of_reach(
+    session: &mut Session,
+    access: Access,
+    schemas: &[String],
+) -> Result<Vec<(String, String)>, SqlError> {
+    let mut found = Vec::new();
+    for kind in kinds(access) {
+        let sql = format!(
+            "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = ANY ($1) AND strpos('{}', c.relkind::text) > 0 AND NOT {} ORDER BY 1, 2 LIMIT 100",
+            kind.relkinds,
+            kind.may_grant(),
+        );
+        for row in session.query(&sql, &[(&schemas, Type::TEXT_ARRAY)]).await? {
+            let (schema, name) = (column::<String>(&row, 0)?, column::<String>(&row, 1)?);
+            let object = format!("{}.{}", identifier(&schema), identifier(&name));
+            let grant = format!("GRANT {} ON {} {object}", kind.privileges.join(", "), kind.words[0]);
+            found.push((object, grant));
+        }
+    }
+    found.truncate(100);
+    Ok(found)
+}
+
 impl Kind {
     /// Whether the admin user may grant the privileges on the object `c`, in SQL.
     fn may_grant(&self) -> String {
@@ -152,7 +190,8 @@ impl Kind {
 }
 
 /// The role itself, in which the admin user is, so that it can remove it again.
-async fn make(transaction: &mut Transaction<'_>, group: &str, with: &str) -> Result<(), SqlError> {
+async fn make(transaction: &mut Transaction<'_>, group: &str) -> Result<(), SqlError> {
+    let with = membership(transaction.major());
     let sql = "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = $1";
     let rows = transaction.query(sql, &[(&group, Type::TEXT)]).await?;
     let name = identifier(group);

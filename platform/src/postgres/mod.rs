@@ -4,8 +4,10 @@
 //! - `session` — one login and its transactions, each with deadlines and a lock. `tls` — whom a login believes.
 //! - `template` — statements that users define, over `lex` and `quote`. `username`, `password` — what is filled in.
 //! - `users` — made, lengthened and removed. `groups` — what the users of a secret may do.
+//! - `checks` — what the admin user may not do, and who can change that.
 //! - `scram` — what a server keeps of a password. `mark` — by what an installation knows users that it has made.
 
+pub mod checks;
 mod error;
 pub mod groups;
 mod lex;

@@ -4,6 +4,8 @@
 //! connection per transaction does not notice. Every transaction sets its own deadlines on the server, so that the
 //! server ends what the platform has given up.
 
+mod transaction;
+
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -22,14 +24,13 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::{Login, SqlError, tls};
 use crate::words::TlsMode;
 
+pub use transaction::Transaction;
+
 /// Parameters of a statement, each with its type.
 pub type Params<'a> = [(&'a (dyn ToSql + Sync), Type)];
 
 /// As what the platform shows up in `pg_stat_activity`.
 const APPLICATION: &str = "adit";
-
-/// From one look at others' locks to the next.
-const LOOK: Duration = Duration::from_millis(50);
 
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -85,9 +86,11 @@ pub struct Session {
 enum State {
     /// Nothing.
     Idle,
-    /// A transaction; one that nobody finishes makes the session unusable.
+    /// A transaction, which waits for its next statement.
     Open,
-    /// A transaction that failed: the server waits for ROLLBACK, and holds no lock.
+    /// A statement; one that nobody waits for any more makes the session unusable.
+    Busy,
+    /// A transaction that failed: the server waits for ROLLBACK.
     Failed,
     /// Nobody knows.
     Lost,
@@ -152,12 +155,12 @@ impl Session {
 
     /// Whether it is of no more use: the connection ended, or somebody left in the middle.
     pub fn is_broken(&self) -> bool {
-        self.client.is_closed() || matches!(self.state, State::Open | State::Lost)
+        self.client.is_closed() || self.state != State::Idle
     }
 
     /// Whether [`refresh`](Self::refresh) has something to tidy up.
     pub fn needs_refresh(&self) -> bool {
-        self.is_stained || self.state != State::Idle
+        self.is_stained
     }
 
     /// Asks for a sign of life, and forgets what statements of users may have left behind in the session.
@@ -165,18 +168,14 @@ impl Session {
     /// # Errors
     /// [`SqlError::Unreachable`] where it is of no more use.
     pub async fn refresh(&mut self, limit: Duration) -> Result<(), SqlError> {
-        let gone = |_| SqlError::Unreachable("an idle connection ended".to_owned());
-        let mut statements = Vec::new();
-        if self.state == State::Failed {
-            statements.push("ROLLBACK");
-        }
-        statements.push(if self.is_stained { "DISCARD ALL" } else { "SELECT" });
-        for statement in statements {
-            self.state = State::Lost;
-            let done = timeout(limit, self.client.execute_typed(statement, &[])).await.map_err(gone)?;
-            done.map_err(|error| SqlError::Unreachable(SqlError::of(&error).to_string()))?;
-            self.state = State::Idle;
-        }
+        self.check()?;
+        let statement = if self.is_stained { "DISCARD ALL" } else { "SELECT" };
+        self.state = State::Busy;
+        let done = timeout(limit, self.client.execute_typed(statement, &[])).await;
+        let gone = |why: String| SqlError::Unreachable(format!("an idle connection ended: {why}"));
+        let done = done.map_err(|_| gone("it does not answer".to_owned()))?;
+        done.map_err(|error| gone(SqlError::of(&error).to_string()))?;
+        self.state = State::Idle;
         self.is_stained = false;
         Ok(())
     }
@@ -186,7 +185,7 @@ impl Session {
     /// # Errors
     /// [`SqlError::Refused`] and [`SqlError::Interrupted`].
     pub async fn query(&mut self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, SqlError> {
-        self.end_failed().await?;
+        self.check()?;
         let until = Instant::now() + self.limit;
         self.run(until, self.client.query_typed(sql, params))
             .await
@@ -198,9 +197,9 @@ impl Session {
     /// # Errors
     /// [`SqlError::Refused`] where the lock is not free in time, and [`SqlError::Interrupted`].
     pub async fn begin(&mut self, lock: Option<&str>) -> Result<Transaction<'_>, SqlError> {
-        self.end_failed().await?;
+        self.check()?;
         let until = Instant::now() + self.limit;
-        self.state = State::Open;
+        self.state = State::Busy;
         let whole = self.limit.as_millis().max(2).to_string();
         let half = (self.limit.as_millis() / 2).max(1).to_string();
         let settings: [(&(dyn ToSql + Sync), Type); 2] = [(&whole, Type::TEXT), (&half, Type::TEXT)];
@@ -223,17 +222,18 @@ impl Session {
             began.and(set).and(locked)
         };
         if let Err(failure) = self.run(until, beginning).await {
-            return Err(self.note(failure, State::Failed));
+            let failure = self.note(failure, State::Failed);
+            drop(Transaction { session: self, until });
+            return Err(failure);
         }
+        self.state = State::Open;
         Ok(Transaction { session: self, until })
     }
 
-    /// Ends the transaction that failed, if there is one.
-    async fn end_failed(&mut self) -> Result<(), SqlError> {
+    fn check(&self) -> Result<(), SqlError> {
         match self.state {
             State::Idle => Ok(()),
-            State::Failed => self.refresh(self.limit).await,
-            State::Open | State::Lost => {
+            State::Open | State::Failed | State::Busy | State::Lost => {
                 Err(SqlError::Unreachable("the connection is in an unknown state".into()))
             }
         }
@@ -277,102 +277,6 @@ const SETTINGS: &str = "SELECT set_config('statement_timeout', $1, true), \
      set_config('idle_in_transaction_session_timeout', $1, true), \
      set_config('lock_timeout', $2, true), \
      set_config('standard_conforming_strings', 'on', true)";
-
-/// A transaction. One that is dropped is rolled back.
-#[derive(Debug)]
-pub struct Transaction<'a> {
-    session: &'a mut Session,
-    until: Instant,
-}
-
-impl Transaction<'_> {
-    /// The user that logged in.
-    pub fn user(&self) -> &str {
-        &self.session.user
-    }
-
-    /// Runs a statement.
-    ///
-    /// # Errors
-    /// [`SqlError::Refused`] and [`SqlError::Interrupted`]; the transaction is of no more use.
-    pub async fn execute(&mut self, sql: &str, params: &Params<'_>) -> Result<u64, SqlError> {
-        let done = self.session.run(self.until, self.session.client.execute_typed(sql, params)).await;
-        done.map_err(|failure| self.session.note(failure, State::Failed))
-    }
-
-    /// Runs a statement of a user's, which may leave something behind in the session.
-    ///
-    /// # Errors
-    /// As [`execute`](Self::execute).
-    pub async fn execute_foreign(&mut self, sql: &str) -> Result<u64, SqlError> {
-        self.session.is_stained = true;
-        self.execute(sql, &[]).await
-    }
-
-    /// The rows of a statement.
-    ///
-    /// # Errors
-    /// As [`execute`](Self::execute).
-    pub async fn query(&mut self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, SqlError> {
-        let done = self.session.run(self.until, self.session.client.query_typed(sql, params)).await;
-        done.map_err(|failure| self.session.note(failure, State::Failed))
-    }
-
-    /// Waits until no other transaction in this database has the same `lock`.
-    ///
-    /// # Errors
-    /// As [`execute`](Self::execute).
-    pub async fn lock(&mut self, lock: &str) -> Result<(), SqlError> {
-        let key = advisory_key(lock);
-        self.execute("SELECT pg_advisory_xact_lock($1)", &[(&key, Type::INT8)]).await.map(drop)
-    }
-
-    /// Waits until no transaction in another database of the server has the same `lock`.
-    ///
-    /// # Errors
-    /// As [`execute`](Self::execute); that one does not end in time is one (55P03).
-    pub(super) async fn wait_for_others(&mut self, lock: &str) -> Result<(), SqlError> {
-        let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted \
-             AND classid::bigint = $1 AND objid::bigint = $2 AND pid <> pg_backend_pid()";
-        let key = advisory_key(lock).cast_unsigned();
-        let [high, low] = [key >> 32, key & u64::from(u32::MAX)].map(u64::cast_signed);
-        let until = Instant::now() + self.session.limit / 2;
-        loop {
-            let rows = self.query(sql, &[(&high, Type::INT8), (&low, Type::INT8)]).await?;
-            let others: i64 = rows.first().map_or(Ok(0), |row| column(row, 0))?;
-            if others == 0 {
-                return Ok(());
-            }
-            if Instant::now() >= until {
-                let message = "somebody else works on the same and does not end".to_owned();
-                return Err(SqlError::Refused { code: "55P03".to_owned(), message });
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    /// Makes it last.
-    ///
-    /// # Errors
-    /// [`SqlError::Refused`] where the server did not; [`SqlError::Interrupted`] where nobody knows.
-    pub async fn commit(self) -> Result<(), SqlError> {
-        self.finish("COMMIT").await
-    }
-
-    /// Takes it back.
-    ///
-    /// # Errors
-    /// [`SqlError::Interrupted`] where the connection ended: then it is taken back too.
-    pub async fn rollback(self) -> Result<(), SqlError> {
-        self.finish("ROLLBACK").await
-    }
-
-    async fn finish(self, how: &str) -> Result<(), SqlError> {
-        let done = self.session.run(self.until, self.session.client.execute_typed(how, &[])).await;
-        self.session.state = State::Idle;
-        done.map_err(|failure| self.session.note(failure, State::Idle)).map(drop)
-    }
-}
 
 /// The value of a column.
 ///

@@ -125,11 +125,22 @@ async fn create_once(
     statements: &[Statement],
     faults: &Faults,
 ) -> Result<(), SqlError> {
-    let with = if session.major() >= 16 { " WITH INHERIT TRUE, SET TRUE" } else { "" };
-    let user = identifier(new.username);
     let mut transaction = session.begin(Some(new.lock)).await?;
     faults.reach("lease.create:begun").await;
-    let expiration = expiration(&mut transaction, new.remaining).await?;
+    create_in(&mut transaction, new, given, statements).await?;
+    faults.reach("lease.create:made").await;
+    transaction.commit().await
+}
+
+/// Makes a user in a transaction that somebody else ends. `given` is what the server is given of its password.
+pub(super) async fn create_in(
+    transaction: &mut Transaction<'_>,
+    new: &NewUser<'_>,
+    given: &str,
+    statements: &[Statement],
+) -> Result<(), SqlError> {
+    let user = identifier(new.username);
+    let expiration = expiration(transaction, new.remaining).await?;
     if statements.is_empty() {
         let group = new.group.map(|group| format!(" IN ROLE {}", identifier(group))).unwrap_or_default();
         let (password, until) = (Zeroizing::new(literal(given)), literal(&expiration));
@@ -144,12 +155,16 @@ async fn create_once(
             schemas: new.schemas,
             database: new.database,
         };
-        run(&mut transaction, statements, &values).await?;
+        run(transaction, statements, &values).await?;
     }
     transaction.execute(&format!("COMMENT ON ROLE {user} IS {}", literal(new.comment)), &[]).await?;
-    transaction.execute(&format!("GRANT {user} TO SESSION_USER{with}"), &[]).await?;
-    faults.reach("lease.create:made").await;
-    transaction.commit().await
+    let with = membership(transaction.major());
+    transaction.execute(&format!("GRANT {user} TO SESSION_USER{with}"), &[]).await.map(|_| ())
+}
+
+/// What makes a member able to do what the role may, on servers where that is not so by itself.
+pub(super) fn membership(major: u32) -> &'static str {
+    if major >= 16 { " WITH INHERIT TRUE, SET TRUE" } else { "" }
 }
 
 /// Lengthens a user's life to `remaining` from now on, by the server's clock.
@@ -173,7 +188,17 @@ async fn lengthen_once(
     statements: &[Statement],
 ) -> Result<(), SqlError> {
     let mut transaction = session.begin(Some(it.lock)).await?;
-    let expiration = expiration(&mut transaction, it.remaining).await?;
+    lengthen_in(&mut transaction, it, statements).await?;
+    transaction.commit().await
+}
+
+/// Lengthens a user's life in a transaction that somebody else ends.
+pub(super) async fn lengthen_in(
+    transaction: &mut Transaction<'_>,
+    it: &Lengthened<'_>,
+    statements: &[Statement],
+) -> Result<(), SqlError> {
+    let expiration = expiration(transaction, it.remaining).await?;
     if statements.is_empty() {
         let (user, until) = (identifier(it.username), literal(&expiration));
         transaction.execute(&format!("ALTER ROLE {user} VALID UNTIL {until}"), &[]).await?;
@@ -185,9 +210,9 @@ async fn lengthen_once(
             schemas: it.schemas,
             database: it.database,
         };
-        run(&mut transaction, statements, &values).await?;
+        run(transaction, statements, &values).await?;
     }
-    transaction.commit().await
+    Ok(())
 }
 
 /// Gives a user another password: `given` is a SCRAM verifier, or the password itself.
@@ -251,12 +276,22 @@ pub(super) async fn run(
     values: &Values<'_>,
 ) -> Result<(), SqlError> {
     transaction.lock(OBJECTS).await?;
-    for statement in statements {
+    for (number, statement) in (1..).zip(statements) {
         for sql in statement.expand(values) {
-            transaction.execute_foreign(&sql).await?;
+            transaction.execute_foreign(&sql).await.map_err(|error| numbered(number, error))?;
         }
     }
     transaction.execute("SET LOCAL ROLE NONE", &[]).await.map(|_| ())
+}
+
+/// The same error, which says that it is the statement `number` that failed.
+fn numbered(number: usize, error: SqlError) -> SqlError {
+    match error {
+        SqlError::Refused { code, message } => {
+            SqlError::Refused { code, message: format!("statement {number}: {message}") }
+        }
+        other => other,
+    }
 }
 
 /// Until when a user can log in whose lease has `remaining` to live: by the server's clock, and as it reads it
@@ -286,6 +321,6 @@ async fn exists(transaction: &mut Transaction<'_>, username: &str) -> Result<boo
 }
 
 /// A statement that was accepted when it was defined is none any more: the rules have changed since.
-fn refused(error: BadStatement) -> SqlError {
+pub(super) fn refused(error: BadStatement) -> SqlError {
     SqlError::Refused { code: "42601".to_owned(), message: error.to_string() }
 }

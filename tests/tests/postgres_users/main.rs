@@ -1,4 +1,10 @@
 //! What the platform does on somebody else's PostgreSQL, as an admin user that is no superuser.
 
+mod checks;
+mod groups;
+mod hostile;
+mod lives;
+mod removal;
 mod server;
 mod sessions;
+mod tls;

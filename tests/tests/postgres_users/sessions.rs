@@ -16,6 +16,7 @@ async fn a_transaction_lasts_when_it_is_committed_and_only_then() {
     let refused = dropped.execute("SELECT 1 / 0", &[]).await.unwrap_err();
     assert!(matches!(&refused, SqlError::Refused { code, .. } if code == "22012"), "{refused}");
     assert!(refused.nothing_was_done());
+    drop(dropped);
 
     let mut kept = session.begin(Some("somebody")).await.unwrap();
     kept.execute("CREATE TABLE kept (n int)", &[]).await.unwrap();
@@ -38,7 +39,8 @@ async fn two_transactions_with_the_same_lock_wait_for_each_other_and_not_for_eve
     second.begin(Some("another")).await.unwrap().rollback().await.unwrap();
     let refused = second.begin(Some("lease")).await.unwrap_err();
     assert!(matches!(&refused, SqlError::Refused { code, .. } if code == "55P03"), "{refused}");
-    held.commit().await.unwrap();
+    // Whoever leaves gives it back.
+    drop(held);
     second.begin(Some("lease")).await.unwrap().commit().await.unwrap();
 }
 
@@ -52,6 +54,7 @@ async fn a_server_that_takes_too_long_is_given_up_and_ends_the_statement_itself(
     let began = Instant::now();
     let ended = slow.execute("SELECT pg_sleep(600)", &[]).await.unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(60));
+    drop(slow);
     // Either side may have noticed first.
     let by_the_server = matches!(&ended, SqlError::Refused { code, .. } if code == "57014");
     assert!(by_the_server || matches!(ended, SqlError::Interrupted(_)), "{ended}");
@@ -102,5 +105,6 @@ async fn a_server_that_ends_the_connection_leaves_the_outcome_open() {
         .superuser("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
     let ended = open.execute("SELECT 1", &[]).await.unwrap_err();
     assert!(!ended.nothing_was_done(), "{ended}");
+    drop(open);
     assert!(session.is_broken());
 }
