@@ -37,6 +37,7 @@ fn the_demo_shows_its_proof_and_ends() {
     assert!(said.contains("a row through the tunnel    adit-marker-"), "{said}");
     assert!(said.contains("transactions/s"), "{said}");
     assert!(said.contains("the row's text among it     0 times"), "{said}");
+    assert!(said.contains(": made, has read the row, is gone"), "{said}");
     assert_nothing_is_left(&world);
 }
 

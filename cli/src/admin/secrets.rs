@@ -22,7 +22,6 @@ const OWNED: [&str; 2] = ["reassign", "drop"];
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   adit secrets add shop-ro --database shop-db --access read-only --schema public
-  adit secrets prepare shop-ro              # makes the group role with its rights, once
   adit secrets test shop-ro
   adit run --secret shop-ro -- psql
 
@@ -49,13 +48,16 @@ enum What {
     /// Show a dynamic secret.
     Show(Named),
     /// Define a dynamic secret, by flags, by a file, or by a file and flags that beat it.
+    ///
+    /// For read-only and read-write the server is prepared at once, where it is reached: a group role gets the rights,
+    /// and each user will be in it.
     Add(Box<Add>),
     /// Delete a dynamic secret, of which no lease may live any more.
     Rm(Named),
     /// Look whether leases would work, and try the statements in a transaction that is rolled back. The exit status
     /// tells.
     Test(Named),
-    /// Make the group role with its rights on the server. To do it again brings it up to date.
+    /// Make the group role with its rights on the server, or bring it up to date.
     Prepare(Named),
     /// Revoke every lease of a dynamic secret.
     RevokeLeases(Named),
@@ -159,12 +161,16 @@ async fn list(session: &Session) -> Result<(), Failure> {
 }
 
 fn defined(secret: &Secret) -> String {
-    let Secret { name, access, .. } = secret;
-    let (verb, why) = match access {
-        Access::Custom => ("test", ""),
-        Access::ReadOnly | Access::ReadWrite => ("prepare", ", which makes its group role on the server"),
+    let Secret { name, access, prepared_at, .. } = secret;
+    let next = match (access, prepared_at) {
+        (Access::ReadOnly | Access::ReadWrite, None) => {
+            format!(
+                "adit secrets prepare {name} makes its group role on the server, which was not reached now"
+            )
+        }
+        _ => format!("adit secrets test {name}"),
     };
-    format!("defined the dynamic secret {name}\n next: adit secrets {verb} {name}{why}")
+    format!("defined the dynamic secret {name}\n next: {next}")
 }
 
 async fn prepare(session: &Session, named: &Named) -> Result<(), Failure> {

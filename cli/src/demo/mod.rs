@@ -4,6 +4,7 @@
 //! gateway enrol with tokens. Between gateway and relay stands a tap, which sees what the relay sees. Nothing is left
 //! behind.
 
+mod lease;
 mod part;
 mod parts;
 mod picture;
@@ -28,9 +29,9 @@ use world::World;
 /// Show Adit at work on this machine, with a private PostgreSQL.
 ///
 /// Starts a platform, a relay and a gateway that enrol there with tokens, a connector with a certificate for one
-/// target, and a throw-away PostgreSQL; reads a row and runs pgbench through the tunnel, and stays up until Ctrl-C with
-/// the psql line to try. A tap between gateway and relay counts what passes there, and looks for the row's text in it.
-/// Nothing is left behind.
+/// target, and a throw-away PostgreSQL; reads a row and runs pgbench through the tunnel, leases a database user of its
+/// own that reads the row and is gone when the lease is revoked, and stays up until Ctrl-C with the psql line to try. A
+/// tap between gateway and relay counts what passes there, and looks for the row's text in it. Nothing is left behind.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   adit demo

@@ -1,6 +1,7 @@
 //! One process of the demo: its output goes to a file, and it ends when it is dropped.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::stop::Stop;
+use crate::files;
 
 /// How long a part may take for its farewell before it is killed.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -35,7 +37,10 @@ impl Part {
         log: PathBuf,
         farewell: Signal,
     ) -> Result<Self> {
-        let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        // What a command says may hold a password.
+        let output =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(files::SECRET).open(&log);
+        let output = output.with_context(|| format!("cannot write {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         Ok(Self { name, child, log, farewell })

@@ -5,17 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use adit_platform::words::Gateway;
+use adit_platform::words::{Gateway, IssuedLease};
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 
 use super::part::Part;
-use super::postgres::round_trip;
+use super::postgres::{DATABASE, USER, round_trip};
 use super::stop::Stop;
-use super::world::adit;
+use super::world::{adit, write_secret};
 
 const GATEWAY: &str = "gw-1";
 const PROJECT: &str = "demo";
+/// The database and the dynamic secret, as the platform has them.
+const DATABASE_NAME: &str = "demo-db";
+const SECRET: &str = "demo-ro";
 /// How long a command may take that only asks the platform.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long it may take until the gateway is healthy.
@@ -97,6 +100,34 @@ impl<'a> Parts<'a> {
         let mut part = self.part("the connector", forward, "connector.log")?;
         part.wait(self.stop, || round_trip(listen).ok())?;
         Ok(part)
+    }
+
+    /// Defines the database at `target` and a dynamic secret whose users read it, for which the server is prepared.
+    pub(super) fn define(&self, target: SocketAddr, password: &str) -> Result<()> {
+        let file = self.place.join("admin.password");
+        write_secret(&file, password)?;
+        let (target, file) = (format!("tcp://{target}"), file.display().to_string());
+        let add = ["databases", "add", DATABASE_NAME, &target, "--project", PROJECT, "--gateway", GATEWAY];
+        let user =
+            ["--dbname", DATABASE, "--tls", "disable", "--admin-user", USER, "--admin-password-file", &file];
+        self.ask(&[&add[..], &user].concat(), PATIENCE)?;
+        self.ask(
+            &["secrets", "add", SECRET, "--database", DATABASE_NAME, "--access", "read-only"],
+            PATIENCE,
+        )?;
+        self.ask(&["secrets", "prepare", SECRET], PATIENCE).map(drop)
+    }
+
+    /// Leases the secret: a user that the platform makes through the tunnel.
+    pub(super) fn lease(&self) -> Result<IssuedLease> {
+        let said = self.ask(&["leases", "create", SECRET, "--json"], PATIENCE)?;
+        // It holds a password, so that it is not shown.
+        serde_json::from_str(said.trim()).context("adit leases create said something else")
+    }
+
+    /// Revokes a lease, and waits until its user is gone.
+    pub(super) fn revoke(&self, lease: &str) -> Result<()> {
+        self.ask(&["leases", "revoke", lease, "--wait", "--timeout", "30"], 2 * PATIENCE).map(drop)
     }
 
     fn domain(&self) -> String {

@@ -76,6 +76,7 @@ fn head(world: &World, proof: &Proof) -> String {
         proof.rate, proof.latency, proof.seconds
     );
     row(&mut text, "pgbench through the tunnel", &benchmark);
+    row(&mut text, "a leased user", &format!("{}: made, has read the row, is gone", proof.user));
     text
 }
 

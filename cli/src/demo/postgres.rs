@@ -16,7 +16,7 @@ use super::part::Part;
 use super::stop::Stop;
 use super::world::write_secret;
 
-/// The role of the demo; it is no superuser.
+/// The role of the demo, as whom the platform makes users too; it is no superuser.
 pub(crate) const USER: &str = "demo";
 /// Its database.
 pub(crate) const DATABASE: &str = "demo";
@@ -107,7 +107,7 @@ impl Postgres {
     fn make_user(&self, directory: &Path, stop: &Stop) -> Result<()> {
         // The list of processes shows everybody what stands in a command line.
         let script = directory.join("role.sql");
-        let role = format!("CREATE ROLE {USER} LOGIN PASSWORD '{}';\n", self.password);
+        let role = format!("CREATE ROLE {USER} LOGIN CREATEROLE PASSWORD '{}';\n", self.password);
         write_secret(&script, &format!("{role}CREATE DATABASE {DATABASE} OWNER {USER};\n"))?;
         let mut psql = self.programs.psql();
         psql.arg("-h").arg(directory.join("socket")).args(["-p", &self.address.port().to_string()]);

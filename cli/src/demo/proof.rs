@@ -1,9 +1,10 @@
-//! The proof: a row and a benchmark through the tunnel, and a tap that saw nothing of either.
+//! The proof: a row, a benchmark and a leased user through the tunnel, and a tap that saw nothing of it.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::lease;
 use super::postgres::usual_round_trip;
 use super::stop::Stop;
 use super::world::World;
@@ -23,9 +24,11 @@ pub(crate) struct Proof {
     pub(crate) latency: f64,
     pub(crate) seconds: u16,
     pub(crate) direct: Duration,
+    /// The user that was leased, has read the row, and is gone.
+    pub(crate) user: String,
 }
 
-/// Reads a marked row through the tunnel, then lets pgbench work through it.
+/// Reads a marked row through the tunnel, lets pgbench work through it, and leases a user that reads the row too.
 ///
 /// # Errors
 /// When a program fails, the row is not the one that was written, or the tap saw the marker.
@@ -38,11 +41,12 @@ pub(crate) fn show(world: &mut World, seconds: u16, stop: &Stop) -> Result<Proof
     tell(format_args!("running pgbench through the tunnel for {seconds} s …"));
     let (rate, latency) = benchmark(world, seconds, stop)?;
     let direct = usual_round_trip(world.postgres.address)?;
+    let user = lease::show(world, stop)?;
     world.check()?;
     let sight = world.tap.sight();
     ensure!(sight.bytes > 0, "nothing passed between gateway and relay: the row took another way");
     ensure!(sight.markers == 0, "the marker was seen between gateway and relay");
-    Ok(Proof { row, rate, latency, seconds, direct })
+    Ok(Proof { row, rate, latency, seconds, direct, user })
 }
 
 /// Straight into the database, so that the marker passes the tunnel in one direction only: out.

@@ -32,6 +32,7 @@ pub(crate) struct World {
     pub(crate) entrance: SocketAddr,
     pub(crate) relay_address: SocketAddr,
     pub(crate) relayed: SocketAddr,
+    api: SocketAddr,
     directory: TempDir,
 }
 
@@ -52,7 +53,8 @@ impl World {
         let tap = Tap::start(relay_address, &marker)?;
 
         tell("platform: an organisation, a relay, a gateway, and a token for each");
-        let parts = Parts::new(place, free_tcp(0)?, stop);
+        let api = free_tcp(0)?;
+        let parts = Parts::new(place, api, stop);
         let platform = parts.platform(tap.address)?;
         tell("relay, which enrols with its token");
         let relay = parts.relay(relay_address)?;
@@ -75,8 +77,14 @@ impl World {
             entrance,
             relay_address,
             relayed,
+            api,
             directory,
         })
+    }
+
+    /// The parts, to be asked.
+    pub(super) fn parts<'a>(&'a self, stop: &'a Stop) -> Parts<'a> {
+        Parts::new(self.directory.path(), self.api, stop)
     }
 
     /// # Errors
