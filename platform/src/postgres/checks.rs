@@ -89,7 +89,7 @@ impl Report {
         let (major, found) = (session.major(), session.server_version().to_owned());
         let remedy = format!("upgrade the server: PostgreSQL {OLDEST} is the oldest that works");
         self.check("the server is recent enough", major >= OLDEST, Some(found), remedy);
-        let rows = session.query("SELECT extract(epoch FROM clock_timestamp())::bigint", &[]).await?;
+        let rows = session.look("SELECT extract(epoch FROM clock_timestamp())::bigint", &[]).await?;
         let theirs: i64 = rows.first().map_or(Ok(0), |row| column(row, 0))?;
         let ahead = theirs.saturating_sub_unsigned(now);
         self.clock_ahead = Some(ahead);
@@ -107,7 +107,7 @@ impl Report {
     async fn admin(&mut self, session: &mut Session) -> Result<(), SqlError> {
         let sql = "SELECT rolcreaterole OR rolsuper, rolsuper, rolinherit, session_user::text \
              FROM pg_roles WHERE rolname = session_user";
-        let rows = session.query(sql, &[]).await?;
+        let rows = session.look(sql, &[]).await?;
         let Some(row) = rows.first() else { return Ok(()) };
         let (may_create, is_super): (bool, bool) = (column(row, 0)?, column(row, 1)?);
         let (inherits, admin): (bool, String) = (column(row, 2)?, identifier(&column::<String>(row, 3)?));
@@ -134,7 +134,7 @@ impl Report {
     async fn rotated(&mut self, session: &mut Session, user: &str) -> Result<(), SqlError> {
         let sql = "SELECT rolcanlogin, coalesce(rolvaliduntil < clock_timestamp(), false), session_user::text \
              FROM pg_roles WHERE rolname = $1";
-        let rows = session.query(sql, &[(&user, Type::TEXT)]).await?;
+        let rows = session.look(sql, &[(&user, Type::TEXT)]).await?;
         let name = identifier(user);
         let remedy = format!("CREATE ROLE {name} LOGIN;");
         self.check(format!("the user {user:?} is there"), !rows.is_empty(), None, remedy);

@@ -116,7 +116,7 @@ pub(super) async fn prepare_in(
 /// [`SqlError`].
 pub async fn is_prepared(session: &mut Session, group: &str) -> Result<bool, SqlError> {
     let sql = "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = $1";
-    let rows = session.query(sql, &[(&group, Type::TEXT)]).await?;
+    let rows = session.look(sql, &[(&group, Type::TEXT)]).await?;
     let comment: Option<String> = rows.first().map_or(Ok(None), |row| column(row, 0))?;
     Ok(comment.as_deref() == Some(COMMENT))
 }
@@ -162,7 +162,7 @@ pub(super) async fn out_of_reach(
             kind.relkinds,
             kind.may_grant(),
         );
-        for row in session.query(&sql, &[(&schemas, Type::TEXT_ARRAY)]).await? {
+        for row in session.look(&sql, &[(&schemas, Type::TEXT_ARRAY)]).await? {
             let (schema, name) = (column::<String>(&row, 0)?, column::<String>(&row, 1)?);
             let object = format!("{}.{}", identifier(&schema), identifier(&name));
             let grant = format!("GRANT {} ON {} {object}", kind.privileges.join(", "), kind.words[0]);

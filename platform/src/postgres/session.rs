@@ -180,7 +180,7 @@ impl Session {
         Ok(())
     }
 
-    /// The rows of one statement, outside any transaction.
+    /// The rows of one statement, outside any transaction, and with the session's own settings.
     ///
     /// # Errors
     /// [`SqlError::Refused`] and [`SqlError::Interrupted`].
@@ -200,8 +200,7 @@ impl Session {
         self.check()?;
         let until = Instant::now() + self.limit;
         self.state = State::Busy;
-        let whole = self.limit.as_millis().max(2).to_string();
-        let half = (self.limit.as_millis() / 2).max(1).to_string();
+        let [whole, half] = self.deadlines();
         let settings: [(&(dyn ToSql + Sync), Type); 2] = [(&whole, Type::TEXT), (&half, Type::TEXT)];
         let key = lock.map_or(0, advisory_key);
         let key: [(&(dyn ToSql + Sync), Type); 1] = [(&key, Type::INT8)];
@@ -228,6 +227,40 @@ impl Session {
         }
         self.state = State::Open;
         Ok(Transaction { session: self, until })
+    }
+
+    /// The rows of one statement, in a transaction of its own.
+    ///
+    /// # Errors
+    /// [`SqlError::Refused`] and [`SqlError::Interrupted`].
+    pub async fn look(&mut self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, SqlError> {
+        self.check()?;
+        let until = Instant::now() + self.limit;
+        self.state = State::Busy;
+        let [whole, half] = self.deadlines();
+        let settings: [(&(dyn ToSql + Sync), Type); 2] = [(&whole, Type::TEXT), (&half, Type::TEXT)];
+        let looking = async {
+            // Sent in this order, without waiting for each other. After a refusal COMMIT takes it back.
+            let (began, set, rows, ended) = tokio::join!(
+                biased;
+                self.client.execute_typed("BEGIN", &[]),
+                self.client.execute_typed(SETTINGS, &settings),
+                self.client.query_typed(sql, params),
+                self.client.execute_typed("COMMIT", &[])
+            );
+            began.and(set)?;
+            let rows = rows?;
+            ended.map(|_| rows)
+        };
+        let done = self.run(until, looking).await;
+        self.state = State::Idle;
+        done.map_err(|failure| self.note(failure, State::Idle))
+    }
+
+    /// In milliseconds: for a transaction or a statement, and for a lock.
+    fn deadlines(&self) -> [String; 2] {
+        let whole = self.limit.as_millis().max(2);
+        [whole, whole / 2].map(|milliseconds| milliseconds.to_string())
     }
 
     fn check(&self) -> Result<(), SqlError> {
@@ -272,11 +305,13 @@ impl fmt::Debug for Session {
     }
 }
 
-/// What a transaction is about to be bounded by. Quotes mean what the platform takes them for.
-const SETTINGS: &str = "SELECT set_config('statement_timeout', $1, true), \
-     set_config('idle_in_transaction_session_timeout', $1, true), \
-     set_config('lock_timeout', $2, true), \
-     set_config('standard_conforming_strings', 'on', true)";
+/// What a transaction is about to be bounded by. Quotes mean what the platform takes them for, and names mean what
+/// PostgreSQL calls so: a user that may make functions or operators can't slip its own in.
+const SETTINGS: &str = "SELECT pg_catalog.set_config('statement_timeout', $1, true), \
+     pg_catalog.set_config('idle_in_transaction_session_timeout', $1, true), \
+     pg_catalog.set_config('lock_timeout', $2, true), \
+     pg_catalog.set_config('standard_conforming_strings', 'on', true), \
+     pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)";
 
 /// The value of a column.
 ///

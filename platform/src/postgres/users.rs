@@ -263,25 +263,27 @@ pub async fn marked(session: &mut Session) -> Result<Vec<Marked>, SqlError> {
     let sql = "SELECT name, comment FROM \
          (SELECT rolname::text AS name, shobj_description(oid, 'pg_authid') AS comment FROM pg_roles) AS roles \
          WHERE starts_with(comment, $1) ORDER BY name";
-    let rows = session.query(sql, &[(&mark::PREFIX, Type::TEXT)]).await?;
+    let rows = session.look(sql, &[(&mark::PREFIX, Type::TEXT)]).await?;
     let read = |row| Ok(Marked { username: column(row, 0)?, comment: column(row, 1)? });
     rows.iter().map(read).collect()
 }
 
-/// Runs statements of a secret, each filled in, under the lock for privileges of objects, and as whoever logged in
-/// after them.
+/// Runs statements of a secret, each filled in, under the lock for privileges of objects and with the settings of
+/// whoever logged in, which is who goes on after them.
 pub(super) async fn run(
     transaction: &mut Transaction<'_>,
     statements: &[Statement],
     values: &Values<'_>,
 ) -> Result<(), SqlError> {
     transaction.lock(OBJECTS).await?;
+    transaction.execute("SET LOCAL search_path TO DEFAULT", &[]).await?;
     for (number, statement) in (1..).zip(statements) {
         for sql in statement.expand(values) {
             transaction.execute_foreign(&sql).await.map_err(|error| numbered(number, error))?;
         }
     }
-    transaction.execute("SET LOCAL ROLE NONE", &[]).await.map(|_| ())
+    transaction.execute("SET LOCAL ROLE NONE", &[]).await?;
+    transaction.execute("SET LOCAL search_path TO pg_catalog, pg_temp", &[]).await.map(|_| ())
 }
 
 /// The same error, which says that it is the statement `number` that failed.

@@ -83,3 +83,37 @@ async fn a_verifier_that_tries_to_be_sql_is_a_password_at_worst() {
         .unwrap();
     assert!(!one::<bool>(&mut admin, superuser).await);
 }
+
+#[tokio::test]
+async fn functions_and_operators_that_a_user_makes_are_never_run_as_the_admin_user() {
+    let server = Server::start();
+    let mut admin = server.session().await;
+    let creation = [
+        "CREATE ROLE {{username}} LOGIN PASSWORD {{password}}".to_owned(),
+        "GRANT CREATE ON SCHEMA {{schema}} TO {{username}}".to_owned(),
+    ];
+    let schemas = ["public".to_owned()];
+    let new = NewUser { creation: &creation, schemas: &schemas, ..usual("v-ann") };
+    users::create(&mut admin, &new).await.unwrap();
+    // What fits the arguments better than PostgreSQL's own would be chosen.
+    let mut own = server.session_of("v-ann", "app").await.unwrap();
+    run(
+        &mut own,
+        &[
+            "CREATE FUNCTION public.trap(oid, regclass) RETURNS bool LANGUAGE plpgsql \
+             AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$",
+            "CREATE OPERATOR public.= (LEFTARG = oid, RIGHTARG = regclass, FUNCTION = public.trap)",
+        ],
+    )
+    .await;
+    let trapped = "SELECT count(*) FROM pg_shdepend WHERE refclassid = 'pg_catalog.pg_authid'::regclass";
+    assert!(admin.query(trapped, &[]).await.is_err(), "the trap works");
+    assert_eq!(users::databases_with(&mut admin, "v-ann").await.unwrap(), ["app"]);
+    server.remove("v-ann", Owned::Drop).await.unwrap();
+
+    // Statements of users mean what they mean everywhere else.
+    run(&mut admin, &["CREATE TABLE unqualified (n int)"]).await;
+    let creation = [creation[0].clone(), "GRANT SELECT ON unqualified TO {{username}}".to_owned()];
+    users::create(&mut admin, &NewUser { creation: &creation, ..usual("v-bob") }).await.unwrap();
+    run(&mut server.session_of("v-bob", "app").await.unwrap(), &["SELECT * FROM unqualified"]).await;
+}

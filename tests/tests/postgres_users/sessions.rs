@@ -12,14 +12,14 @@ async fn a_transaction_lasts_when_it_is_committed_and_only_then() {
     let mut session = server.session().await;
 
     let mut dropped = session.begin(None).await.unwrap();
-    dropped.execute("CREATE TABLE never (n int)", &[]).await.unwrap();
+    dropped.execute("CREATE TABLE public.never (n int)", &[]).await.unwrap();
     let refused = dropped.execute("SELECT 1 / 0", &[]).await.unwrap_err();
     assert!(matches!(&refused, SqlError::Refused { code, .. } if code == "22012"), "{refused}");
     assert!(refused.nothing_was_done());
     drop(dropped);
 
     let mut kept = session.begin(Some("somebody")).await.unwrap();
-    kept.execute("CREATE TABLE kept (n int)", &[]).await.unwrap();
+    kept.execute("CREATE TABLE public.kept (n int)", &[]).await.unwrap();
     kept.commit().await.unwrap();
     let rows =
         session.query("SELECT relname::text FROM pg_class WHERE relname IN ('kept', 'never')", &[]).await;

@@ -53,7 +53,7 @@ impl Report {
              OR has_schema_privilege('public', oid, 'USAGE'), session_user::text \
              FROM pg_namespace WHERE nspname = $1";
         for schema in &definition.schemas {
-            let rows = session.query(sql, &[(schema, Type::TEXT)]).await?;
+            let rows = session.look(sql, &[(schema, Type::TEXT)]).await?;
             let name = identifier(schema);
             let remedy = format!("CREATE SCHEMA {name};");
             self.check(format!("the schema {schema:?} is there"), !rows.is_empty(), None, remedy);
@@ -65,7 +65,7 @@ impl Report {
         let sql = "SELECT has_database_privilege(current_database(), 'CONNECT WITH GRANT OPTION') \
              OR has_database_privilege('public', current_database(), 'CONNECT'), \
              current_database()::text, session_user::text";
-        let rows = session.query(sql, &[]).await?;
+        let rows = session.look(sql, &[]).await?;
         let Some(row) = rows.first().filter(|_| group.is_some()) else { return Ok(()) };
         let [database, admin] =
             [identifier(&column::<String>(row, 1)?), identifier(&column::<String>(row, 2)?)];

@@ -34,7 +34,7 @@ pub async fn end_sessions(session: &mut Session, username: &str) -> Result<(), S
     // A login that passed the check a moment ago shows up a moment later: one look that finds none is not enough.
     let mut quiet_looks = 0;
     loop {
-        let rows = session.query(sql, &[(&username, Type::TEXT)]).await?;
+        let rows = session.look(sql, &[(&username, Type::TEXT)]).await?;
         let left: i64 = rows.first().map_or(Ok(0), |row| column(row, 0))?;
         quiet_looks = if left == 0 { quiet_looks + 1 } else { 0 };
         if quiet_looks == 2 {
@@ -95,7 +95,7 @@ pub async fn databases_with(session: &mut Session, username: &str) -> Result<Vec
          LEFT JOIN pg_database AS databases ON databases.oid = depends.dbid \
          WHERE depends.refclassid = 'pg_catalog.pg_authid'::regclass AND roles.rolname = $1 \
          AND (depends.dbid = 0 OR databases.oid IS NOT NULL) ORDER BY name";
-    let rows = session.query(sql, &[(&username, Type::TEXT)]).await?;
+    let rows = session.look(sql, &[(&username, Type::TEXT)]).await?;
     rows.iter().map(|row| column(row, 0)).collect()
 }
 
