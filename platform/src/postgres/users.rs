@@ -77,7 +77,7 @@ pub struct Lengthened<'a> {
     pub lock: &'a str,
 }
 
-/// A user with a comment that looks like a [mark](super::mark).
+/// A user with a comment that looks like a [`mark`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marked {
     /// Its name.
