@@ -30,7 +30,9 @@ fn the_commands_of_the_readme_exist() {
     for command in commands().iter().filter(|command| command[0] == "adit") {
         // Asked for help, a command says what is wrong with its flags before it says how it is used.
         let mut arguments: Vec<_> = command[1..].iter().map(String::as_str).collect();
-        arguments.push("--help");
+        // What comes after `--` is another program's.
+        let end = arguments.iter().position(|word| *word == "--").unwrap_or(arguments.len());
+        arguments.insert(end, "--help");
         let _ = world.adit(&arguments).success();
     }
 }
