@@ -60,13 +60,6 @@ impl<T: DeserializeOwned> Answer<Vec<T>> {
         Ok(Self { json, value })
     }
 
-    /// The items of a list that a request without a body makes, which has one page.
-    pub(super) async fn page(client: &Client, path: &str) -> Result<Self, Failure> {
-        let json: Value = client.post(path, &json!({})).await?;
-        let value = Answer::<Page<T>>::of(json.clone())?.value.items;
-        Ok(Self { json, value })
-    }
-
     /// The items of a list, of all its pages or until there are `at_most`.
     pub(super) async fn list(client: &Client, path: &str, at_most: usize) -> Result<Self, Failure> {
         let (mut items, mut after) = (Vec::new(), None::<String>);

@@ -6,13 +6,13 @@ use adit_core::tunnel::Target;
 use adit_platform::client::segment;
 use adit_platform::words::{Database, DatabaseChange, NewDatabase, Orphan, TlsMode};
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroize as _;
 
 use super::definition::one_of;
 use super::output::{ago, ago_or_never, sheet};
 use super::session::{Named, Session, path};
-use super::word;
+use super::{Answer, word};
 use crate::exit::Failure;
 use crate::login::Connection;
 use crate::{files, typed};
@@ -56,7 +56,7 @@ enum What {
     Orphans(Named),
     /// Look for such users now. Those that are provably this platform's go away once they were seen twice.
     Scan(Named),
-    /// Drop a user that a scan has found.
+    /// Drop a user that a scan has found and that is provably this platform's, at once.
     DropOrphan {
         /// The database's name or id.
         name: String,
@@ -237,22 +237,25 @@ async fn rotate(session: &Session, named: &Named) -> Result<(), Failure> {
         .await
 }
 
-/// What the last scan has found, or a new one finds.
+/// What the last scan has found; where it is wanted, after a new one.
 async fn orphans(session: &Session, named: &Named, scan: bool) -> Result<(), Failure> {
+    let name = &named.name;
+    if scan {
+        let _: Value = session.client.post(&format!("{}/scan", named.path(NOUN)), &json!({})).await?;
+    }
     let row = |orphan: &Orphan| {
         let ours = if orphan.ours { "yes" } else { "not provably" };
         [orphan.username.clone(), ours.into(), ago(orphan.seen_at), orphan.finding.clone()]
     };
-    let header = ["user", "ours", "first seen", "finding"];
-    let name = &named.name;
-    if !scan {
-        let none = format!("no user is suspect; to look again: adit databases scan {name}");
-        return session.list(&format!("{}/orphans", named.path(NOUN)), usize::MAX, header, row, &none).await;
-    }
-    let answer = super::Answer::page(&session.client, &format!("{}/scan", named.path(NOUN))).await?;
-    session.output.table(&answer, header, row, "no user is suspect");
+    let path = format!("{}/orphans", named.path(NOUN));
+    let answer = Answer::<Vec<Orphan>>::list(&session.client, &path, usize::MAX).await?;
+    let none = match scan {
+        true => "no user is suspect".to_owned(),
+        false => format!("no user is suspect; to look again: adit databases scan {name}"),
+    };
+    session.output.table(&answer, ["user", "ours", "first seen", "finding"], row, &none);
     if !answer.value.is_empty() {
-        session.output.done(format_args!(" next: adit databases drop-orphan {name} USER drops one by force"));
+        session.output.done(format_args!(" next: adit databases drop-orphan {name} USER drops one that is ours"));
     }
     Ok(())
 }
