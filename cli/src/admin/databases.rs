@@ -255,7 +255,9 @@ async fn orphans(session: &Session, named: &Named, scan: bool) -> Result<(), Fai
     };
     session.output.table(&answer, ["user", "ours", "first seen", "finding"], row, &none);
     if !answer.value.is_empty() {
-        session.output.done(format_args!(" next: adit databases drop-orphan {name} USER drops one that is ours"));
+        session
+            .output
+            .done(format_args!(" next: adit databases drop-orphan {name} USER drops one that is ours"));
     }
     Ok(())
 }

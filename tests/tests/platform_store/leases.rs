@@ -171,7 +171,7 @@ async fn a_claim_is_somebodys_until_it_runs_out(site: &Site) {
     assert!(ended.is_empty(), "once");
     assert_eq!(site.due().await, ["c1"]);
     assert!(
-        due::due(&site.store, &[site.database.clone()], 9).await.unwrap().is_empty(),
+        due::due(&site.store, std::slice::from_ref(&site.database), 9).await.unwrap().is_empty(),
         "its database is busy"
     );
 
