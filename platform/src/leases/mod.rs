@@ -9,10 +9,11 @@
 //! What is to be done is written before it is done, and claimed by one platform instance at a time. Whatever is known
 //! of a server's state is written after. What is unknown is revoked.
 //!
-//! - `create`, `renew`, `remove` — what is done for one lease. `worker` — who does it when it is due.
+//! - `create` and `make`, `renew`, `remove` — what is done for one lease. `worker` — who does it when it is due.
 //! - `scan` — users on servers that are leases of nobody. `server` — what all of them work on.
 
 mod create;
+mod make;
 mod remove;
 mod renew;
 mod scan;

@@ -8,7 +8,7 @@
 
 use super::server::{Server, WorkError, mark_key, session};
 use crate::api::App;
-use crate::postgres::{mark, users};
+use crate::postgres::{Session, mark, users};
 use crate::store::databases;
 use crate::store::leases::changes::Claim;
 use crate::store::leases::due;
@@ -53,51 +53,49 @@ impl<'a> User<'a> {
 
 /// Removes a user. `false` where there was none that is the lease's.
 pub(super) async fn remove(app: &App, user: User<'_>) -> Result<bool, WorkError> {
-    let reach = async |step: &str| app.config.faults.reach(step).await;
-    if !is_there(app, user).await? {
-        return Ok(false);
-    }
-    let others = without_login(app, user).await?;
-    reach("lease.revoke:sessions").await;
+    let Some(dbnames) = without_login(app, user).await? else { return Ok(false) };
+    app.config.faults.reach("lease.revoke:sessions").await;
     own_statements(app, user).await?;
-    for dbname in others {
+    for dbname in dbnames {
         user.keep(app).await?;
         let owned = user.definition.map_or(Owned::Reassign, |(definition, _)| definition.owned);
         let mut session = session(app, user.database, Some(&dbname)).await?;
         users::disown(&mut session, user.username, owned, user.lease).await?;
-        reach("lease.revoke:disowned").await;
+        app.config.faults.reach("lease.revoke:disowned").await;
     }
     user.keep(app).await?;
     let mut session = session(app, user.database, None).await?;
     users::drop(&mut session, user.username, user.lease).await?;
-    reach("lease.revoke:dropped").await;
+    app.config.faults.reach("lease.revoke:dropped").await;
     Ok(true)
 }
 
-/// Whether the user is there, and the lease's. Whoever may still be making it holds the lock.
-async fn is_there(app: &App, user: User<'_>) -> Result<bool, WorkError> {
+/// It can't log in, and nobody is logged in as it. The databases where it owns something or is granted something;
+/// `None` where there is no user that is the lease's.
+async fn without_login(app: &App, user: User<'_>) -> Result<Option<Vec<String>>, WorkError> {
     let mut session = session(app, user.database, None).await?;
     user.keep(app).await?;
-    let Some(comment) = users::find(&mut session, user.username, user.lease).await? else { return Ok(false) };
-    if user.is_known {
-        return Ok(true);
+    if !is_there(app, &mut session, user).await? {
+        return Ok(None);
     }
-    let key = mark_key(app).await?;
-    let installation = &app.store.installation().id;
-    Ok(match mark::read(key, installation, user.username, comment.as_deref()) {
-        mark::Finding::Valid(mark) => mark.lease == user.lease,
-        _ => false,
-    })
-}
-
-/// It can't log in, and nobody is logged in as it. The databases where it owns something or is granted something.
-async fn without_login(app: &App, user: User<'_>) -> Result<Vec<String>, WorkError> {
-    let mut session = session(app, user.database, None).await?;
     users::disable(&mut session, user.username, user.lease).await?;
     app.config.faults.reach("lease.revoke:disabled").await;
     user.keep(app).await?;
     users::end_sessions(&mut session, user.username).await?;
-    Ok(users::databases_with(&mut session, user.username).await?)
+    Ok(Some(users::databases_with(&mut session, user.username).await?))
+}
+
+/// Whether the user is there, and the lease's. Whoever may still be making it is waited for.
+async fn is_there(app: &App, session: &mut Session, user: User<'_>) -> Result<bool, WorkError> {
+    let Some(comment) = users::find(session, user.username, user.lease).await? else { return Ok(false) };
+    if user.is_known {
+        return Ok(true);
+    }
+    let (key, installation) = (mark_key(app).await?, &app.store.installation().id);
+    Ok(match mark::read(key, installation, user.username, comment.as_deref()) {
+        mark::Finding::Valid(mark) => mark.lease == user.lease,
+        _ => false,
+    })
 }
 
 async fn own_statements(app: &App, user: User<'_>) -> Result<(), WorkError> {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::create::{SHORTEST, give_back};
+use super::create::SHORTEST;
+use super::make::give_back;
 use super::object;
 use super::server::{Server, WorkError};
 use crate::api::App;

@@ -1,13 +1,12 @@
 //! What work on leases has in common: the server that it is done on, and how it can go wrong.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use serde_json::json;
 use thiserror::Error;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::api::App;
-use crate::postgres::{SqlError, groups, mark};
+use crate::postgres::{SqlError, mark};
 use crate::rotations::{Failure, root};
 use crate::servers::Held;
 use crate::store::{INSTALLATION, Store, StoreError, audit, databases, secrets, setting, settings};
@@ -63,19 +62,6 @@ impl Server {
     /// A session in the secret's database.
     pub(crate) async fn session(&self, app: &App) -> Result<Held, WorkError> {
         session(app, &self.database, Some(&self.secret.dbname)).await
-    }
-
-    /// Makes the group role of the secret, with what its users may do: the first lease does so where nobody has.
-    pub(crate) async fn prepare(&self, app: &App, actor: &str) -> Result<(), WorkError> {
-        let Some(group) = &self.secret.group_role else { return Ok(()) };
-        let (definition, mut session) = (&self.secret.definition, self.session(app).await?);
-        groups::prepare(&mut session, group, definition.access, &definition.schemas).await?;
-        let mut change = app.store.change(&self.secret.organisation, actor).await?;
-        secrets::set_prepared(&mut change, &self.secret.id).await?;
-        let detail =
-            json!({ "database": self.database.name, "gateway": self.database.gateway, "group": group });
-        change.audit("secret.prepared", &format!("secret:{}", self.secret.name), detail);
-        Ok(change.commit().await?)
     }
 }
 

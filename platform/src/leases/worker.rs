@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::task::{Id, JoinSet};
 
-use super::create::give_back;
+use super::make::give_back;
 use super::remove::{User, remove};
 use super::server::{Server, WorkError};
 use super::{detail, object};
@@ -144,10 +144,9 @@ async fn try_to_end(app: &App, row: &Row, claim: &Claim) -> Result<(), WorkError
         return Err(WorkError::Lost);
     }
     app.config.faults.reach("lease.revoke:row").await;
-    if let Some(server) = Server::of(&app.store, &row.organisation, &row.secret).await? {
-        let user = User::of(&server, &row.lease.username, claim, row.made);
-        remove(app, user).await?;
-    }
+    let server = Server::of(&app.store, &row.organisation, &row.secret).await?;
+    let server = server.ok_or_else(|| WorkError::Other("its secret is not there".to_owned()))?;
+    remove(app, User::of(&server, &row.lease.username, claim, row.made)).await?;
     again(|| async {
         let mut change = app.store.change(&row.organisation, "platform").await?;
         if changes::revoked(&mut change, claim).await? {

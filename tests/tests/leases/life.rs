@@ -144,6 +144,20 @@ fn no_more_leases_live_than_may() {
 }
 
 #[test]
+fn a_group_that_somebody_has_dropped_is_made_again() {
+    let (world, instance) = World::new(false);
+    let first = world.lease(&instance, "reader");
+    world.delete(&instance, &format!("/v1/leases/{}", first.id)).expect(200);
+    world.wait_for_state(&instance, &first.id, "revoked");
+    let shown = world.get(&instance, "/v1/secrets/reader").expect(200);
+    let group = shown["group"].as_str().unwrap();
+    let port = world.server.port();
+    let _ = query("127.0.0.1", port, &format!("DROP OWNED BY \"{group}\"; DROP ROLE \"{group}\""));
+    let second = world.lease(&instance, "reader");
+    assert_eq!(world.psql(&second, "SELECT name FROM goods").success().trim(), "tea");
+}
+
+#[test]
 fn whatever_a_user_has_is_gone_with_it() {
     let (world, instance) = World::new(false);
     let issued = world.lease(&instance, "owner");

@@ -302,9 +302,10 @@ impl World {
         eventually(&format!("lease {id} is {state}"), || self.state(instance, id) == state);
     }
 
-    /// The users that leases have made, of whichever platform.
+    /// Every role but those that were there before, and groups: also one that can't log in any more.
     pub(crate) fn users(&self) -> Vec<String> {
-        let sql = "SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname NOT IN ('app', 'postgres') ORDER BY 1";
+        let sql = "SELECT rolname FROM pg_roles WHERE rolname !~ '^(pg_|adit-group-)' \
+            AND rolname NOT IN ('app', 'postgres') ORDER BY 1";
         self.server.superuser(sql).lines().map(str::to_owned).collect()
     }
 

@@ -1,0 +1,216 @@
+//! The user of a lease that is begun is made, whoever waits for it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::sync::oneshot;
+use zeroize::Zeroizing;
+
+use super::create::issued;
+use super::server::{Server, WorkError, mark_key};
+use super::{detail, object};
+use crate::api::App;
+use crate::api::problem::{Code, Problem, sentence};
+use crate::postgres::mark::Mark;
+use crate::postgres::{SqlError, users};
+use crate::secrets::prepare;
+use crate::store::leases::changes::{self, Claim, Which};
+use crate::store::leases::{self, Row};
+use crate::store::{StoreError, again};
+use crate::words::IssuedLease;
+
+/// What the server says when a role is not there (SQLSTATE).
+const UNDEFINED_OBJECT: &str = "42704";
+
+/// A lease that is begun.
+pub(super) struct Begun {
+    pub(super) server: Server,
+    pub(super) row: Row,
+    pub(super) claim: Claim,
+    /// From when the claim counts.
+    pub(super) since: Instant,
+    pub(super) password: Zeroizing<String>,
+}
+
+/// The rest of it goes on when whoever waits for it is gone.
+pub(super) async fn finish(
+    app: &Arc<App>,
+    begun: Begun,
+    is_repeatable: bool,
+) -> Result<IssuedLease, Problem> {
+    let (answer, answered) = oneshot::channel();
+    let app = app.clone();
+    tokio::spawn(async move {
+        let (organisation, id) = (begun.row.organisation.clone(), begun.claim.lease.clone());
+        let outcome = make(&app, begun).await;
+        let is_made = outcome.is_ok();
+        if answer.send(outcome).is_err() && is_made && !is_repeatable {
+            nobody_waits(&app, &organisation, &id).await;
+        }
+    });
+    answered.await.map_err(|_| Problem::internal("making a lease ended in the middle"))?
+}
+
+/// Its password is lost: nobody can use it, and nobody can ask for it again.
+async fn nobody_waits(app: &App, organisation: &str, id: &str) {
+    let ending = async {
+        let mut change = app.store.change(organisation, "platform").await?;
+        if super::end(&mut change, Which::One(id), "nobody waited for its password").await? > 0 {
+            change.commit().await?;
+        }
+        Ok::<_, StoreError>(())
+    };
+    if let Err(error) = ending.await {
+        tracing::warn!(lease = id, %error, "a lease that nobody can use lives until it expires");
+    }
+    app.leases.ring();
+}
+
+async fn make(app: &Arc<App>, begun: Begun) -> Result<IssuedLease, Problem> {
+    app.config.faults.reach("lease.create:row").await;
+    match make_user(app, &begun).await {
+        Ok(()) => {
+            app.config.faults.reach("lease.create:committed").await;
+            made(app, begun).await
+        }
+        Err(error) => Err(not_made(app, &begun, error).await),
+    }
+}
+
+async fn make_user(app: &App, begun: &Begun) -> Result<(), WorkError> {
+    let secret = &begun.server.secret;
+    if secret.group_role.is_some() && secret.prepared_at.is_none() {
+        prepare(app, secret, &begun.server.database, &actor(&begun.row)).await?;
+    }
+    match user(app, begun).await {
+        // Somebody has dropped the group.
+        Err(WorkError::Sql(SqlError::Refused { code, .. }))
+            if code == UNDEFINED_OBJECT && secret.group_role.is_some() =>
+        {
+            prepare(app, secret, &begun.server.database, &actor(&begun.row)).await?;
+            user(app, begun).await
+        }
+        done => done,
+    }
+}
+
+async fn user(app: &App, begun: &Begun) -> Result<(), WorkError> {
+    let Begun { server, row, claim, .. } = begun;
+    let key = mark_key(app).await?;
+    let mut session = server.session(app).await?;
+    begun.has_time(app)?;
+    let installation = app.store.installation();
+    let mark = Mark {
+        installation: installation.id.clone(),
+        epoch: installation.epoch.clone(),
+        lease: claim.lease.clone(),
+    };
+    let definition = &server.secret.definition;
+    let new = users::NewUser {
+        username: &row.lease.username,
+        password: &begun.password,
+        pre_hashed: definition.pre_hashed,
+        remaining: Duration::from_secs(row.lease.expires_at.saturating_sub(app.clock.now())),
+        group: server.secret.group_role.as_deref(),
+        creation: &definition.creation,
+        schemas: &definition.schemas,
+        database: &server.secret.dbname,
+        comment: &mark.comment(key, &row.lease.username),
+        lock: &claim.lease,
+    };
+    Ok(users::create_by_steps(&mut session, &new, &app.config.faults).await?)
+}
+
+impl Begun {
+    /// What would be done on the server after the claim has run out could meet another instance that undoes it.
+    fn has_time(&self, app: &App) -> Result<(), SqlError> {
+        let times = &app.config.times;
+        let (until, now) = (self.row.claimed_until, app.clock.now());
+        let passed = self.since.elapsed() + times.work >= times.claim;
+        match passed || now.saturating_add(times.work.as_secs()) >= until {
+            false => Ok(()),
+            true => Err(SqlError::Unreachable("it took too long until its turn came".to_owned())),
+        }
+    }
+}
+
+async fn made(app: &App, begun: Begun) -> Result<IssuedLease, Problem> {
+    let Begun { server, row, claim, password, .. } = begun;
+    let is_active = again(|| async {
+        let mut change = app.store.change(&row.organisation, &actor(&row)).await?;
+        let is_active = changes::made(&mut change, &claim).await?;
+        if is_active {
+            change.audit("lease.created", &object(&row.id), detail(&row));
+            change.commit().await?;
+        }
+        Ok(is_active)
+    })
+    .await?;
+    app.config.faults.reach("lease.create:active").await;
+    if !is_active {
+        give_back(app, &row, &claim).await;
+        return Err(Problem::new(Code::LeaseEnded, "The lease was revoked while it was made."));
+    }
+    tracing::info!(lease = row.id, "a lease was made");
+    let now = leases::find(&app.store, &row.organisation, None, &row.id).await?;
+    Ok(issued(&server, now.unwrap_or(row), &password))
+}
+
+fn actor(row: &Row) -> String {
+    format!("identity:{}", row.lease.identity)
+}
+
+async fn not_made(app: &App, begun: &Begun, error: WorkError) -> Problem {
+    let Begun { row, claim, .. } = begun;
+    let is_certain = match &error {
+        WorkError::Sql(error) => error.nothing_was_done(),
+        WorkError::Store(_) | WorkError::Lost | WorkError::Other(_) => true,
+    };
+    let error = match error {
+        WorkError::Sql(error) => WorkError::Sql(error.without(&[&begun.password])),
+        other => other,
+    };
+    let reason = format!("its user was not made: {error}");
+    let noted = again(|| async {
+        let mut change = app.store.change(&row.organisation, &actor(row)).await?;
+        let (changed, action) = match is_certain {
+            true => (changes::failed(&mut change, claim, &reason).await?, "lease.failed"),
+            false => (changes::doubtful(&mut change, claim, &reason).await?, "lease.revoking"),
+        };
+        if changed {
+            change.audit(
+                action,
+                &object(&row.id),
+                json!({ "username": row.lease.username, "reason": reason }),
+            );
+            change.commit().await?;
+        }
+        Ok(())
+    });
+    if let Err(error) = noted.await {
+        tracing::warn!(lease = row.id, %error, "a lease that was not made is seen to when its claim has run out");
+    }
+    give_back(app, row, claim).await;
+    tracing::info!(lease = row.id, is_certain, "a lease was not made");
+    error.into()
+}
+
+impl From<WorkError> for Problem {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::Store(error) => error.into(),
+            WorkError::Sql(error) => error.into(),
+            WorkError::Lost => Self::conflict("Somebody else works on the lease; try again.").retry_after(1),
+            WorkError::Other(text) => Self::conflict(sentence(&text)),
+        }
+    }
+}
+
+/// The claim is of no more use here; whoever is to end the lease may go on.
+pub(super) async fn give_back(app: &App, row: &Row, claim: &Claim) {
+    if let Err(error) = leases::due::release(&app.store, &row.organisation, claim).await {
+        tracing::warn!(lease = row.id, %error, "the claim on a lease runs out by itself");
+    }
+    app.leases.ring();
+}
