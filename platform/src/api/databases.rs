@@ -15,12 +15,12 @@ use super::managed::{may_manage, server_name};
 use super::named::{new_name, page};
 use super::problem::Problem;
 use super::routes::{Needs, PAGED, Route};
-use crate::postgres::check_ca;
-use crate::rotations::{detached, root, unlinked};
+use crate::postgres::{check_ca, checks};
+use crate::rotations::{detached, linked, root, unlinked};
 use crate::store::databases::root::alone;
 use crate::store::databases::{self, New, Row, Settings};
 use crate::store::{Change, gateways, links, projects, rotations};
-use crate::words::{Database, DatabaseChange, NewDatabase, Page};
+use crate::words::{Database, DatabaseChange, NewDatabase, Page, TestReport};
 
 /// The longest password, in bytes.
 const MAX_PASSWORD: usize = 1024;
@@ -49,6 +49,12 @@ pub(super) fn routes() -> Vec<Route> {
             .answers::<Database>(),
         Route::delete("/v1/databases/{database}", manage, delete)
             .named("deleteDatabase", "Deletes a database that has no secrets and rotations."),
+        Route::post("/v1/databases/{database}/test", manage, test)
+            .named(
+                "testDatabase",
+                "Connects through the gateway, and looks whether the admin user may do its work.",
+            )
+            .answers::<TestReport>(),
         Route::post("/v1/databases/{database}/rotate", manage, rotate)
             .named("rotateDatabase", "Gives the admin user a new password, which only the platform knows.")
             .answers::<Database>(),
@@ -252,6 +258,24 @@ async fn delete(
     change.commit().await?;
     app.servers.forget(&row.id);
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn test(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(database): Path<String>,
+) -> Result<Json<TestReport>, Problem> {
+    let row = managed(&app, &caller, &database).await?;
+    let mut change = app.change(&caller).await?;
+    let detail = json!({ "gateway": row.gateway });
+    change.audit("database.tested", &format!("database:{}", row.name), detail);
+    change.commit().await?;
+    let report = detached(async move {
+        linked(&app, &row).await?;
+        let mut session = root::session(&app, &row, None).await?;
+        Ok(checks::database(&mut session, app.clock.now()).await?)
+    });
+    report.await.map(Json)
 }
 
 async fn rotate(

@@ -16,12 +16,12 @@ use super::managed::{may_lease, may_manage, server_name};
 use super::named::{new_name, page};
 use super::problem::{Problem, sentence};
 use super::routes::{Needs, PAGED, Route};
-use crate::postgres::password;
-use crate::rotations::{self as engine, GRACE, detached, linked, schedule};
+use crate::postgres::{checks, password};
+use crate::rotations::{self as engine, GRACE, detached, linked, root, schedule};
 use crate::store::databases::root::alone;
 use crate::store::rotations::{self, Row};
 use crate::store::{Change, databases};
-use crate::words::{Credentials, NewRotation, Page, Rotation, RotationMode};
+use crate::words::{Credentials, NewRotation, Page, Rotation, RotationMode, TestReport};
 
 /// For how long the answer to a definition waits for the first turn.
 const FIRST_TURN: Duration = Duration::from_secs(10);
@@ -50,6 +50,9 @@ pub(super) fn routes() -> Vec<Route> {
         Route::post("/v1/rotations/{rotation}/rotate", manage, rotate)
             .named("rotate", "Sets the next password now.")
             .answers::<Rotation>(),
+        Route::post("/v1/rotations/{rotation}/test", manage, test)
+            .named("testRotation", "Looks whether the admin user may change the users' passwords.")
+            .answers::<TestReport>(),
     ]
 }
 
@@ -216,4 +219,24 @@ fn graced(row: &Row, now: u64) -> Result<(), Problem> {
     let detail =
         format!("The user before stays valid for {GRACE} seconds at least; rotate again after them.");
     Err(Problem::conflict(detail).retry_after(until - now))
+}
+
+async fn test(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(rotation): Path<String>,
+) -> Result<Json<TestReport>, Problem> {
+    let row = managed(&app, &caller, &rotation).await?;
+    let database = databases::by_id(&app.store, &caller.organisation, &row.database_id).await?;
+    let database = database.ok_or_else(|| Problem::not_found("database"))?;
+    let mut change = app.change(&caller).await?;
+    let detail = json!({ "database": database.name, "gateway": database.gateway });
+    change.audit("rotation.tested", &format!("rotation:{}", row.name), detail);
+    change.commit().await?;
+    let report = detached(async move {
+        linked(&app, &database).await?;
+        let mut session = root::session(&app, &database, None).await?;
+        Ok(checks::rotation(&mut session, &row.users, app.clock.now()).await?)
+    });
+    report.await.map(Json)
 }

@@ -15,12 +15,13 @@ use super::managed::may_manage;
 use super::named::page;
 use super::problem::Problem;
 use super::routes::{Needs, PAGED, Route};
-use crate::rotations::{detached, linked};
+use crate::postgres::checks;
+use crate::rotations::{detached, linked, root};
 use crate::secrets::{definition, prepare, tidy};
 use crate::store::databases;
 use crate::store::secrets::{self, Row};
 use crate::trust::random_id;
-use crate::words::{NewSecret, Page, Secret};
+use crate::words::{NewSecret, Page, Secret, TestReport};
 
 pub(super) fn routes() -> Vec<Route> {
     let (read, manage) =
@@ -50,6 +51,9 @@ pub(super) fn routes() -> Vec<Route> {
                 "Makes the group role of a dynamic secret on the server, with what it may do.",
             )
             .answers::<Secret>(),
+        Route::post("/v1/secrets/{secret}/test", manage, test)
+            .named("testSecret", "Makes a user as a lease does, in a transaction that is rolled back.")
+            .answers::<TestReport>(),
     ]
 }
 
@@ -162,4 +166,22 @@ async fn delete(
     change.commit().await?;
     tokio::spawn(async move { tidy(&app, &row, &database).await });
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn test(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(secret): Path<String>,
+) -> Result<Json<TestReport>, Problem> {
+    let (row, database) = managed(&app, &caller, &secret).await?;
+    let mut change = app.change(&caller).await?;
+    let detail = json!({ "database": database.name, "gateway": database.gateway });
+    change.audit("secret.tested", &format!("secret:{}", row.name), detail);
+    change.commit().await?;
+    let report = detached(async move {
+        linked(&app, &database).await?;
+        let mut session = root::session(&app, &database, Some(&row.dbname)).await?;
+        Ok(checks::secret(&mut session, &row.definition, row.group_role.as_deref(), app.clock.now()).await?)
+    });
+    report.await.map(Json)
 }

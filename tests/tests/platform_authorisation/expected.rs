@@ -60,6 +60,11 @@ pub(crate) const ON_SERVER: &[&str] = &[
     "testRotation",
     "rotate",
     "getCredentials",
+    "createLease",
+    "renewLease",
+    "abandonLease",
+    "scanDatabase",
+    "dropOrphan",
 ];
 
 /// Who may, in its own organisation.
@@ -91,6 +96,12 @@ pub(crate) fn allowed(operation: &str) -> Option<Vec<Role>> {
         }
         "createSecret" | "deleteSecret" | "testSecret" | "prepareSecret" => &[Admin, ProjectAdmin],
         "createRotation" | "deleteRotation" | "testRotation" | "rotate" => &[Admin, ProjectAdmin],
+        "listLeases" | "getLease" | "getRestored" => &[Admin, Auditor, ProjectAdmin, ProjectMember],
+        "createLease" | "renewLease" | "revokeLease" => &[Admin, ProjectAdmin, ProjectMember],
+        "abandonLease" | "revokeLeasesOfSecret" => &[Admin, ProjectAdmin],
+        "listOrphans" => &[Admin, Auditor, ProjectAdmin, ProjectMember],
+        "scanDatabase" | "dropOrphan" => &[Admin, ProjectAdmin],
+        "confirmRestored" => &[Admin],
         "getCredentials" => &[Admin, ProjectAdmin, ProjectMember],
         "createForwarding" | "getWay" | "setConnectorAddresses" => &[Admin, ProjectAdmin, ProjectMember],
         "beginGatewaySession" | "endGatewaySession" | "issueGatewayCertificate" | "gatewayHeartbeat" => {

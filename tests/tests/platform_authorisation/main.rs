@@ -34,7 +34,7 @@ fn let_through(route: &Route, role: Role, answer: &Answer) {
     let id = route.operation.id;
     if ON_SERVER.contains(&id) {
         assert!(
-            matches!(answer.code(), "database-failed" | "unavailable" | "conflict"),
+            matches!(answer.code(), "database-failed" | "unavailable" | "conflict" | "lease-ended"),
             "{id} by {role:?}: {answer:?}"
         );
     } else if NOT_EXACT.contains(&id) {
@@ -71,6 +71,10 @@ async fn what_belongs_to_something_else_answers_as_what_does_not_exist() {
     let world = World::new().await;
     for route in table().iter().filter(|route| world::nouns(route).len() == 2) {
         let id = route.operation.id;
+        if id == "dropOrphan" {
+            // Users are the server's, which is asked.
+            continue;
+        }
         for role in allowed(id).unwrap() {
             let own = world.subject(route, role, true).await;
             let other = world.foreign(route).await;
@@ -118,6 +122,9 @@ async fn a_body_that_names_another_organisations_objects_names_nothing() {
     let world = World::new().await;
     let (own, foreign) = (world.linked(&world.acme).await, world.linked(&world.globex).await);
     let database = world.database(&world.globex, false).await;
+    let secret = world.secret(&world.globex, false).await;
+    let answer = world.post(&world.acme, "/v1/leases", json!({ "secret": secret })).await;
+    assert_eq!((answer.status, answer.code()), (404, "not-found"), "{answer:?}");
     for path in ["/v1/secrets", "/v1/rotations"] {
         let answer = world.post(&world.acme, path, world::of_database(path, "x", &database)).await;
         assert_eq!((answer.status, answer.code()), (404, "not-found"), "{answer:?}");

@@ -160,6 +160,7 @@ impl World {
         for path in ["/v1/secrets", "/v1/rotations"] {
             self.make(&self.globex, path, of_database(path, "", &database)).await;
         }
+        self.lease(&self.globex, &self.globex.token, false).await;
     }
 
     /// Calls `route` about `subject`, with a body that fits.
@@ -188,6 +189,7 @@ impl World {
             "createDatabase" => of_server(&self.name("x"), subject.of("project"), subject.of("gateway")),
             "createSecret" => of_database("/v1/secrets", &self.name("x"), subject.of("database")),
             "createRotation" => of_database("/v1/rotations", &self.name("x"), subject.of("database")),
+            "createLease" => json!({ "secret": subject.of("secret") }),
             "createForwarding" => json!({ "gateway": "nothing", "csr": "" }),
             "setConnectorAddresses" => json!({ "serial": "00", "addresses": ["192.0.2.1"] }),
             _ => json!({}),
@@ -199,6 +201,12 @@ impl World {
         let owner = if role == Role::Operator { &self.operator } else { &self.acme };
         // An operator has nothing but identities and relays: what it may not do is asked of acme's.
         let owner = if needs_organisation(route) { &self.acme } else { owner };
+        if nouns(route) == ["lease"] {
+            // Members see their own leases only.
+            let token = self.tokens.get(&role).filter(|_| joined && role.is_of_project());
+            let lease = self.lease(owner, token.unwrap_or(&owner.token), joined).await;
+            return Subject(vec![("lease", lease)]);
+        }
         self.objects(route, owner, joined).await
     }
 
@@ -225,6 +233,8 @@ impl World {
                 self.link(owner, &project, &gateway).await;
                 two(("project", project), ("gateway", gateway))
             }
+            (_, ["lease"]) => one("lease", self.lease(owner, &owner.token, joined).await),
+            ("createLease", _) => one("secret", self.secret(owner, joined).await),
             ("createSecret" | "createRotation", _) | (_, ["database"]) => {
                 one("database", self.database(owner, joined).await)
             }
@@ -232,6 +242,9 @@ impl World {
                 let database = self.database(owner, joined).await;
                 let path = if *noun == "secret" { "/v1/secrets" } else { "/v1/rotations" };
                 one(noun, self.make(owner, path, of_database(path, "", &database)).await)
+            }
+            (_, ["database", "username"]) => {
+                two(("database", self.database(owner, joined).await), ("username", "nothing".to_owned()))
             }
             (_, ["org"]) => one("org", "acme".to_owned()),
             (_, ["identity"]) => one("identity", self.identity(owner).await),
@@ -273,6 +286,23 @@ impl World {
         let gateway = self.make(owner, "/v1/gateways", json!({})).await;
         self.link(owner, &project, &gateway).await;
         self.make(owner, "/v1/databases", of_server("", &project, &gateway)).await
+    }
+
+    /// A secret of such a database.
+    pub(crate) async fn secret(&self, owner: &Owner, joined: bool) -> String {
+        let database = self.database(owner, joined).await;
+        self.make(owner, "/v1/secrets", of_database("/v1/secrets", "", &database)).await
+    }
+
+    /// A lease of such a secret by whom `token` is of, which has failed.
+    async fn lease(&self, owner: &Owner, token: &String, joined: bool) -> String {
+        let secret = self.secret(owner, joined).await;
+        let new = json!({ "secret": secret });
+        let answer = self.send(Some(token), Method::Post, "/v1/leases", Some(new)).await;
+        assert_eq!(answer.code(), "database-failed", "{answer:?}");
+        let path = format!("/v1/leases?secret={secret}");
+        let made = self.send(Some(token), Method::Get, &path, None).await.expect(200);
+        text(&made["items"][0]["id"])
     }
 
     async fn identity(&self, owner: &Owner) -> String {
@@ -389,6 +419,8 @@ fn needs_organisation(route: &Route) -> bool {
         "/v1/forwardings",
         "/v1/databases",
         "/v1/secrets",
+        "/v1/leases",
+        "/v1/restored",
         "/v1/rotations",
     ]
     .iter()

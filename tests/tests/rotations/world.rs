@@ -264,6 +264,16 @@ impl World {
     }
 }
 
+/// The platform goes first, while those that it talks to are there.
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some((platform, runtime)) = self.platform.take() {
+            runtime.block_on(async { drop(platform) });
+            runtime.shutdown_timeout(Duration::from_secs(5));
+        }
+    }
+}
+
 /// Notes that a step is reached, and says whether it is the last one.
 fn note(steps: &Mutex<Steps>, step: &str) -> bool {
     let mut steps = steps.lock().unwrap();
