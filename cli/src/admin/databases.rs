@@ -275,13 +275,17 @@ fn server(database: &Database) -> String {
 }
 
 fn text(database: &Database) -> String {
-    let signer = if database.ca.is_some() { "authorities of its own" } else { "public authorities" };
+    let signer = match (database.tls, &database.ca) {
+        (TlsMode::Disable | TlsMode::Require, _) => "",
+        (_, Some(_)) => ", authorities of its own",
+        (_, None) => ", public authorities",
+    };
     let lines = [
         ("id", database.id.clone()),
         ("project", database.project.clone()),
         ("gateway", database.gateway.clone()),
         ("server", server(database)),
-        ("tls", format!("{}, {signer}", word(&database.tls))),
+        ("tls", format!("{}{signer}", word(&database.tls))),
         ("database", database.database.clone()),
         ("admin user", database.admin_user.clone()),
         ("password", format!("changed by the platform: {}", ago_or_never(database.rotated_at))),

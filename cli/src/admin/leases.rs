@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::definition::one_of;
-use super::output::{Out, ago, sheet, trouble};
+use super::output::{Out, Revealed, ago, sheet, trouble};
 use super::session::{Session, path};
 use super::wait::{Stage, Wait};
 use super::{Answer, word};
@@ -193,7 +193,7 @@ async fn create(session: &Session, new: NewLease, out: &Out) -> Result<(), Failu
     );
     let target =
         Target::new(host, *port).map_or_else(|_| format!("{host}:{port}"), |target| target.to_string());
-    session.output.secret(&answer, ("password", password), out, &done, |_| {
+    session.output.secret(&answer, Revealed { word: "password", secret: password, once: true }, out, &done, |_| {
         format!(
             "adit forward {target} --gateway {gateway} --listen 127.0.0.1:15432\n   then: psql -h 127.0.0.1 -p 15432 \
              -U {} {dbname}\n   and at last: adit leases revoke {}",

@@ -53,15 +53,15 @@ impl Output {
         done: &str,
         next: impl FnOnce(&str) -> String,
     ) -> Result<(), Failure> {
-        self.secret(answer, ("token", token), out, done, next)
+        self.secret(answer, Revealed { word: "token", secret: token, once: true }, out, done, next)
     }
 
-    /// Shows a new secret with the word for it: into the file `out`, or alone on standard output. What is said about it
+    /// Shows a secret: into the file `out`, or alone on standard output. What is said about it
     /// goes to standard error where the secret takes the other. `next` is told where the secret is.
     pub(super) fn secret<T>(
         self,
         answer: &Answer<T>,
-        (word, secret): (&str, &str),
+        Revealed { word, secret, once }: Revealed<'_>,
         out: Option<&Path>,
         done: &str,
         next: impl FnOnce(&str) -> String,
@@ -80,7 +80,8 @@ impl Output {
                 next(&path.display().to_string())
             )),
             None => {
-                tell(format_args!("{done}; its {word}, which is shown this once:"));
+                let once = if once { ", which is shown this once" } else { "" };
+                tell(format_args!("{done}; its {word}{once}:"));
                 say(format_args!("{secret}"));
                 tell(format_args!(" next: {}", next("FILE")));
             }
@@ -94,6 +95,15 @@ impl Output {
             say(format_args!("{text}"));
         }
     }
+}
+
+/// A secret that is shown.
+pub(super) struct Revealed<'a> {
+    /// The word for it.
+    pub(super) word: &'a str,
+    pub(super) secret: &'a str,
+    /// Whether nobody can show it again.
+    pub(super) once: bool,
 }
 
 /// Where a new token or password goes.

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::definition::{Definition, Passwords, one_of};
-use super::output::{Out, ago, ago_or_never, joined, sheet, trouble};
+use super::output::{Out, Revealed, ago, ago_or_never, joined, sheet, trouble};
 use super::session::{Named, Session};
 use super::{Answer, word};
 use crate::exit::Failure;
@@ -144,7 +144,7 @@ async fn credentials(session: &Session, named: &Named, out: &Out) -> Result<(), 
     let done = format!("the user of {} is {username}, to be read again {}", named.name, ago(*next_at));
     let target =
         Target::new(host, *port).map_or_else(|_| format!("{host}:{port}"), |target| target.to_string());
-    session.output.secret(&answer, ("password", password), out, &done, |_| {
+    session.output.secret(&answer, Revealed { word: "password", secret: password, once: false }, out, &done, |_| {
         format!(
             "adit forward {target} --gateway {gateway} --listen 127.0.0.1:15432\n   then: psql -h 127.0.0.1 -p 15432 \
              -U {username} {dbname}"

@@ -191,7 +191,7 @@ async fn revoke_leases(session: &Session, named: &Named) -> Result<(), Failure> 
     let answer = Answer::<RevokedLeases>::remove(&session.client, &path).await?;
     session.output.show(&answer, |revoked| {
         format!(
-            "{} leases of {1} are being revoked\n next: adit leases ls --secret {1} shows how far that is",
+            "leases of {1} that are revoked now: {}\n next: adit leases ls --secret {1} shows how far that is",
             revoked.revoking, named.name
         )
     });
