@@ -3,7 +3,9 @@
 //! Figures are CPU time of the process under test, so that other work on the machine does not count, and are given
 //! as ratios where there is something to compare with.
 
+mod leases;
 mod platform;
+mod postgres;
 mod usage;
 
 use anyhow::Result;
@@ -15,14 +17,26 @@ use clap::Parser;
 enum Bench {
     /// The control plane: heartbeats and token exchanges per CPU second, and memory with many gateways.
     Platform(platform::Options),
+    /// Dynamic secrets: leases made and revoked through gateway and relay, next to the same SQL over a direct connection.
+    Leases(leases::Options),
     /// The platform that is measured, in a process of its own.
     #[command(hide = true)]
     ServePlatform(platform::server::Options),
+    /// The relay and the gateway on the way to a server, in a process of their own.
+    #[command(hide = true)]
+    ServeWay(leases::way::Options),
 }
 
 fn main() -> Result<()> {
     match Bench::parse() {
         Bench::Platform(options) => platform::run(&options),
+        Bench::Leases(options) => leases::run(&options),
         Bench::ServePlatform(options) => platform::server::run(options),
+        Bench::ServeWay(options) => leases::way::run(&options),
     }
+}
+
+/// Says how far a measurement has come; its figures alone go to the standard output.
+fn say(line: &str) {
+    eprintln!("{line}");
 }

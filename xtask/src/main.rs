@@ -32,7 +32,10 @@ enum Task {
     /// Installs PostgreSQL and coturn first where they are missing (apt, as root or through sudo without a
     /// password). Stops at the first failure.
     Test(checks::Options),
-    /// Measure what Adit costs on this machine: `cargo xtask bench platform`, `cargo xtask bench -- --help`.
+    /// Measure what Adit costs on this machine: `cargo xtask bench platform`, `cargo xtask bench leases`,
+    /// `cargo xtask bench -- --help`.
+    ///
+    /// Installs PostgreSQL first where it is missing (apt, as root or through sudo without a password).
     Bench {
         /// What is measured, and its options.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
@@ -71,6 +74,10 @@ fn demo(release: bool, arguments: &[String]) -> Result<()> {
 
 /// Builds the benches with optimisations, then becomes them.
 fn bench(arguments: &[String]) -> Result<()> {
+    // What needs none goes on without it, and what needs it says so.
+    if let Err(error) = packages::ensure(&[packages::POSTGRESQL]) {
+        eprintln!("{error:#}");
+    }
     let mut cargo = cargo();
     cargo.args(["run", "--quiet", "--release", "--package", "adit-bench", "--"]).args(arguments);
     eprintln!("building the benches …");

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use adit_core::pki::{Key, KeyKind};
@@ -24,7 +25,7 @@ pub(super) struct Agent {
     id: String,
     key: Key,
     session: String,
-    generation: u64,
+    generation: AtomicU64,
 }
 
 impl Fleet {
@@ -76,7 +77,7 @@ impl Agent {
             id: enrolled.id,
             key,
             session: session.session,
-            generation: session.desired.generation,
+            generation: session.desired.generation.into(),
         })
     }
 
@@ -88,14 +89,18 @@ impl Agent {
     pub(super) async fn beat(self: Arc<Self>) -> Result<(), ClientError> {
         let heartbeat = Heartbeat {
             session: self.session.clone(),
-            generation: self.generation,
+            generation: self.generation.load(Ordering::Relaxed),
             addresses: vec![SocketAddr::from(([203, 0, 113, 7], 50_000))],
             relays: Vec::new(),
             peers: Vec::new(),
             credentials_expire_at: None,
             time: unix(),
         };
-        self.client.gateway_heartbeat(&heartbeat).await.map(drop)
+        let answer = self.client.gateway_heartbeat(&heartbeat).await?;
+        if let Some(desired) = answer.desired {
+            self.generation.store(desired.generation, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// A nonce, a proof, a token.

@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use adit_platform::client::{Client, Trust};
 use adit_platform::clock::Clock;
 use adit_platform::config::{Config, DatabaseUrl, Rate};
 use adit_platform::init::{Options as Installation, init};
 use adit_platform::server::Platform;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum as _;
+use ipnet::IpNet;
 
 use crate::usage::Usage;
 
@@ -19,8 +22,19 @@ use crate::usage::Usage;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     dir: PathBuf,
+    #[arg(long, value_enum)]
+    kind: Kind,
     #[arg(long, env = "ADIT_BENCH_DATABASE", hide_env_values = true)]
     database: Option<String>,
+}
+
+/// For what the platform is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// As everywhere.
+    Usual,
+    /// Everything is on this machine, and is looked at every second.
+    Local,
 }
 
 /// Serves until it is killed. All agents come from one address here, so the limit for each address is lifted.
@@ -30,6 +44,12 @@ pub(crate) fn run(options: Options) -> Result<()> {
         let mut config = Config::new(options.dir, (Ipv4Addr::LOCALHOST, 0).into());
         config.database = options.database.map(DatabaseUrl);
         config.limits.first_contact = Rate { burst: 1_000_000, per_minute: 100_000_000 };
+        if options.kind == Kind::Local {
+            let second = Duration::from_secs(1);
+            (config.times.heartbeat, config.times.ping, config.times.duties) = (second, second, second);
+            config.connector_bind = Ipv4Addr::LOCALHOST.into();
+            config.relay_peer_networks = vec![IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST))];
+        }
         let mut platform = Platform::start(config).await?;
         println!("{}", platform.address());
         Ok(platform.ended().await?)
@@ -37,9 +57,10 @@ pub(crate) fn run(options: Options) -> Result<()> {
 }
 
 /// The process, and clients for it.
-pub(super) struct Server {
+pub(crate) struct Server {
     process: Child,
     admin: Client,
+    operator: Client,
     anonymous: Client,
 }
 
@@ -48,34 +69,48 @@ impl Server {
     ///
     /// # Errors
     /// When there can be none.
-    pub(super) async fn start(directory: &Path, database: Option<&str>) -> Result<Self> {
+    pub(crate) async fn start(directory: &Path, database: Option<&str>, kind: Kind) -> Result<Self> {
         let dir = directory.join("platform");
         let mut options = Installation::new("https://127.0.0.1", "bench");
         options.database = database.map(|url| DatabaseUrl(url.to_owned()));
         let made = init(&dir, &options, Clock::system()).await?;
 
         let mut serve = Command::new(std::env::current_exe()?);
-        serve.arg("serve-platform").arg(&dir).stdin(Stdio::null()).stdout(Stdio::piped());
+        let kind = kind.to_possible_value().context("every kind has a name")?;
+        serve
+            .arg("serve-platform")
+            .arg(&dir)
+            .args(["--kind", kind.get_name()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
         serve.envs(database.map(|url| ("ADIT_BENCH_DATABASE", url)));
-        let log = fs::File::create(directory.join("platform.log"))?;
-        let mut process = serve.stderr(log).spawn().context("the platform can't be started")?;
+        let log = directory.join("platform.log");
+        let mut process =
+            serve.stderr(fs::File::create(&log)?).spawn().context("the platform can't be started")?;
         let mut address = String::new();
         let output = process.stdout.take().context("its output is a pipe")?;
         BufReader::new(output).read_line(&mut address)?;
-        let domain =
-            format!("https://{}", address.trim()).parse().context("the platform does not come up")?;
+        let Ok(domain) = format!("https://{}", address.trim()).parse() else {
+            bail!("the platform does not come up:\n{}", fs::read_to_string(&log).unwrap_or_default());
+        };
         let anonymous = Client::new(domain, &Trust::from_pem(made.platform_ca.as_bytes())?)?;
         let admin = anonymous.with_token(&made.admin_token);
-        Ok(Self { process, admin, anonymous })
+        let operator = anonymous.with_token(&made.operator_token);
+        Ok(Self { process, admin, operator, anonymous })
     }
 
     /// A client with an administrator's token.
-    pub(super) fn admin(&self) -> Client {
+    pub(crate) fn admin(&self) -> Client {
         self.admin.clone()
     }
 
+    /// A client with an operator's token.
+    pub(crate) fn operator(&self) -> Client {
+        self.operator.clone()
+    }
+
     /// A client without a token.
-    pub(super) fn anonymous(&self) -> Client {
+    pub(crate) fn anonymous(&self) -> Client {
         self.anonymous.clone()
     }
 
@@ -83,7 +118,7 @@ impl Server {
     ///
     /// # Errors
     /// When it has ended.
-    pub(super) fn usage(&self) -> Result<Usage> {
+    pub(crate) fn usage(&self) -> Result<Usage> {
         Usage::of(self.process.id())
     }
 }
