@@ -21,7 +21,7 @@ Exit status:
    9  the target is allowed but refuses or can't be reached from the gateway
   10  the gateway can't be reached
   11  the platform can't be reached, or can't show that it is the platform
-  12  the platform refuses";
+  12  the platform refuses, or the database's server that it asked";
 
 /// Why the program ends; the numbers are those of [`TABLE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,8 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = match &error {
             ClientError::Problem { .. } if !error.is_retryable() => Exit::PlatformRefused,
+            // The platform was reached, and a database's server was not, or refused.
+            ClientError::Problem { .. } if error.code() == Some("database-failed") => Exit::PlatformRefused,
             _ => Exit::PlatformUnreachable,
         };
         Self::new(exit, error.what()).next(error.advice())

@@ -8,6 +8,10 @@
 //!    │                                                             │
 //!  authority  each organisation's CA, the platform's own           │
 //!    │                                                             │
+//!  leases     users that live for a while                       servers    sessions with databases' servers
+//!  rotations  users that stay, and passwords that do not           │
+//!  secrets    of what kind the users of leases are              postgres   the SQL on those servers
+//!    │                                                             │
 //!  store ◀─────────────────────────────────────────────────────────┘   SQLite or PostgreSQL; audit in every change
 //!    │
 //!  trust      tokens, pins, proofs, sealing: no I/O

@@ -221,8 +221,10 @@ async fn revoke(session: &Session, id: &Id, wait: &Wait) -> Result<(), Failure> 
         ),
     });
     wait.verdict(stage, |how| {
-        Failure::new(Exit::Other, format!("not in time: {how}"))
-            .next("the platform goes on; where the server is gone for good: adit leases abandon LEASE")
+        Failure::new(Exit::Other, format!("not in time: {how}")).next(format!(
+            "the platform goes on; where the server is gone for good: adit leases abandon {}",
+            id.lease
+        ))
     })
 }
 

@@ -18,8 +18,8 @@ const MODES: [&str; 2] = ["two-user", "single-user"];
 
 /// Rotations: users that are there already and get a new password again and again.
 ///
-/// Two users in turn never fail a client that reads the credentials before it logs in: the one before stays valid for a
-/// whole interval. With a single user, a client that read before a rotation may fail after it, and reads again.
+/// Two users in turn never fail a client that reads the credentials before it logs in: the one before stays valid until
+/// the next turn, which is an interval later. With a single user, a client that read before a rotation may fail after it, and reads again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   adit rotations add shop-app --database shop-db --user app_a --user app_b --every 7d
@@ -50,7 +50,7 @@ enum What {
         #[command(flatten)]
         out: Out,
     },
-    /// Change the password now.
+    /// Change the password now: with two users, of the one that is not read; again after 10 seconds at the earliest.
     Rotate(Named),
     /// Look whether it would work. The exit status tells.
     Test(Named),
@@ -83,14 +83,7 @@ pub(crate) fn run(rotations: &Rotations) -> Result<(), Failure> {
     Session::run(&rotations.connection, async |session| match &rotations.what {
         What::Ls => list(session).await,
         What::Show(named) => session.show(&named.path(NOUN), text).await,
-        What::Add(flags) => {
-            session
-                .post("/v1/rotations", &flags.definition()?, |rotation: &Rotation| {
-                    let name = &rotation.name;
-                    format!("defined the rotation {name}\n next: adit rotations credentials {name}")
-                })
-                .await
-        }
+        What::Add(flags) => session.post("/v1/rotations", &flags.definition()?, defined).await,
         What::Rm(named) => {
             let done = format!("deleted the rotation {}; its users keep their passwords", named.name);
             session.delete(&named.path(NOUN), &done).await
@@ -98,7 +91,13 @@ pub(crate) fn run(rotations: &Rotations) -> Result<(), Failure> {
         What::Credentials { named, out } => credentials(session, named, out).await,
         What::Rotate(named) => {
             let path = format!("{}/rotate", named.path(NOUN));
-            session.post(&path, &json!({}), rotated).await
+            let done = |rotation: &Rotation| {
+                format!(
+                    "the password of {0} was changed\n next: adit rotations credentials {0}",
+                    rotation.name
+                )
+            };
+            session.post(&path, &json!({}), done).await
         }
         What::Test(Named { name }) => {
             session.test(NOUN, name, &format!("adit rotations credentials {name}")).await
@@ -152,12 +151,16 @@ async fn credentials(session: &Session, named: &Named, out: &Out) -> Result<(), 
     })
 }
 
-fn rotated(rotation: &Rotation) -> String {
-    let state = match &rotation.trouble {
-        Some(found) => format!("the password of {} was not changed: {}", rotation.name, trouble(Some(found))),
-        None => format!("the password of {} was changed", rotation.name),
-    };
-    format!("{state}\n next: adit rotations credentials {}", rotation.name)
+fn defined(rotation: &Rotation) -> String {
+    let name = &rotation.name;
+    match &rotation.trouble {
+        Some(found) => format!(
+            "defined the rotation {name}, whose first turn failed and is tried again: {}\n next: adit rotations test \
+             {name} tells what is missing",
+            trouble(Some(found))
+        ),
+        None => format!("defined the rotation {name}\n next: adit rotations credentials {name}"),
+    }
 }
 
 fn schedule(schedule: &Schedule) -> String {

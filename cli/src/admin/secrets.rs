@@ -165,7 +165,8 @@ fn defined(secret: &Secret) -> String {
     let next = match (access, prepared_at) {
         (Access::ReadOnly | Access::ReadWrite, None) => {
             format!(
-                "adit secrets prepare {name} makes its group role on the server, which was not reached now"
+                "adit secrets prepare {name} makes its group role on the server, which could not be done now, and says \
+                 why"
             )
         }
         _ => format!("adit secrets test {name}"),

@@ -121,7 +121,7 @@ async fn create(
     };
     check(&settings)?;
     if !links::allows(&app.store, organisation, &project.id, &gateway.id, &text).await? {
-        return Err(unlinked(&text, &gateway.name));
+        return Err(unlinked(&project.name, &text, &gateway.name));
     }
     let mut change = app.change(&caller).await?;
     not_rotated(&mut change, &settings).await?;
@@ -181,7 +181,7 @@ async fn update(
     };
     check(&settings)?;
     if !links::allows(&app.store, organisation, &row.project_id, &gateway, &text).await? {
-        return Err(unlinked(&text, &gateway_name));
+        return Err(unlinked(&row.project, &text, &gateway_name));
     }
     let mut change = app.change(&caller).await?;
     not_rotated(&mut change, &settings).await?;

@@ -100,7 +100,7 @@ async fn delete(
     Path(gateway): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let gateway = found(&app, &caller, &gateway).await?;
-    without_databases(&app, &caller, &gateway.id).await?;
+    without_databases(&app, &caller, &gateway.id, "Give them another gateway first, or delete them.").await?;
     let mut change = app.change(&caller).await?;
     change.bump().await?;
     for instance in gateway.instances.iter().filter(|instance| instance.revoked_at.is_none()) {

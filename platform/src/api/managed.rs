@@ -34,15 +34,17 @@ pub(super) fn may_lease(caller: &Caller, project: &str) -> Result<(), Problem> {
 /// Whether no database belongs to the project, or goes through the gateway, with this id: it may be deleted then.
 ///
 /// # Errors
-/// A problem that names some.
-pub(super) async fn without_databases(app: &App, caller: &Caller, id: &str) -> Result<(), Problem> {
+/// A problem that names some, with `advice`.
+pub(super) async fn without_databases(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    advice: &str,
+) -> Result<(), Problem> {
     let names = databases::names_on(&app.store, &caller.organisation, id).await?;
     match names.is_empty() {
         true => Ok(()),
-        false => Err(Problem::conflict(format!(
-            "There are databases of it: {}. Delete them first, or give them another gateway.",
-            names.join(", ")
-        ))),
+        false => Err(Problem::conflict(format!("There are databases of it: {}. {advice}", names.join(", ")))),
     }
 }
 

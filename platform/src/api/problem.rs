@@ -245,7 +245,14 @@ impl From<StoreError> for Problem {
 /// What the server says is for the caller: it is about its own database, and passwords are never in it.
 impl From<SqlError> for Problem {
     fn from(error: SqlError) -> Self {
-        let problem = Self::new(Code::DatabaseFailed, sentence(&error.to_string()));
+        let mut detail = sentence(&error.to_string());
+        if matches!(error, SqlError::Login { .. }) {
+            detail.push_str(
+                " If the admin user's password was changed there: adit databases change NAME --admin-user USER \
+                 --admin-password-file FILE",
+            );
+        }
+        let problem = Self::new(Code::DatabaseFailed, detail);
         match error {
             SqlError::Unreachable(_) | SqlError::Interrupted(_) => problem.retry_after(5),
             SqlError::Tls(_) | SqlError::Login { .. } | SqlError::Refused { .. } => problem,

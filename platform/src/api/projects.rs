@@ -92,7 +92,7 @@ async fn delete(
     Path(project): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let project = found(&app, &caller, &project).await?;
-    without_databases(&app, &caller, &project.id).await?;
+    without_databases(&app, &caller, &project.id, "Delete them first.").await?;
     let mut change = app.change(&caller).await?;
     change.bump().await?;
     revocations::revoke_certificates_of_members(&mut change, &project.id).await?;

@@ -155,7 +155,7 @@ async fn delete(
     let living = secrets::living(&app.store, &caller.organisation, &row.id).await?;
     if living > 0 {
         return Err(Problem::conflict(format!(
-            "{living} leases of the secret live. Revoke them first: DELETE /v1/secrets/{}/leases",
+            "{living} leases of the secret live. Revoke them first: adit secrets revoke-leases {}",
             row.name
         )));
     }

@@ -132,9 +132,9 @@ pub(crate) async fn drop_one(
 ) -> Result<bool, WorkError> {
     let user = User { database, username, lease, is_known: false, definition: None, claim: None };
     let dropped = remove(app, user).await?;
-    let mut change = app.store.change(&database.organisation, actor).await?;
-    orphans::forget(&mut change, &database.id, username).await?;
     if dropped {
+        let mut change = app.store.change(&database.organisation, actor).await?;
+        orphans::forget(&mut change, &database.id, username).await?;
         let detail = json!({ "username": username, "gateway": database.gateway, "lease": lease });
         change.audit("orphan.dropped", &format!("database:{}", database.name), detail);
         change.commit().await?;

@@ -57,8 +57,8 @@ pub(crate) enum Failure {
     #[error("it has gone")]
     Gone,
     /// No link allows the target through the gateway.
-    #[error("no link of the project allows {0} through the gateway {1}")]
-    Unlinked(String, String),
+    #[error("no link of the project {0} allows {1} through the gateway {2}")]
+    Unlinked(String, String, String),
     /// It contradicts something else.
     #[error("{0}")]
     Refused(String),
@@ -73,17 +73,17 @@ impl From<Failure> for Problem {
                 Self::conflict("The password is being changed already; look again.").retry_after(1)
             }
             Failure::Gone => Self::not_found("object"),
-            Failure::Unlinked(target, gateway) => unlinked(&target, &gateway),
+            Failure::Unlinked(project, target, gateway) => unlinked(&project, &target, &gateway),
             Failure::Refused(text) => Self::conflict(text),
         }
     }
 }
 
-/// No link allows `target` through `gateway`.
-pub(crate) fn unlinked(target: &str, gateway: &str) -> Problem {
+/// No link of `project` allows `target` through `gateway`.
+pub(crate) fn unlinked(project: &str, target: &str, gateway: &str) -> Problem {
     let detail = format!(
-        "No link of the project allows {target} through the gateway {gateway}. An administrator adds one: \
-         adit links add PROJECT {gateway} {target}"
+        "No link of the project {project} allows {target} through the gateway {gateway}. An administrator adds one: \
+         adit links add {project} {gateway} {target}"
     );
     Problem::new(Code::UnknownTarget, detail)
 }
@@ -93,7 +93,7 @@ pub(crate) async fn linked(app: &App, database: &databases::Row) -> Result<(), F
     let (it, target) = (database, database.target());
     match links::allows(&app.store, &it.organisation, &it.project_id, &it.gateway_id, &target).await? {
         true => Ok(()),
-        false => Err(Failure::Unlinked(target, it.gateway.clone())),
+        false => Err(Failure::Unlinked(it.project.clone(), target, it.gateway.clone())),
     }
 }
 

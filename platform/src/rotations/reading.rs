@@ -61,5 +61,9 @@ fn not_known(row: &rotations::Row) -> Problem {
         "" => String::new(),
         error => format!("; the last attempt failed: {error}"),
     };
-    Problem::new(Code::Unavailable, format!("{what}{why}. Read again.")).retry_after(1)
+    let next = match row.error.as_str() {
+        "" => "Read again.".to_owned(),
+        _ => format!("What is missing tells: adit rotations test {}", row.name),
+    };
+    Problem::new(Code::Unavailable, format!("{what}{why}. {next}")).retry_after(1)
 }

@@ -44,6 +44,6 @@ pub(crate) async fn tidy(app: &App, secret: &Row, database: &databases::Row) {
         groups::remove(&mut session, group).await.map_err(Failure::from)
     };
     if let Err(error) = removing.await {
-        tracing::warn!(group, %error, "the group role of a deleted secret stays on its server");
+        tracing::warn!(group, %error, "the group role of a deleted secret stays on its server: DROP ROLE ends it");
     }
 }
