@@ -19,7 +19,7 @@ use crate::postgres::{check_ca, checks};
 use crate::rotations::{detached, linked, root, unlinked};
 use crate::store::databases::root::alone;
 use crate::store::databases::{self, New, Row, Settings};
-use crate::store::{Change, gateways, links, projects, rotations};
+use crate::store::{Change, gateways, leases, links, projects, rotations, secrets};
 use crate::words::{Database, DatabaseChange, NewDatabase, Page, TestReport};
 
 /// The longest password, in bytes.
@@ -157,16 +157,14 @@ async fn update(
         check_password(password)?;
     } else if with.admin_user.is_some() {
         return Err(Problem::bad_request("An admin_user comes with its admin_password."));
+    } else if leads_elsewhere(&with) {
+        // It would be shown to whoever is there.
+        return Err(Problem::bad_request(
+            "Another host, port, gateway, tls or ca comes with the admin_password: it is sent there.",
+        ));
     }
     let organisation = &caller.organisation;
-    let (gateway, gateway_name) = match &with.gateway {
-        None => (row.gateway_id.clone(), row.gateway.clone()),
-        Some(key) => {
-            let found = gateways::find(&app.store, organisation, caller.only_projects_of(), key).await?;
-            let found = found.ok_or_else(|| Problem::not_found("gateway"))?;
-            (found.id, found.name)
-        }
-    };
+    let (gateway, gateway_name) = gateway(&app, &caller, &row, &with).await?;
     let target = checked_target(with.host.as_ref().unwrap_or(&row.host), with.port.unwrap_or(row.port))?;
     let (host, text) = (target.host.to_string(), target.to_string());
     let settings = Settings {
@@ -185,6 +183,7 @@ async fn update(
     }
     let mut change = app.change(&caller).await?;
     not_rotated(&mut change, &settings).await?;
+    stays(&mut change, &row, &settings).await?;
     if !databases::update(&mut change, &row.id, &settings, password).await? {
         let detail = "The admin user's password is being changed; try again in a minute.";
         return Err(Problem::conflict(detail).retry_after(60));
@@ -200,6 +199,75 @@ async fn update(
     change.commit().await?;
     app.servers.forget(&row.id);
     Ok(Json(by_id(&app, &caller, &row.id).await?))
+}
+
+/// The gateway that the database is to go through: its id and its name.
+async fn gateway(
+    app: &App,
+    caller: &Caller,
+    row: &Row,
+    with: &DatabaseChange,
+) -> Result<(String, String), Problem> {
+    let Some(key) = &with.gateway else { return Ok((row.gateway_id.clone(), row.gateway.clone())) };
+    let only = caller.only_projects_of();
+    let found = gateways::find(&app.store, &caller.organisation, only, key).await?;
+    found.map(|found| (found.id, found.name)).ok_or_else(|| Problem::not_found("gateway"))
+}
+
+/// Whether a login goes another way than before, or believes others.
+fn leads_elsewhere(with: &DatabaseChange) -> bool {
+    with.host.is_some()
+        || with.port.is_some()
+        || with.gateway.is_some()
+        || with.tls.is_some()
+        || with.ca.is_some()
+}
+
+/// What is on the server is found there only, and by who made it: leases end first. Groups are made anew, and users of
+/// its rotations must be nobody else's at the new place.
+async fn stays(change: &mut Change, row: &Row, with: &Settings<'_>) -> Result<(), Problem> {
+    let moves = row.host != with.host || row.port != with.port;
+    if moves || row.admin_user != with.admin_user || row.dbname != with.dbname {
+        secrets::unprepare(change, &row.id).await?;
+    }
+    if moves || row.admin_user != with.admin_user {
+        let living = leases::living_on(change, &row.id).await?;
+        if living > 0 {
+            return Err(Problem::conflict(format!(
+                "{living} leases live on its server, which could not be ended then. Revoke them first: adit secrets \
+                 revoke-leases NAME, for each secret of the database {}.",
+                row.name
+            )));
+        }
+    }
+    for (rotation, users) in rotations::users_of(change, &row.id).await? {
+        let is_taken = users.iter().any(|user| user == with.admin_user);
+        if is_taken || (moves && !are_free(change, &row.id, &users, with).await?) {
+            return Err(Problem::conflict(format!(
+                "A user of the rotation {rotation} is the admin user, or belongs to somebody else there. Delete the \
+                 rotation first, or name another admin_user."
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether `users` are neither admin users nor rotated where `with` leads.
+async fn are_free(
+    change: &mut Change,
+    database: &str,
+    users: &[String],
+    with: &Settings<'_>,
+) -> Result<bool, Problem> {
+    let theirs = rotations::users_on(change, with.host, with.port).await?;
+    for user in users {
+        let admins = databases::with_admin(change, with.host, with.port, user).await?;
+        let is_admin = admins.iter().any(|(id, _)| id != database);
+        if is_admin || theirs.iter().any(|(_, users)| users.contains(user)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn checked_target(host: &str, port: u16) -> Result<Target, Problem> {

@@ -13,6 +13,7 @@ use super::named::page;
 use super::problem::Problem;
 use super::routes::{Needs, PAGED, Route};
 use crate::leases::{Dropped, drop_by_hand, search};
+use crate::rotations::linked;
 use crate::store::{databases, orphans};
 use crate::words::{Orphan, Page, ProjectRole};
 
@@ -75,7 +76,10 @@ async fn scan(
     Path(database): Path<String>,
 ) -> Result<Json<Page<Orphan>>, Problem> {
     let database = managed(&app, &caller, &database).await?;
-    search(&app, &database).await?;
+    linked(&app, &database).await?;
+    let (working, row) = (app.clone(), database.clone());
+    let searching = tokio::spawn(async move { search(&working, &row).await });
+    searching.await.map_err(Problem::internal)??;
     listed(&app, &database, "", super::extract::PAGE).await
 }
 
@@ -85,7 +89,11 @@ async fn drop(
     Path((database, username)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let database = managed(&app, &caller, &database).await?;
-    match drop_by_hand(&app, &database, &username, &caller.actor()).await? {
+    linked(&app, &database).await?;
+    // To its end, even when whoever waits for it goes away: what was dropped is audited.
+    let dropping =
+        tokio::spawn(async move { drop_by_hand(&app, &database, &username, &caller.actor()).await });
+    match dropping.await.map_err(Problem::internal)?? {
         Dropped::Yes => Ok(StatusCode::NO_CONTENT),
         Dropped::NotThere => Err(Problem::not_found("user that bears the platform's mark")),
         Dropped::NotOurs => Err(Problem::conflict(

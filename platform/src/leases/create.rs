@@ -162,7 +162,10 @@ async fn begin(app: &App, caller: &Caller, wish: &Wish) -> Result<Begun, Refused
     }
     let row = leases::find(&app.store, organisation, None, &id).await?;
     let row = row.ok_or_else(|| Problem::internal("a lease has gone that was just begun"))?;
-    let (server, claim) = (wish.server.clone(), Claim { lease: id, number: 1 });
+    // As it is now that the row keeps it where it is.
+    let server = Server::of(&app.store, organisation, &wish.server.secret.id).await?;
+    let server = server.ok_or_else(|| Problem::internal("a secret has gone of which a lease was begun"))?;
+    let claim = Claim { lease: id, number: 1 };
     Ok(Begun { server, row, claim, since, password })
 }
 

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::create::issued;
+use super::remove::{User, remove};
 use super::server::{Server, WorkError, mark_key};
 use super::{detail, object};
 use crate::api::App;
@@ -22,6 +24,9 @@ use crate::words::IssuedLease;
 
 /// What the server says when a role is not there (SQLSTATE).
 const UNDEFINED_OBJECT: &str = "42704";
+
+/// How long before its claim runs out nothing is done any more.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// A lease that is begun.
 pub(super) struct Begun {
@@ -119,7 +124,11 @@ async fn user(app: &App, begun: &Begun) -> Result<(), WorkError> {
         comment: &mark.comment(key, &row.lease.username),
         lock: &claim.lease,
     };
-    Ok(users::create_by_steps(&mut session, &new, &app.config.faults).await?)
+    // Every attempt ends before the claim does.
+    let left = app.config.times.claim.saturating_sub(begun.since.elapsed() + LAST_MOMENT);
+    let making = users::create_by_steps(&mut session, &new, &app.config.faults);
+    let late = |_| SqlError::Interrupted("it took too long until its turn came".to_owned());
+    Ok(timeout(left, making).await.map_err(late)??)
 }
 
 impl Begun {
@@ -149,12 +158,25 @@ async fn made(app: &App, begun: Begun) -> Result<IssuedLease, Problem> {
     .await?;
     app.config.faults.reach("lease.create:active").await;
     if !is_active {
-        give_back(app, &row, &claim).await;
+        overtaken(app, &server, &row, &claim).await;
         return Err(Problem::new(Code::LeaseEnded, "The lease was revoked while it was made."));
     }
     tracing::info!(lease = row.id, "a lease was made");
     let now = leases::find(&app.store, &row.organisation, None, &row.id).await?;
     Ok(issued(&server, now.unwrap_or(row), &password))
+}
+
+/// Somebody else has ended it meanwhile. Whoever did that before its user was there has found none: it is removed here.
+async fn overtaken(app: &App, server: &Server, row: &Row, claim: &Claim) {
+    give_back(app, row, claim).await;
+    let lives = leases::find(&app.store, &row.organisation, None, &row.id).await;
+    if lives.is_ok_and(|now| now.is_some_and(|now| now.lives())) {
+        return;
+    }
+    let user = User { claim: None, ..User::of(server, &row.lease.username, claim, false) };
+    if let Err(error) = remove(app, user).await {
+        tracing::warn!(lease = row.id, %error, "a user that came too late is left to the search for lost ones");
+    }
 }
 
 fn actor(row: &Row) -> String {

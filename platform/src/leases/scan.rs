@@ -70,6 +70,8 @@ pub(crate) async fn search(app: &App, database: &databases::Row) -> Result<(), W
         }
         found.push(one);
     }
+    // Ours first: however many others there are, they hide none.
+    found.sort_by_key(|one| !one.ours);
     found.truncate(MOST);
     let (organisation, id) = (&database.organisation, &database.id);
     orphans::record(&app.store, (organisation, id), &found).await?;

@@ -96,6 +96,8 @@ impl Root {
                 app.servers.forget(&self.row.id);
                 return Ok(());
             }
+            // Somebody else has the claim by now: what is pending is theirs.
+            Err(Stop::Undone(Failure::Busy)) => Failure::Busy,
             Err(Stop::Undone(failure)) => {
                 self.take_back(app).await;
                 failure

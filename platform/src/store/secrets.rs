@@ -182,6 +182,18 @@ pub async fn create(
     Ok(())
 }
 
+/// Nothing is known to be prepared for the secrets of a database any more. No lease of them begins before the change
+/// takes effect.
+///
+/// # Errors
+/// Those of the database.
+pub async fn unprepare(change: &mut Change, database: &str) -> Result<(), StoreError> {
+    let organisation = change.organisation().to_owned();
+    let statement = "UPDATE secrets SET prepared_at = 0 WHERE organisation = $1 AND database_id = $2";
+    sqlx::query(statement).bind(organisation).bind(database).execute(change.connection()).await?;
+    Ok(())
+}
+
 /// Notes that the server is prepared for a secret.
 ///
 /// # Errors

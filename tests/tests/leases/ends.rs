@@ -1,5 +1,6 @@
 //! Leases end with what they were made by, and belong to whom they belong.
 
+use adit_tests::postgres::PASSWORD;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -108,4 +109,30 @@ fn a_user_that_was_there_before_is_never_touched() {
     let listed = world.get(&instance, "/v1/leases?secret=bad").expect(200);
     assert_eq!(listed["items"][0]["state"], "failed", "{listed}");
     assert_eq!(world.users(), ["keeper"]);
+}
+
+#[test]
+fn a_database_does_not_move_away_from_leases_that_live() {
+    let (world, instance) = World::new(false);
+    let issued = world.lease(&instance, "reader");
+    let change =
+        |body: Value| world.ask(&instance, &world.admin(), Method::PATCH, "/v1/databases/main", body);
+    // The password goes nowhere that it was not given for.
+    change(json!({ "host": "localhost" })).problem(400, "bad-request");
+    change(json!({ "tls": "require" })).problem(400, "bad-request");
+    let port = world.server.port();
+    let target = format!("tcp://localhost:{port}");
+    let link =
+        json!({ "project": "shop", "gateway": "gw", "targets": [format!("tcp://127.0.0.1:{port}"), target] });
+    world.post(&instance, "/v1/links", link).expect(201);
+    let there = json!({ "host": "localhost", "admin_password": PASSWORD });
+    change(there.clone()).problem(409, "conflict");
+    assert!(world.has_user(&issued.username));
+    assert_ne!(world.get(&instance, "/v1/secrets/reader").expect(200)["prepared_at"], Value::Null);
+
+    world.delete(&instance, "/v1/secrets/reader/leases").expect(200);
+    world.wait_for_state(&instance, &issued.id, "revoked");
+    change(there).expect(200);
+    // Nothing is known of the new place.
+    assert_eq!(world.get(&instance, "/v1/secrets/reader").expect(200)["prepared_at"], Value::Null);
 }

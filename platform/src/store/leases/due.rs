@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::Any;
 
+use super::super::json::to_word;
 use super::super::{INSTALLATION, Store, StoreError, of_row, to_row};
 use super::changes::Claim;
 use super::{Raw, Row, SELECT};
@@ -42,10 +43,10 @@ pub async fn claim(store: &Store, row: &Row, time: Duration) -> Result<Option<Cl
     let mut change = store.quiet_change(&row.organisation).await?;
     let statement = "UPDATE leases SET claim_owner = $4, claim_until = $5, claim = claim + 1 \
         WHERE organisation = $1 AND id = $2 AND claim = $3 AND claim_until <= $6 \
-        AND state IN ('creating', 'active', 'revoking')";
+        AND state = $7 AND state IN ('creating', 'active', 'revoking')";
     let (now, until) = (change.now(), change.now().saturating_add(to_row(time.as_secs())));
     let update = sqlx::query(statement).bind(&row.organisation).bind(&row.id).bind(row.claim);
-    let update = update.bind(store.instance()).bind(until).bind(now);
+    let update = update.bind(store.instance()).bind(until).bind(now).bind(to_word(row.lease.state));
     let claimed = update.execute(change.connection()).await?.rows_affected() == 1;
     change.commit().await?;
     Ok(claimed.then(|| Claim { lease: row.id.clone(), number: row.claim + 1 }))

@@ -128,6 +128,18 @@ async fn living(change: &mut Change, secret: &str) -> Result<i64, StoreError> {
     Ok(query.fetch_one(change.connection()).await?)
 }
 
+/// How many leases live on a database.
+///
+/// # Errors
+/// Those of the database.
+pub async fn living_on(change: &mut Change, database: &str) -> Result<u64, StoreError> {
+    let statement = "SELECT COUNT(*) FROM leases WHERE organisation = $1 AND database_id = $2 \
+        AND state IN ('creating', 'active', 'revoking')";
+    let organisation = change.organisation().to_owned();
+    let query = sqlx::query_scalar::<Any, i64>(statement).bind(organisation).bind(database);
+    Ok(of_row(query.fetch_one(change.connection()).await?))
+}
+
 /// A key may be used for something else once it may be repeated no more.
 async fn forget_old_key(change: &mut Change, key: &str) -> Result<(), StoreError> {
     let statement = "UPDATE leases SET sealed_password = '', idempotency = id \

@@ -16,7 +16,7 @@ mod insert;
 
 use sqlx::{Any, AssertSqlSafe, FromRow};
 
-pub use insert::{Inserted, KEPT, New, by_key, forget_passwords, insert, place, purge};
+pub use insert::{Inserted, KEPT, New, by_key, forget_passwords, insert, living_on, place, purge};
 
 use super::json::{to_word, word};
 use super::{Store, StoreError, of_row, time_of_row, to_row};

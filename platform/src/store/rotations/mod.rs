@@ -322,5 +322,18 @@ pub async fn users_on(
     rows.into_iter().map(|(name, users)| Ok((name, list(&users)?))).collect()
 }
 
+/// The rotations of a database, by name, with their users.
+///
+/// # Errors
+/// Those of the database.
+pub async fn users_of(change: &mut Change, database: &str) -> Result<Vec<(String, Vec<String>)>, StoreError> {
+    let organisation = change.organisation().to_owned();
+    let statement =
+        "SELECT name, users FROM rotations WHERE organisation = $1 AND database_id = $2 ORDER BY name";
+    let query = sqlx::query_as::<Any, (String, String)>(statement).bind(organisation).bind(database);
+    let rows = query.fetch_all(change.connection()).await?;
+    rows.into_iter().map(|(name, users)| Ok((name, list(&users)?))).collect()
+}
+
 #[cfg(test)]
 mod tests;
