@@ -45,6 +45,9 @@ enum What {
     /// Define a database. A link of the project has to allow its server through the gateway.
     Add(Box<Add>),
     /// Change what is said of a database; what no flag names stays.
+    ///
+    /// Where server, gateway, TLS or authorities change, the admin user's password is asked for, since it will be sent
+    /// there. A server does not change while leases live on it.
     Change(Box<Change>),
     /// Delete a database, which no secret and no rotation may need any more.
     Rm(Named),
@@ -190,17 +193,26 @@ async fn add(session: &Session, flags: &Add) -> Result<(), Failure> {
     done
 }
 
+impl Change {
+    /// Another user has another password, and where a login goes another way, the password is to be sent there.
+    fn needs_password(&self, ca: Option<&str>) -> bool {
+        let leads_elsewhere =
+            self.server.is_some() || self.gateway.is_some() || self.tls.is_some() || ca.is_some();
+        self.admin_user.is_some() || self.admin_password_file.is_some() || leads_elsewhere
+    }
+}
+
 async fn change(session: &Session, flags: &Change) -> Result<(), Failure> {
     let ca = match flags.public_authorities {
         true => Some(String::new()),
         false => flags.server_ca.as_deref().map(server_ca).transpose()?,
     };
     let file = flags.admin_password_file.as_deref();
-    let password = match (&flags.admin_user, file) {
-        (None, None) => None,
-        (user, file) => {
-            let user =
-                user.as_ref().map_or_else(|| "the admin user".into(), |user| format!("the user {user}"));
+    let password = match flags.needs_password(ca.as_deref()) {
+        false => None,
+        true => {
+            let user = flags.admin_user.as_ref();
+            let user = user.map_or_else(|| "the admin user".into(), |user| format!("the user {user}"));
             Some(typed::password(file, &user, "--admin-password-file")?.to_string())
         }
     };

@@ -86,7 +86,8 @@ pub struct NewDatabase {
     pub max_connections: u32,
 }
 
-/// What of a database is to be changed: the fields that are there.
+/// What of a database is to be changed: the fields that are there. Where host, port, gateway, tls or ca are among them,
+/// the admin password has to be too, since it is sent there. Host, port and admin user stay while leases live.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseChange {
