@@ -114,7 +114,7 @@ impl World {
         let second = Duration::from_secs(1);
         (times.heartbeat, times.ping, times.duties) = (second, second, second);
         times.missed_heartbeats = 30;
-        (times.claim, times.work) = (8 * second, 3 * second);
+        (times.claim, times.work) = (12 * second, 5 * second);
         (times.lease_duties, times.work_pause) = (second / 5, second);
         config.relay_peer_networks = vec!["127.0.0.0/8".parse().unwrap()];
         config.connector_bind = Ipv4Addr::LOCALHOST.into();
