@@ -96,7 +96,7 @@ struct Add {
     /// A statement that runs before the user is dropped; may be repeated.
     #[arg(long, value_name = "SQL")]
     revocation: Vec<String>,
-    /// What becomes of objects that a user owns: the admin user gets them, or they are dropped [default: reassign].
+    /// What becomes of objects that a user owns: they go to a role without rights, or are dropped [default: reassign].
     #[arg(long, value_name = "WHAT", value_parser = one_of::<Owned, 2>(OWNED))]
     owned: Option<Owned>,
     /// How users are named: text with {{random}}, {{unix_time}}, {{identity}}, {{secret}}.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_postgres::types::Type;
 
 use super::quote::identifier;
-use super::users::{NewUser, create_in};
+use super::users::{NewUser, create_in, heir};
 use super::{Session, SqlError, column, scram};
 use crate::trust::random_id;
 use crate::words::{Check, TestReport};
@@ -171,7 +171,8 @@ async fn try_a_life(session: &mut Session) -> Result<(), SqlError> {
     let user = identifier(&username);
     let mut transaction = session.begin(Some(&username)).await?;
     create_in(&mut transaction, &new, &scram::verifier(&password), &[]).await?;
-    transaction.execute(&format!("REASSIGN OWNED BY {user} TO SESSION_USER"), &[]).await?;
+    let heir = heir::make_in(&mut transaction).await?;
+    heir::hand_over(&mut transaction, &username, &heir).await?;
     transaction.execute(&format!("DROP OWNED BY {user}"), &[]).await?;
     transaction.execute(&format!("DROP ROLE {user}"), &[]).await?;
     transaction.rollback().await

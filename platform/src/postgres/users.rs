@@ -9,10 +9,13 @@
 //! 5. [`databases_with`], and in each of them [`disown`] over a session of its own.
 //! 6. [`drop`].
 //!
+//! What it owned and nobody wants dropped goes to the [`heir`], never to the admin user.
+//!
 //! All transactions on a user are under the lock that its maker names. Locks are each database's own: only [`find`]
 //! sees those in others.
 
 mod end;
+pub(super) mod heir;
 
 use std::time::Duration;
 

@@ -19,10 +19,11 @@ pub enum Access {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Owned {
-    /// The admin user owns them from then on.
+    /// A role owns them from then on that may do nothing else, and in which the admin user is: functions and views do
+    /// not run with the rights of the admin user.
     #[default]
     Reassign,
-    /// They are dropped.
+    /// They are dropped, but for databases and what somebody else's objects need: those are reassigned.
     Drop,
 }
 

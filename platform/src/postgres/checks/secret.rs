@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::super::groups::{is_prepared, out_of_reach, prepare_in};
 use super::super::quote::identifier;
 use super::super::template::{Purpose, Statement, Values};
-use super::super::users::{Lengthened, NewUser, OBJECTS, create_in, lengthen_in, refused, run};
+use super::super::users::{Lengthened, NewUser, OBJECTS, create_in, heir, lengthen_in, refused, run};
 use super::super::{Session, SqlError, Transaction, column, password, scram};
 use super::Report;
 use crate::trust::random_id;
@@ -151,15 +151,15 @@ async fn live(
     let values = Values { username, password: "", expiration: "", schemas, database };
     let prepared = run(transaction, &revocation, &values).await;
     prepared.map_err(|error| at_step("revocation", error))?;
+    removed(transaction, username).await.map_err(|error| at_step("removal", error))
+}
+
+async fn removed(transaction: &mut Transaction<'_>, username: &str) -> Result<(), SqlError> {
+    let heir = heir::make_in(transaction).await?;
+    heir::hand_over(transaction, username, &heir).await?;
     let user = identifier(username);
-    for sql in [
-        format!("REASSIGN OWNED BY {user} TO SESSION_USER"),
-        format!("DROP OWNED BY {user}"),
-        format!("DROP ROLE {user}"),
-    ] {
-        transaction.execute(&sql, &[]).await.map_err(|error| at_step("removal", error))?;
-    }
-    Ok(())
+    transaction.execute(&format!("DROP OWNED BY {user}"), &[]).await?;
+    transaction.execute(&format!("DROP ROLE {user}"), &[]).await.map(drop)
 }
 
 /// The same error, which says at which step.

@@ -9,7 +9,7 @@ use super::super::quote::identifier;
 use super::super::retry::Tries;
 use super::super::template::{Purpose, Statement, Values};
 use super::super::{Session, SqlError, column};
-use super::{OBJECTS, exists, refused, run};
+use super::{OBJECTS, exists, heir, refused, run};
 use crate::words::{NewSecret, Owned};
 
 /// From one look at a user's sessions to the next.
@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// [`SqlError`].
 pub async fn disable(session: &mut Session, username: &str, lock: &str) -> Result<bool, SqlError> {
     let sql = format!("ALTER ROLE {} NOLOGIN PASSWORD NULL", identifier(username));
-    on_existing(session, username, &[lock], &[&sql]).await
+    on_existing(session, username, lock, &sql).await
 }
 
 /// Ends the sessions of a user that can't log in any more, until none is left.
@@ -99,27 +99,68 @@ pub async fn databases_with(session: &mut Session, username: &str) -> Result<Vec
     rows.iter().map(|row| column(row, 0)).collect()
 }
 
-/// Takes from a user what it owns and what it may do in this session's database: what it owns goes to the admin user,
-/// or is dropped, unless something of somebody else depends on it. `false` where there is no such user.
+/// Takes from a user what it owns and what it may do in this session's database: what it owns goes to the [`heir`], or
+/// is dropped, unless something of somebody else depends on it. Databases and whatever else belongs to the server as a
+/// whole go to the heir either way. `false` where there is no such user.
 ///
 /// # Errors
-/// [`SqlError`].
+/// [`SqlError`]; where the heir can't own something (42501) it says what an administrator has to grant.
 pub async fn disown(
     session: &mut Session,
     username: &str,
     owned: Owned,
     lock: &str,
 ) -> Result<bool, SqlError> {
-    let user = identifier(username);
-    let reassign = format!("REASSIGN OWNED BY {user} TO SESSION_USER");
-    let revoke = format!("DROP OWNED BY {user}");
-    if owned == Owned::Drop {
-        match on_existing(session, username, &[lock, OBJECTS], &[&revoke]).await {
-            Err(SqlError::Refused { code, .. }) if code == DEPENDENT_OBJECTS => {}
-            done => return done,
+    let mut heir: Option<String> = None;
+    let mut tries = Tries::default();
+    loop {
+        match disown_once(session, username, owned, heir.as_deref(), lock).await {
+            Ok(Left::NoUser) => return Ok(false),
+            Ok(Left::Nothing) => return Ok(true),
+            Ok(Left::Something) => heir = Some(heir::make(session).await?),
+            Err(SqlError::Refused { code, .. }) if heir.is_none() && code == DEPENDENT_OBJECTS => {
+                heir = Some(heir::make(session).await?);
+            }
+            Err(error) if tries.again(&error).await => {}
+            Err(error) => return Err(error),
         }
     }
-    on_existing(session, username, &[lock, OBJECTS], &[&reassign, &revoke]).await
+}
+
+/// What is left to take from a user.
+enum Left {
+    NoUser,
+    Nothing,
+    /// What only an heir can take.
+    Something,
+}
+
+async fn disown_once(
+    session: &mut Session,
+    username: &str,
+    owned: Owned,
+    heir: Option<&str>,
+    lock: &str,
+) -> Result<Left, SqlError> {
+    let mut transaction = session.begin(Some(lock)).await?;
+    transaction.lock(OBJECTS).await?;
+    if !exists(&mut transaction, username).await? {
+        transaction.commit().await?;
+        return Ok(Left::NoUser);
+    }
+    match heir {
+        Some(heir) => heir::hand_over(&mut transaction, username, heir).await?,
+        None if owned == Owned::Reassign && heir::owns(&mut transaction, username).await? => {
+            transaction.rollback().await?;
+            return Ok(Left::Something);
+        }
+        None => {}
+    }
+    transaction.execute(&format!("DROP OWNED BY {}", identifier(username)), &[]).await?;
+    // It leaves alone what belongs to the server as a whole.
+    let is_left = heir.is_none() && owned == Owned::Drop && heir::owns(&mut transaction, username).await?;
+    transaction.commit().await?;
+    Ok(if is_left { Left::Something } else { Left::Nothing })
 }
 
 /// Something of somebody else depends on it.
@@ -131,19 +172,14 @@ const DEPENDENT_OBJECTS: &str = "2BP01";
 /// [`SqlError`]; that it still owns something is one (2BP01).
 pub async fn drop(session: &mut Session, username: &str, lock: &str) -> Result<bool, SqlError> {
     let sql = format!("DROP ROLE {}", identifier(username));
-    on_existing(session, username, &[lock], &[&sql]).await
+    on_existing(session, username, lock, &sql).await
 }
 
-/// Runs statements about a user in one transaction under `locks`, if there is such a user.
-async fn on_existing(
-    session: &mut Session,
-    username: &str,
-    locks: &[&str],
-    statements: &[&str],
-) -> Result<bool, SqlError> {
+/// Runs a statement about a user in a transaction under `lock`, if there is such a user.
+async fn on_existing(session: &mut Session, username: &str, lock: &str, sql: &str) -> Result<bool, SqlError> {
     let mut tries = Tries::default();
     loop {
-        match on_existing_once(session, username, locks, statements).await {
+        match on_existing_once(session, username, lock, sql).await {
             Err(error) if tries.again(&error).await => {}
             done => return done,
         }
@@ -153,18 +189,13 @@ async fn on_existing(
 async fn on_existing_once(
     session: &mut Session,
     username: &str,
-    locks: &[&str],
-    statements: &[&str],
+    lock: &str,
+    sql: &str,
 ) -> Result<bool, SqlError> {
-    let mut transaction = session.begin(locks.first().copied()).await?;
-    for lock in locks.iter().skip(1) {
-        transaction.lock(lock).await?;
-    }
+    let mut transaction = session.begin(Some(lock)).await?;
     let is_there = exists(&mut transaction, username).await?;
     if is_there {
-        for sql in statements {
-            transaction.execute(sql, &[]).await?;
-        }
+        transaction.execute(sql, &[]).await?;
     }
     transaction.commit().await?;
     Ok(is_there)
