@@ -302,9 +302,9 @@ impl World {
         eventually(&format!("lease {id} is {state}"), || self.state(instance, id) == state);
     }
 
-    /// Every role but those that were there before, and groups: also one that can't log in any more.
+    /// Every role but those that were there before, groups and heirs: also one that can't log in any more.
     pub(crate) fn users(&self) -> Vec<String> {
-        let sql = "SELECT rolname FROM pg_roles WHERE rolname !~ '^(pg_|adit-group-)' \
+        let sql = "SELECT rolname FROM pg_roles WHERE rolname !~ '^(pg_|adit-group-|adit-heir-)' \
             AND rolname NOT IN ('app', 'postgres') ORDER BY 1";
         self.server.superuser(sql).lines().map(str::to_owned).collect()
     }

@@ -2,6 +2,7 @@
 
 mod checks;
 mod groups;
+mod heir;
 mod hostile;
 mod lives;
 mod removal;
