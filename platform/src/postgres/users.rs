@@ -9,7 +9,7 @@
 //! 5. [`databases_with`], and in each of them [`disown`] over a session of its own.
 //! 6. [`drop`].
 //!
-//! What it owned and nobody wants dropped goes to the [`heir`], never to the admin user.
+//! What it owned and nobody wants dropped goes to an heir, a role without rights, and never to the admin user.
 //!
 //! All transactions on a user are under the lock that its maker names. Locks are each database's own: only [`find`]
 //! sees those in others.

@@ -99,8 +99,8 @@ pub async fn databases_with(session: &mut Session, username: &str) -> Result<Vec
     rows.iter().map(|row| column(row, 0)).collect()
 }
 
-/// Takes from a user what it owns and what it may do in this session's database: what it owns goes to the [`heir`], or
-/// is dropped, unless something of somebody else depends on it. Databases and whatever else belongs to the server as a
+/// Takes from a user what it owns and what it may do in this session's database: what it owns goes to the heir, or is
+/// dropped, unless something of somebody else depends on it. Databases and whatever else belongs to the server as a
 /// whole go to the heir either way. `false` where there is no such user.
 ///
 /// # Errors

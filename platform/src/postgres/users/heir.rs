@@ -1,8 +1,8 @@
 //! Who owns what users leave behind: a role that may do nothing.
 //!
 //! Functions, views and the expressions of indexes run with the rights of their owner, whoever has them run. Were the
-//! admin user the owner of what a user made, the next user had the admin user's rights. So each admin user has an heir on
-//! its server: a role that can't log in, is in no other role, and has no rights but those of an owner.
+//! admin user the owner of what a user made, the next user had the admin user's rights. So each admin user has an heir
+//! on its server: a role that can't log in, is in no other role, and has no rights but those of an owner.
 //!
 //! PostgreSQL wants an owner to have rights on what some kinds of objects lie in: it is lent them for as long as
 //! handing over takes.
