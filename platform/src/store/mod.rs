@@ -25,6 +25,7 @@ pub mod links;
 pub mod nonces;
 pub mod organisations;
 pub mod orphans;
+mod owned;
 pub mod permits;
 pub mod platform_instances;
 pub mod projects;

@@ -3,6 +3,7 @@
 use sqlx::{Any, FromRow};
 
 use super::json::{list, to_list, to_word};
+use super::owned::Kind;
 use super::{Change, Store, StoreError, of_row, time_of_row};
 use crate::words::{NewSecret, Secret};
 
@@ -10,6 +11,8 @@ use crate::words::{NewSecret, Secret};
 const SELECT: &str = "SELECT s.id, s.organisation, s.database_id, d.name AS database_name, d.dbname AS database_dbname, \
     d.project AS project_id, p.name AS project, s.name, s.definition, s.group_role, s.prepared_at, s.created_at \
     FROM secrets s JOIN databases d ON d.id = s.database_id JOIN projects p ON p.id = d.project";
+
+const KIND: Kind = Kind { select: SELECT, alias: "s" };
 
 #[derive(FromRow)]
 struct Raw {
@@ -120,14 +123,7 @@ pub async fn all(
     after: &str,
     limit: u32,
 ) -> Result<Vec<Row>, StoreError> {
-    let statement = format!(
-        "{SELECT} WHERE s.organisation = $1 AND s.name > $3 \
-         AND ($2 = '' OR d.project IN (SELECT project FROM members WHERE organisation = $1 AND identity = $2)) \
-         ORDER BY s.name LIMIT $4"
-    );
-    let query = sqlx::query_as::<Any, Raw>(sqlx::AssertSqlSafe(statement)).bind(organisation);
-    let query = query.bind(only.unwrap_or_default()).bind(after).bind(i64::from(limit));
-    query.fetch_all(store.reader()).await?.into_iter().map(Row::try_from).collect()
+    KIND.all::<Raw, Row>(store, organisation, only, after, limit).await
 }
 
 /// The secret with this id or name, where the identity `only` is in its project or none is given.
@@ -140,14 +136,7 @@ pub async fn find(
     only: Option<&str>,
     key: &str,
 ) -> Result<Option<Row>, StoreError> {
-    let statement = format!(
-        "{SELECT} WHERE s.organisation = $1 AND (s.id = $3 OR s.name = $3) \
-         AND ($2 = '' OR d.project IN (SELECT project FROM members WHERE organisation = $1 AND identity = $2)) \
-         ORDER BY CASE WHEN s.id = $3 THEN 0 ELSE 1 END LIMIT 1"
-    );
-    let query = sqlx::query_as::<Any, Raw>(sqlx::AssertSqlSafe(statement)).bind(organisation);
-    let query = query.bind(only.unwrap_or_default()).bind(key);
-    query.fetch_optional(store.reader()).await?.map(Row::try_from).transpose()
+    KIND.find::<Raw, Row>(store, organisation, only, key).await
 }
 
 /// The secret with this id.
@@ -155,9 +144,7 @@ pub async fn find(
 /// # Errors
 /// Those of the database.
 pub async fn by_id(store: &Store, organisation: &str, id: &str) -> Result<Option<Row>, StoreError> {
-    let statement = format!("{SELECT} WHERE s.organisation = $1 AND s.id = $2");
-    let query = sqlx::query_as::<Any, Raw>(sqlx::AssertSqlSafe(statement)).bind(organisation).bind(id);
-    query.fetch_optional(store.reader()).await?.map(Row::try_from).transpose()
+    KIND.by_id::<Raw, Row>(store, organisation, id).await
 }
 
 /// Makes a secret with this id, of the database with the id `database`; `definition` is complete.

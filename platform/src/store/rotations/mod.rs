@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::databases::open;
 use super::json::{list, to_list, to_word, word};
+use super::owned::Kind;
 use super::{Change, Store, StoreError, of_row, time_of_row};
 use crate::trust::random_id;
 use crate::trust::seal::Place;
@@ -20,6 +21,8 @@ const SELECT: &str = "SELECT r.id, r.organisation, r.database_id, d.name AS data
     r.sealed_current, r.sealed_pending, r.pending_user_index, r.turns, r.created_at, r.rotated_at, r.next_at, \
     r.claim_until, r.claim, r.attempts, r.failing_since, r.error \
     FROM rotations r JOIN databases d ON d.id = r.database_id JOIN projects p ON p.id = d.project";
+
+const KIND: Kind = Kind { select: SELECT, alias: "r" };
 
 #[derive(FromRow)]
 struct Raw {
@@ -236,14 +239,7 @@ pub async fn all(
     after: &str,
     limit: u32,
 ) -> Result<Vec<Row>, StoreError> {
-    let statement = format!(
-        "{SELECT} WHERE r.organisation = $1 AND r.name > $3 \
-         AND ($2 = '' OR d.project IN (SELECT project FROM members WHERE organisation = $1 AND identity = $2)) \
-         ORDER BY r.name LIMIT $4"
-    );
-    let query = sqlx::query_as::<Any, Raw>(sqlx::AssertSqlSafe(statement)).bind(organisation);
-    let query = query.bind(only.unwrap_or_default()).bind(after).bind(i64::from(limit));
-    query.fetch_all(store.reader()).await?.into_iter().map(Row::try_from).collect()
+    KIND.all::<Raw, Row>(store, organisation, only, after, limit).await
 }
 
 /// The rotation with this id or name, where the identity `only` is in its project or none is given.
@@ -256,14 +252,7 @@ pub async fn find(
     only: Option<&str>,
     key: &str,
 ) -> Result<Option<Row>, StoreError> {
-    let statement = format!(
-        "{SELECT} WHERE r.organisation = $1 AND (r.id = $3 OR r.name = $3) \
-         AND ($2 = '' OR d.project IN (SELECT project FROM members WHERE organisation = $1 AND identity = $2)) \
-         ORDER BY CASE WHEN r.id = $3 THEN 0 ELSE 1 END LIMIT 1"
-    );
-    let query = sqlx::query_as::<Any, Raw>(sqlx::AssertSqlSafe(statement)).bind(organisation);
-    let query = query.bind(only.unwrap_or_default()).bind(key);
-    query.fetch_optional(store.reader()).await?.map(Row::try_from).transpose()
+    KIND.find::<Raw, Row>(store, organisation, only, key).await
 }
 
 /// The rotation with this id.
@@ -271,9 +260,7 @@ pub async fn find(
 /// # Errors
 /// Those of the database.
 pub async fn by_id(store: &Store, organisation: &str, id: &str) -> Result<Option<Row>, StoreError> {
-    let statement = format!("{SELECT} WHERE r.organisation = $1 AND r.id = $2");
-    let query = sqlx::query_as::<Any, Raw>(sqlx::AssertSqlSafe(statement)).bind(organisation).bind(id);
-    query.fetch_optional(store.reader()).await?.map(Row::try_from).transpose()
+    KIND.by_id::<Raw, Row>(store, organisation, id).await
 }
 
 /// Makes a rotation, which is due at once, and says its id.
