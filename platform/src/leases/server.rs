@@ -86,7 +86,7 @@ async fn read_or_make_key(store: &Store) -> Result<mark::Key, StoreError> {
     let place = setting(settings::MARK_KEY);
     if settings::get(store.reader(), settings::MARK_KEY).await?.is_none() {
         let sealed = store.sealer().seal(&place, &random::<32>());
-        let mut change = store.quiet_change(INSTALLATION).await?;
+        let mut change = store.unaudited_change(INSTALLATION).await?;
         settings::set_once(change.connection(), settings::MARK_KEY, &sealed).await?;
         change.commit().await?;
     }

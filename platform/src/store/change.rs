@@ -19,8 +19,18 @@ pub struct Change {
     organisation: String,
     actor: String,
     events: Vec<NewEvent>,
-    /// Whether it may leave no event.
-    quiet: bool,
+    kind: Kind,
+}
+
+/// What a change promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It leaves an event, and lasts.
+    Audited,
+    /// It lasts.
+    Unaudited,
+    /// Of the last second's, nothing may be left when the machine loses its power.
+    Quiet,
 }
 
 impl Store {
@@ -30,7 +40,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn change(&self, organisation: &str, actor: &str) -> Result<Change, StoreError> {
-        Change::begin(self, organisation, actor, false).await
+        Change::begin(self, organisation, actor, Kind::Audited).await
+    }
+
+    /// Begins a change that need not be audited, and lasts as any other: keys, and claims on what may be done once.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn unaudited_change(&self, organisation: &str) -> Result<Change, StoreError> {
+        Change::begin(self, organisation, "platform", Kind::Unaudited).await
     }
 
     /// Begins a change that need not be audited, and of which the last second may be lost with the machine's
@@ -39,22 +57,22 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn quiet_change(&self, organisation: &str) -> Result<Change, StoreError> {
-        Change::begin(self, organisation, "platform", true).await
+        Change::begin(self, organisation, "platform", Kind::Quiet).await
     }
 }
 
 impl Change {
-    async fn begin(store: &Store, organisation: &str, actor: &str, quiet: bool) -> Result<Self, StoreError> {
+    async fn begin(store: &Store, organisation: &str, actor: &str, kind: Kind) -> Result<Self, StoreError> {
         let pools = &store.0.pools;
-        let pool = if quiet { &pools.quiet } else { &pools.writer };
+        let pool = if kind == Kind::Quiet { &pools.quiet } else { &pools.writer };
         let turn = store.turn_to_write().await;
         let begin = if store.is_postgres() { "BEGIN" } else { "BEGIN IMMEDIATE" };
         let mut transaction = pool.begin_with(begin).await?;
-        if quiet && store.is_postgres() {
+        if kind == Kind::Quiet && store.is_postgres() {
             sqlx::raw_sql("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
         }
         let (organisation, actor) = (organisation.to_owned(), actor.to_owned());
-        Ok(Self { transaction, turn, store: store.clone(), organisation, actor, events: Vec::new(), quiet })
+        Ok(Self { transaction, turn, store: store.clone(), organisation, actor, events: Vec::new(), kind })
     }
 
     /// Where its statements run.
@@ -124,7 +142,7 @@ impl Change {
     /// [`StoreError::Unaudited`], and those of the database; nothing was changed then, or
     /// ([`StoreError::Unavailable`] only) everything.
     pub async fn commit(mut self) -> Result<(), StoreError> {
-        if self.events.is_empty() && !self.quiet {
+        if self.events.is_empty() && self.kind == Kind::Audited {
             return Err(StoreError::Unaudited);
         }
         // Last, so that the chain is locked for the shortest time and after everything else.

@@ -8,6 +8,7 @@ use sqlx::{Any, FromRow};
 use zeroize::Zeroizing;
 
 use super::json::{to_word, word};
+use super::owned::Kind;
 use super::{Change, Store, StoreError, of_row, time_of_row, to_row};
 use crate::postgres::Login;
 use crate::servers::Address;
@@ -21,6 +22,8 @@ const SELECT: &str = "SELECT d.id, d.organisation, d.project AS project_id, p.na
     d.sealed_password, d.sealed_pending, d.max_connections, d.created_at, d.rotated_at, d.claim_owner, \
     d.claim_until, d.claim, d.scanned_at \
     FROM databases d JOIN projects p ON p.id = d.project JOIN gateways g ON g.id = d.gateway";
+
+const KIND: Kind = Kind { select: SELECT, alias: "d" };
 
 #[derive(FromRow)]
 struct Raw {
@@ -240,14 +243,7 @@ pub async fn all(
     after: &str,
     limit: u32,
 ) -> Result<Vec<Row>, StoreError> {
-    let statement = format!(
-        "{SELECT} WHERE d.organisation = $1 AND d.name > $3 \
-         AND ($2 = '' OR d.project IN (SELECT project FROM members WHERE organisation = $1 AND identity = $2)) \
-         ORDER BY d.name LIMIT $4"
-    );
-    let query = sqlx::query_as::<Any, Raw>(sqlx::AssertSqlSafe(statement)).bind(organisation);
-    let query = query.bind(only.unwrap_or_default()).bind(after).bind(i64::from(limit));
-    query.fetch_all(store.reader()).await?.into_iter().map(Row::try_from).collect()
+    KIND.all::<Raw, Row>(store, organisation, only, after, limit).await
 }
 
 /// The database with this id or name, where the identity `only` is in its project or none is given.
@@ -260,14 +256,7 @@ pub async fn find(
     only: Option<&str>,
     key: &str,
 ) -> Result<Option<Row>, StoreError> {
-    let statement = format!(
-        "{SELECT} WHERE d.organisation = $1 AND (d.id = $3 OR d.name = $3) \
-         AND ($2 = '' OR d.project IN (SELECT project FROM members WHERE organisation = $1 AND identity = $2)) \
-         ORDER BY CASE WHEN d.id = $3 THEN 0 ELSE 1 END LIMIT 1"
-    );
-    let query = sqlx::query_as::<Any, Raw>(sqlx::AssertSqlSafe(statement)).bind(organisation);
-    let query = query.bind(only.unwrap_or_default()).bind(key);
-    query.fetch_optional(store.reader()).await?.map(Row::try_from).transpose()
+    KIND.find::<Raw, Row>(store, organisation, only, key).await
 }
 
 /// The database with this id.
@@ -275,9 +264,7 @@ pub async fn find(
 /// # Errors
 /// Those of the database.
 pub async fn by_id(store: &Store, organisation: &str, id: &str) -> Result<Option<Row>, StoreError> {
-    let statement = format!("{SELECT} WHERE d.organisation = $1 AND d.id = $2");
-    let query = sqlx::query_as::<Any, Raw>(sqlx::AssertSqlSafe(statement)).bind(organisation).bind(id);
-    query.fetch_optional(store.reader()).await?.map(Row::try_from).transpose()
+    KIND.by_id::<Raw, Row>(store, organisation, id).await
 }
 
 /// What a database is made of.
@@ -429,7 +416,7 @@ pub async fn claim(
     id: &str,
     until: u64,
 ) -> Result<Option<i64>, StoreError> {
-    let mut change = store.quiet_change(organisation).await?;
+    let mut change = store.unaudited_change(organisation).await?;
     let (me, now) = (store.instance().to_owned(), change.now());
     let statement = "UPDATE databases SET claim_owner = $3, claim_until = $4, claim = claim + 1 \
         WHERE organisation = $1 AND id = $2 AND claim_until <= $5 RETURNING claim";

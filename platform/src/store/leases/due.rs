@@ -40,7 +40,7 @@ pub async fn due(store: &Store, busy: &[String], limit: u32) -> Result<Vec<Row>,
 /// # Errors
 /// Those of the database.
 pub async fn claim(store: &Store, row: &Row, time: Duration) -> Result<Option<Claim>, StoreError> {
-    let mut change = store.quiet_change(&row.organisation).await?;
+    let mut change = store.unaudited_change(&row.organisation).await?;
     let statement = "UPDATE leases SET claim_owner = $4, claim_until = $5, claim = claim + 1 \
         WHERE organisation = $1 AND id = $2 AND claim = $3 AND claim_until <= $6 \
         AND state = $7 AND state IN ('creating', 'active', 'revoking')";

@@ -31,7 +31,7 @@ pub async fn claim(
     id: &str,
     until: u64,
 ) -> Result<Option<i64>, StoreError> {
-    let mut change = store.quiet_change(organisation).await?;
+    let mut change = store.unaudited_change(organisation).await?;
     let now = change.now();
     let statement = "UPDATE rotations SET claim_owner = $3, claim_until = $4, claim = claim + 1 \
         WHERE organisation = $1 AND id = $2 AND claim_until <= $5 RETURNING claim";
