@@ -126,7 +126,6 @@ async fn change(
     Body(wanted): Body<IdentityChange>,
 ) -> Result<Json<Identity>, Problem> {
     let mut identity = alive(&app, &caller, &identity).await?;
-    let was_admin = identity.roles.contains(&Role::Admin);
     if let Some(wanted) = &wanted.roles {
         identity.roles = roles(&caller.organisation, wanted)?;
     }
@@ -140,7 +139,7 @@ async fn change(
     keep_an_admin(&mut change).await?;
     let detail = json!({ "roles": identity.roles, "allowed_from": identity.allowed_from });
     change.audit("identity.changed", &format!("identity:{}", identity.name), detail);
-    if was_admin && !identity.roles.contains(&Role::Admin) {
+    if !identity.roles.contains(&Role::Admin) {
         let reason = format!("no administrator any more: {}", caller.actor());
         leases::end(&mut change, Which::OfStranger(&identity.id), &reason).await?;
     }

@@ -17,7 +17,7 @@ use super::routes::{Needs, PAGED, Route};
 use crate::leases;
 use crate::store::leases::changes::Which;
 use crate::store::{identities, projects, revocations};
-use crate::words::{Member, NewMember, NewProject, Page, Project, ProjectRole, Role};
+use crate::words::{Member, NewMember, NewProject, Page, Project, ProjectRole};
 
 pub(super) fn routes() -> Vec<Route> {
     let (read, manage) =
@@ -136,7 +136,7 @@ async fn remove_member(
     projects::remove_member(&mut change, &project.id, &identity.id).await?;
     let detail = json!({ "identity": identity.name });
     change.audit("project.member-removed", &format!("project:{}", project.name), detail);
-    if !identity.roles.contains(&Role::Admin) {
+    if !identities::is_admin(&mut change, &identity.id).await? {
         let reason = format!("taken out of the project by {}", caller.actor());
         leases::end(&mut change, Which::OfMember(&identity.id, &project.id), &reason).await?;
     }

@@ -138,6 +138,18 @@ pub async fn revoke(change: &mut Change, id: &str, spiffe: &str) -> Result<(), S
     revocations::revoke_holder(change, id, spiffe).await
 }
 
+/// Whether an identity administers its organisation, as it is within the change.
+///
+/// # Errors
+/// Those of the database.
+pub async fn is_admin(change: &mut Change, id: &str) -> Result<bool, StoreError> {
+    let organisation = change.organisation().to_owned();
+    let statement = "SELECT roles FROM identities WHERE organisation = $1 AND id = $2";
+    let query = sqlx::query_scalar::<Any, String>(statement).bind(organisation).bind(id);
+    let roles = query.fetch_optional(change.connection()).await?;
+    Ok(roles.map_or(Ok(Vec::new()), |roles| list::<Vec<Role>>(&roles))?.contains(&Role::Admin))
+}
+
 /// Whether an identity is left that administers the organisation: an operator where it is the installation.
 ///
 /// # Errors
