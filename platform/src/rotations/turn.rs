@@ -34,6 +34,9 @@ pub(super) struct Turn {
     actor: String,
 }
 
+/// What the server says where a lock was not free in time: lock_not_available, query_canceled.
+const WAITED: [&str; 2] = ["55P03", "57014"];
+
 /// A turn that ended early.
 struct Stop {
     failure: Failure,
@@ -102,10 +105,10 @@ impl Turn {
             None => self.begin(app).await?,
         };
         faults.reach("rotate:pending").await;
-        self.alter(app, &mut admin, user, &password).await.map_err(|error| Stop {
-            nothing_was_done: is_new && error.nothing_was_done(),
-            failure: error.into(),
-        })?;
+        if let Err(error) = self.alter(app, &mut admin, user, &password).await {
+            drop(admin);
+            return Err(self.not_altered(app, (user, &password), is_new, error).await);
+        }
         faults.reach("rotate:altered").await;
         // Its place may be the only one.
         drop(admin);
@@ -114,6 +117,24 @@ impl Turn {
         self.settle(app, &password).await?;
         faults.reach("rotate:settled").await;
         Ok(())
+    }
+
+    /// What is known once the password could not be given. An attempt before this one may have given it; where the
+    /// server has refused this one, which waited for it, that attempt is over, and a login tells.
+    async fn not_altered(
+        &self,
+        app: &App,
+        (user, password): (usize, &Zeroizing<String>),
+        is_new: bool,
+        error: SqlError,
+    ) -> Stop {
+        let nothing_was_done = match &error {
+            SqlError::Refused { code, .. } if !is_new && !WAITED.contains(&code.as_str()) => {
+                matches!(self.was_given(app, user, password).await, Ok(false))
+            }
+            error => is_new && error.nothing_was_done(),
+        };
+        Stop { failure: error.into(), nothing_was_done }
     }
 
     /// Whether a password that is pending from before works already.
