@@ -22,7 +22,7 @@ use crate::postgres::{password, username};
 use crate::rotations::linked;
 use crate::store::leases::changes::Claim;
 use crate::store::leases::{self, Inserted, New, Row};
-use crate::store::{StoreError, again, secrets};
+use crate::store::{StoreError, again, databases, secrets};
 use crate::trust::random_id;
 use crate::words::{IssuedLease, LeaseState, NewLease};
 
@@ -76,13 +76,14 @@ async fn wish(app: &App, caller: &Caller, new: &NewLease, key: Option<&str>) -> 
         let longest = secret.definition.max_ttl;
         return Err(Problem::bad_request(format!("ttl is {SHORTEST} to {longest} seconds for this secret.")));
     }
-    let (asked, id) = (new.ttl.map(|ttl| ttl.to_string()).unwrap_or_default(), secret.id.clone());
-    let server = Server::of(store, organisation, &id).await?.ok_or_else(|| Problem::not_found("secret"))?;
+    let database = databases::by_id(store, organisation, &secret.database_id).await?;
+    let database = database.ok_or_else(|| Problem::not_found("secret"))?;
+    let asked = new.ttl.map(|ttl| ttl.to_string()).unwrap_or_default();
     Ok(Wish {
-        server,
         ttl,
         key: key.map(|key| hash(&[organisation, &caller.identity, key])),
-        request: hash(&[&id, &asked]),
+        request: hash(&[&secret.id, &asked]),
+        server: Server { database, secret },
     })
 }
 

@@ -20,9 +20,13 @@ pub(super) fn configuration(mode: TlsMode, ca: &str) -> Result<Option<Arc<Client
         TlsMode::Require => {
             Verifier { chain: None, pinned: Vec::new(), checks_name: false, provider: provider() }
         }
-        TlsMode::VerifyCa => verifier(ca, false)?,
-        TlsMode::VerifyFull if ca.is_empty() => return public().map(Some),
-        TlsMode::VerifyFull => verifier(ca, true)?,
+        TlsMode::VerifyCa | TlsMode::VerifyFull => {
+            let checks_name = mode == TlsMode::VerifyFull;
+            if ca.is_empty() {
+                return public(checks_name).map(Some);
+            }
+            verifier(ca, checks_name)?
+        }
     };
     client(verifier).map(Some)
 }
@@ -44,13 +48,14 @@ pub(super) fn server_name(login: &Login) -> Result<String, SqlError> {
 }
 
 /// Reading the system's certificates takes a while, so it is done once.
-fn public() -> Result<Arc<ClientConfig>, SqlError> {
-    static PUBLIC: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    if let Some(config) = PUBLIC.get() {
+fn public(checks_name: bool) -> Result<Arc<ClientConfig>, SqlError> {
+    static PUBLIC: [OnceLock<Arc<ClientConfig>>; 2] = [const { OnceLock::new() }; 2];
+    let public = &PUBLIC[usize::from(checks_name)];
+    if let Some(config) = public.get() {
         return Ok(config.clone());
     }
-    let config = client(verifier("", true)?)?;
-    Ok(PUBLIC.get_or_init(|| config).clone())
+    let config = client(verifier("", checks_name)?)?;
+    Ok(public.get_or_init(|| config).clone())
 }
 
 fn verifier(ca: &str, checks_name: bool) -> Result<Verifier, SqlError> {
