@@ -160,8 +160,11 @@ async fn a_key_is_taken_once(site: &Site) {
 async fn a_claim_is_somebodys_until_it_runs_out(site: &Site) {
     assert_eq!(site.begin("c1", None).await.unwrap(), Inserted::Yes);
     assert!(site.due().await.is_empty(), "its maker is at work");
+    let unmade = site.row("c1").await;
     assert!(site.change(async |change| changes::made(change, &first("c1")).await.unwrap()).await);
     assert!(!site.change(async |change| changes::made(change, &first("c1")).await.unwrap()).await);
+    let late = due::claim(&site.store, &unmade, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(late, None, "who saw it unmade has no claim on it now that it is made");
     let ended =
         site.change(async |change| changes::end(change, Which::One("c1"), "revoked").await.unwrap()).await;
     assert_eq!(ended.len(), 1);
