@@ -2,6 +2,7 @@
 //! kept for a moment for whoever needs one next.
 
 mod pool;
+pub(crate) mod reach;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

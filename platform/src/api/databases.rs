@@ -16,7 +16,8 @@ use super::named::{new_name, page};
 use super::problem::Problem;
 use super::routes::{Needs, PAGED, Route};
 use crate::postgres::{check_ca, checks};
-use crate::rotations::{detached, linked, root, unlinked};
+use crate::rotations::root;
+use crate::servers::reach::{detached, linked, session, unlinked};
 use crate::store::databases::root::alone;
 use crate::store::databases::{self, New, Row, Settings};
 use crate::store::{Change, gateways, leases, links, projects, rotations, secrets};
@@ -82,7 +83,7 @@ async fn show(
 }
 
 /// The database, where the caller sees it.
-async fn found(app: &App, caller: &Caller, key: &str) -> Result<Row, Problem> {
+pub(super) async fn found(app: &App, caller: &Caller, key: &str) -> Result<Row, Problem> {
     let found = databases::find(&app.store, &caller.organisation, caller.only_projects_of(), key).await?;
     found.ok_or_else(|| Problem::not_found("database"))
 }
@@ -340,7 +341,7 @@ async fn test(
     change.commit().await?;
     let report = detached(async move {
         linked(&app, &row).await?;
-        let mut session = root::session(&app, &row, None).await?;
+        let mut session = session(&app, &row, None).await?;
         Ok(checks::database(&mut session, app.clock.now()).await?)
     });
     report.await.map(Json)

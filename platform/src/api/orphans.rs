@@ -8,14 +8,15 @@ use axum::http::StatusCode;
 
 use super::App;
 use super::caller::{Caller, Permission};
+use super::databases::{found, managed};
 use super::extract::{PageQuery, Path, Query};
 use super::named::page;
 use super::problem::Problem;
 use super::routes::{Needs, PAGED, Route};
 use crate::leases::{Dropped, drop_by_hand, search};
-use crate::rotations::linked;
+use crate::servers::reach::linked;
 use crate::store::{databases, orphans};
-use crate::words::{Orphan, Page, ProjectRole};
+use crate::words::{Orphan, Page};
 
 pub(super) fn routes() -> Vec<Route> {
     let read = Needs::Permission(Permission::ReadSecrets);
@@ -53,21 +54,6 @@ async fn listed(
     let rows = orphans::all(&app.store, &database.organisation, &database.id, after, limit.saturating_add(1))
         .await?;
     Ok(Json(page(rows, limit, |orphan| orphan.username.clone())))
-}
-
-async fn found(app: &App, caller: &Caller, database: &str) -> Result<databases::Row, Problem> {
-    let only = caller.only_projects_of();
-    let found = databases::find(&app.store, &caller.organisation, only, database).await?;
-    found.ok_or_else(|| Problem::not_found("database"))
-}
-
-async fn managed(app: &App, caller: &Caller, database: &str) -> Result<databases::Row, Problem> {
-    let database = found(app, caller, database).await?;
-    let role = caller.project_role(&database.project_id);
-    match caller.is_admin() || role == Some(ProjectRole::Admin) {
-        true => Ok(database),
-        false => Err(Problem::forbidden("Only an administrator of the database's project may do this.")),
-    }
 }
 
 async fn scan(

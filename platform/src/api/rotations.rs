@@ -17,7 +17,8 @@ use super::named::{new_name, page};
 use super::problem::{Problem, sentence};
 use super::routes::{Needs, PAGED, Route};
 use crate::postgres::{checks, password};
-use crate::rotations::{self as engine, GRACE, detached, linked, root, schedule};
+use crate::rotations::{self as engine, GRACE, schedule};
+use crate::servers::reach::{detached, linked, session};
 use crate::store::databases::root::alone;
 use crate::store::rotations::{self, Row};
 use crate::store::{Change, databases};
@@ -235,7 +236,7 @@ async fn test(
     change.commit().await?;
     let report = detached(async move {
         linked(&app, &database).await?;
-        let mut session = root::session(&app, &database, None).await?;
+        let mut session = session(&app, &database, None).await?;
         Ok(checks::rotation(&mut session, &row.users, app.clock.now()).await?)
     });
     report.await.map(Json)

@@ -16,8 +16,8 @@ use super::named::page;
 use super::problem::Problem;
 use super::routes::{Needs, PAGED, Route};
 use crate::postgres::checks;
-use crate::rotations::{detached, linked, root};
 use crate::secrets::{definition, prepare, tidy};
+use crate::servers::reach::{detached, linked, session};
 use crate::store::databases;
 use crate::store::secrets::{self, Row};
 use crate::trust::random_id;
@@ -180,7 +180,7 @@ async fn test(
     change.commit().await?;
     let report = detached(async move {
         linked(&app, &database).await?;
-        let mut session = root::session(&app, &database, Some(&row.dbname)).await?;
+        let mut session = session(&app, &database, Some(&row.dbname)).await?;
         Ok(checks::secret(&mut session, &row.definition, row.group_role.as_deref(), app.clock.now()).await?)
     });
     report.await.map(Json)

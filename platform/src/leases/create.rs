@@ -19,7 +19,7 @@ use crate::api::App;
 use crate::api::caller::Caller;
 use crate::api::problem::{Code, Problem};
 use crate::postgres::{password, username};
-use crate::rotations::linked;
+use crate::servers::reach::linked;
 use crate::store::leases::changes::Claim;
 use crate::store::leases::{self, Inserted, New, Row};
 use crate::store::{StoreError, again, databases, secrets};

@@ -14,7 +14,7 @@ use crate::api::App;
 use crate::api::caller::Caller;
 use crate::api::problem::{Code, Problem};
 use crate::postgres::users;
-use crate::rotations::linked;
+use crate::servers::reach::linked;
 use crate::store::leases::changes::{self, Claim};
 use crate::store::leases::{self, Row, due};
 use crate::store::{StoreError, again};

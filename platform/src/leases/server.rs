@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use crate::api::App;
 use crate::postgres::{SqlError, mark};
-use crate::rotations::{Failure, root};
 use crate::servers::Held;
+use crate::servers::reach::{self, Failure};
 use crate::store::{INSTALLATION, Store, StoreError, audit, databases, secrets, setting, settings};
 use crate::trust::random;
 
@@ -72,7 +72,7 @@ pub(crate) async fn session(
     dbname: Option<&str>,
 ) -> Result<Held, WorkError> {
     let limit = app.config.times.work;
-    let opening = timeout(limit, root::session(app, database, dbname));
+    let opening = timeout(limit, reach::session(app, database, dbname));
     let late = |_| SqlError::Unreachable(format!("no session within {} s", limit.as_secs_f32()));
     Ok(opening.await.map_err(late)??)
 }

@@ -17,10 +17,8 @@ pub mod schedule;
 mod turn;
 mod worker;
 
-use std::future::Future;
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
 use tokio::sync::Notify;
 
 pub(crate) use reading::credentials;
@@ -28,9 +26,8 @@ pub(crate) use turn::{GRACE, turn};
 pub(crate) use worker::work;
 
 use crate::api::App;
-use crate::api::problem::{Code, Problem};
 use crate::postgres::{Login, SqlError};
-use crate::store::{StoreError, databases, links};
+use crate::store::databases;
 
 /// What the rotations of one platform instance share.
 #[derive(Debug, Default)]
@@ -39,72 +36,6 @@ pub struct Rotations {
     bell: Notify,
     /// Rung when a turn has ended.
     ended: Notify,
-}
-
-/// Why a password did not change, or is not known to have.
-#[derive(Debug, Error)]
-pub(crate) enum Failure {
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The server.
-    #[error(transparent)]
-    Sql(#[from] SqlError),
-    /// Somebody else changes it.
-    #[error("another request or platform instance works on it")]
-    Busy,
-    /// What is to be changed has gone.
-    #[error("it has gone")]
-    Gone,
-    /// No link allows the target through the gateway.
-    #[error("no link of the project {0} allows {1} through the gateway {2}")]
-    Unlinked(String, String, String),
-    /// It contradicts something else.
-    #[error("{0}")]
-    Refused(String),
-}
-
-impl From<Failure> for Problem {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Store(error) => error.into(),
-            Failure::Sql(error) => error.into(),
-            Failure::Busy => {
-                Self::conflict("The password is being changed already; look again.").retry_after(1)
-            }
-            Failure::Gone => Self::not_found("object"),
-            Failure::Unlinked(project, target, gateway) => unlinked(&project, &target, &gateway),
-            Failure::Refused(text) => Self::conflict(text),
-        }
-    }
-}
-
-/// No link of `project` allows `target` through `gateway`.
-pub(crate) fn unlinked(project: &str, target: &str, gateway: &str) -> Problem {
-    let detail = format!(
-        "No link of the project {project} allows {target} through the gateway {gateway}. An administrator adds one: \
-         adit links add {project} {gateway} {target}"
-    );
-    Problem::new(Code::UnknownTarget, detail)
-}
-
-/// Whether the link from the database's project to its gateway allows its server.
-pub(crate) async fn linked(app: &App, database: &databases::Row) -> Result<(), Failure> {
-    let (it, target) = (database, database.target());
-    match links::allows(&app.store, &it.organisation, &it.project_id, &it.gateway_id, &target).await? {
-        true => Ok(()),
-        false => Err(Failure::Unlinked(it.project.clone(), target, it.gateway.clone())),
-    }
-}
-
-/// Does `work` to its end, even when whoever waits for it goes away.
-pub(crate) async fn detached<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
-) -> Result<T, Problem> {
-    match tokio::spawn(work).await {
-        Ok(outcome) => Ok(outcome?),
-        Err(error) => Err(Problem::internal(error)),
-    }
 }
 
 /// Whether the server takes this login. What comes after the password, as the right to connect, does not matter.

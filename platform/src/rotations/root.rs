@@ -8,36 +8,14 @@ use std::time::Instant;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{Failure, in_time, linked, try_login};
+use super::{in_time, try_login};
 use crate::api::App;
 use crate::postgres::{SqlError, password, scram, users};
 use crate::servers::Held;
+use crate::servers::reach::{Failure, linked, session};
 use crate::store::databases::{self, Row, root};
 use crate::store::{StoreError, again};
 use crate::words::PasswordPolicy;
-
-/// A session of a database's admin user in `dbname`, or in the database's own, by whichever of its passwords the server
-/// takes: one may change at this very moment.
-///
-/// # Errors
-/// [`Failure::Store`] and [`Failure::Sql`].
-pub(crate) async fn session(app: &App, database: &Row, dbname: Option<&str>) -> Result<Held, Failure> {
-    let login = databases::login(&app.store, database, dbname)?;
-    let refused = match app.servers.session(app, &database.address(), &login).await {
-        Err(refused @ SqlError::Login { .. }) => refused,
-        other => return Ok(other?),
-    };
-    let now = databases::by_id(&app.store, &database.organisation, &database.id).await?;
-    let now = now.ok_or(Failure::Gone)?;
-    let other = match databases::pending_login(&app.store, &now, dbname)? {
-        Some(login) => login,
-        None if now.sealed_password != database.sealed_password => {
-            databases::login(&app.store, &now, dbname)?
-        }
-        None => return Err(refused.into()),
-    };
-    Ok(app.servers.session(app, &now.address(), &other).await?)
-}
 
 /// A database whose root rotation this platform instance has claimed.
 #[derive(Debug)]

@@ -12,10 +12,11 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{Failure, in_time, linked, pause, root, schedule, try_login};
+use super::{in_time, pause, schedule, try_login};
 use crate::api::App;
 use crate::postgres::{Login, SqlError, password, scram, users};
 use crate::servers::Held;
+use crate::servers::reach::{Failure, linked, session};
 use crate::store::rotations::{self, Row, turns};
 use crate::store::{again, databases};
 use crate::words::RotationMode;
@@ -98,7 +99,7 @@ impl Turn {
         {
             return self.settle(app, password).await;
         }
-        let mut admin = root::session(app, &self.database, None).await?;
+        let mut admin = session(app, &self.database, None).await?;
         let is_new = left.is_none();
         let (user, password) = match left {
             Some(left) => left,

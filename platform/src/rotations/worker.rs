@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::Failure;
 use super::root::Root;
 use super::turn::Turn;
 use crate::api::App;
 use crate::fleet::duties::jittered;
+use crate::servers::reach::Failure;
 use crate::store::StoreError;
 use crate::store::databases::root;
 use crate::store::rotations::turns;

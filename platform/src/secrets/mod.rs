@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::api::App;
 use crate::postgres::groups;
-use crate::rotations::{Failure, linked, root};
+use crate::servers::reach::{Failure, linked, session};
 use crate::store::databases;
 use crate::store::secrets::{self, Row};
 
@@ -22,7 +22,7 @@ pub(crate) async fn prepare(
 ) -> Result<(), Failure> {
     linked(app, database).await?;
     if let Some(group) = &secret.group_role {
-        let mut session = root::session(app, database, Some(&secret.dbname)).await?;
+        let mut session = session(app, database, Some(&secret.dbname)).await?;
         let definition = &secret.definition;
         groups::prepare(&mut session, group, definition.access, &definition.schemas).await?;
     }
@@ -40,7 +40,7 @@ pub(crate) async fn tidy(app: &App, secret: &Row, database: &databases::Row) {
     let Some(group) = &secret.group_role else { return };
     let removing = async {
         linked(app, database).await?;
-        let mut session = root::session(app, database, Some(&secret.dbname)).await?;
+        let mut session = session(app, database, Some(&secret.dbname)).await?;
         groups::remove(&mut session, group).await.map_err(Failure::from)
     };
     if let Err(error) = removing.await {
