@@ -95,6 +95,16 @@ impl Caller {
         self.projects.iter().find(|(id, _)| id == project).map(|&(_, role)| role)
     }
 
+    /// Whether it administers the project with this id, or its whole organisation.
+    pub fn administers(&self, project: &str) -> bool {
+        self.is_admin() || self.project_role(project) == Some(ProjectRole::Admin)
+    }
+
+    /// Whether it uses what is in the project with this id: as a member, or as the organisation's administrator.
+    pub fn uses(&self, project: &str) -> bool {
+        self.is_admin() || self.project_role(project).is_some()
+    }
+
     /// Whose projects it is to be shown: `None` for all, else those of this identity.
     pub fn only_projects_of(&self) -> Option<&str> {
         (!self.sees_everything()).then_some(self.identity.as_str())

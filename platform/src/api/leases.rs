@@ -19,9 +19,7 @@ use crate::leases as work;
 use crate::store::leases::changes::{self, Which};
 use crate::store::leases::{self, Row, due};
 use crate::store::secrets;
-use crate::words::{
-    IssuedLease, Lease, LeaseState, NewLease, Page, ProjectRole, RenewLease, Restored, RevokedLeases,
-};
+use crate::words::{IssuedLease, Lease, LeaseState, NewLease, Page, RenewLease, Restored, RevokedLeases};
 
 /// For how long a revocation is waited for: what takes longer goes on by itself.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -156,14 +154,10 @@ async fn found(app: &App, caller: &Caller, lease: &str) -> Result<Row, Problem> 
 /// The lease, where the caller may change it: it is its own, or of a project that it administers.
 async fn changeable(app: &App, caller: &Caller, lease: &str) -> Result<Row, Problem> {
     let row = found(app, caller, lease).await?;
-    match row.identity == caller.identity || administers(caller, &row.project) {
+    match row.identity == caller.identity || caller.administers(&row.project) {
         true => Ok(row),
         false => Err(Problem::forbidden("Only who leased, or an administrator of the project, may do this.")),
     }
-}
-
-fn administers(caller: &Caller, project: &str) -> bool {
-    caller.is_admin() || caller.project_role(project) == Some(ProjectRole::Admin)
 }
 
 async fn renew(
@@ -214,7 +208,7 @@ async fn abandon(
     Path(lease): Path<String>,
 ) -> Result<Json<Lease>, Problem> {
     let row = found(&app, &caller, &lease).await?;
-    if !administers(&caller, &row.project) {
+    if !caller.administers(&row.project) {
         return Err(Problem::forbidden("Only an administrator of the project may give a lease up."));
     }
     let mut change = app.change(&caller).await?;
@@ -235,7 +229,7 @@ async fn revoke_all(
     Path(secret): Path<String>,
 ) -> Result<Json<RevokedLeases>, Problem> {
     let secret = secret_of(&app, &caller, &secret).await?;
-    if !administers(&caller, &secret.project_id) {
+    if !caller.administers(&secret.project_id) {
         return Err(Problem::forbidden(
             "Only an administrator of the project may revoke all leases of a secret.",
         ));

@@ -4,7 +4,6 @@ use super::App;
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::store::databases;
-use crate::words::ProjectRole;
 
 /// The longest name of a user, schema or database on a server, in bytes.
 const MAX_NAME: usize = 63;
@@ -14,7 +13,7 @@ const MAX_NAME: usize = 63;
 /// # Errors
 /// A problem that says who may.
 pub(super) fn may_manage(caller: &Caller, project: &str) -> Result<(), Problem> {
-    match caller.is_admin() || caller.project_role(project) == Some(ProjectRole::Admin) {
+    match caller.administers(project) {
         true => Ok(()),
         false => Err(Problem::forbidden("Only an administrator of the project may do this.")),
     }
@@ -25,7 +24,7 @@ pub(super) fn may_manage(caller: &Caller, project: &str) -> Result<(), Problem> 
 /// # Errors
 /// A problem that says who may.
 pub(super) fn may_lease(caller: &Caller, project: &str) -> Result<(), Problem> {
-    match caller.is_admin() || caller.project_role(project).is_some() {
+    match caller.uses(project) {
         true => Ok(()),
         false => Err(Problem::forbidden("Only members of the project may have its credentials.")),
     }

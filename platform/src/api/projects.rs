@@ -17,7 +17,7 @@ use super::routes::{Needs, PAGED, Route};
 use crate::leases;
 use crate::store::leases::changes::Which;
 use crate::store::{identities, projects, revocations};
-use crate::words::{Member, NewMember, NewProject, Page, Project, ProjectRole};
+use crate::words::{Member, NewMember, NewProject, Page, Project};
 
 pub(super) fn routes() -> Vec<Route> {
     let (read, manage) =
@@ -148,7 +148,7 @@ async fn remove_member(
 /// The project, where the caller says who is in it.
 async fn managed(app: &App, caller: &Caller, project: &str) -> Result<Project, Problem> {
     let project = found(app, caller, project).await?;
-    if caller.is_admin() || caller.project_role(&project.id) == Some(ProjectRole::Admin) {
+    if caller.administers(&project.id) {
         return Ok(project);
     }
     Err(Problem::forbidden("Only an administrator of the project may change its members."))

@@ -68,7 +68,7 @@ async fn wish(app: &App, caller: &Caller, new: &NewLease, key: Option<&str>) -> 
     let (store, organisation) = (&app.store, &caller.organisation);
     let secret = secrets::find(store, organisation, caller.only_projects_of(), &new.secret).await?;
     let secret = secret.ok_or_else(|| Problem::not_found("secret"))?;
-    if !caller.is_admin() && caller.project_role(&secret.project_id).is_none() {
+    if !caller.uses(&secret.project_id) {
         return Err(Problem::forbidden("Only members of the secret's project may lease it."));
     }
     let ttl = new.ttl.unwrap_or(secret.definition.default_ttl);

@@ -86,6 +86,9 @@ CREATE TABLE leases (
     error TEXT NOT NULL
 );
 CREATE INDEX leases_due ON leases (due_at);
+CREATE INDEX leases_by_time ON leases (organisation, created_at, id);
+CREATE INDEX leases_repeatable ON leases (created_at) WHERE sealed_password <> '';
+CREATE INDEX leases_ended ON leases (ended_at) WHERE ended_at > 0;
 CREATE INDEX leases_of ON leases (secret, state);
 CREATE INDEX leases_on ON leases (database_id, state);
 CREATE INDEX leases_by_identity ON leases (identity, state);
