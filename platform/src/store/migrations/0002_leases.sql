@@ -92,7 +92,6 @@ CREATE INDEX leases_ended ON leases (ended_at) WHERE ended_at > 0;
 CREATE INDEX leases_of ON leases (secret, state);
 CREATE INDEX leases_on ON leases (database_id, state);
 CREATE INDEX leases_by_identity ON leases (identity, state);
-CREATE INDEX leases_by_time ON leases (organisation, created_at, id);
 
 -- Users that look like leases of nobody, by database; one that is not found again is forgotten.
 CREATE TABLE orphans (
