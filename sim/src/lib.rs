@@ -25,6 +25,7 @@
 //! Nothing here waits for real time: an hour of virtual time with an idle tunnel takes milliseconds.
 
 mod clock;
+mod firewall;
 mod host;
 mod link;
 mod machine;
@@ -36,18 +37,20 @@ mod pki;
 mod queue;
 mod target;
 mod trace;
+mod ways;
 mod world;
 
 pub use clock::{UNIX_START, secs};
-pub use link::{Link, Odds, Percent};
+pub use firewall::Firewall;
+pub use link::{Bursts, Link, Odds, Percent};
 pub use machine::Machine;
 pub use nat::{Dependence, Nat};
-pub use network::{Drop, Packet};
+pub use network::{Drop, Home, Packet};
 pub use party::{End, Party, Stream};
 pub use pki::Validity;
 pub use target::Target;
 pub use trace::Trace;
-pub use world::{ConnectorBuilder, GatewayBuilder, Handle, Point, Transfer, World};
+pub use world::{Behind, ConnectorBuilder, GatewayBuilder, Handle, Point, Transfer, World};
 
 /// 2¹⁰ bytes.
 pub const KIB: usize = 1 << 10;

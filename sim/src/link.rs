@@ -27,15 +27,43 @@ impl Odds {
 pub trait Percent {
     /// This many in a hundred; at most all.
     fn percent(self) -> Odds;
+    /// This many in a thousand; at most all.
+    fn per_mille(self) -> Odds;
 }
 
 impl Percent for u32 {
     fn percent(self) -> Odds {
         Odds(self.min(100) * (Odds::ALL / 100))
     }
+
+    fn per_mille(self) -> Odds {
+        Odds(self.min(1000) * (Odds::ALL / 1000))
+    }
 }
 
-/// The way between two hosts. It is the same in both directions unless set otherwise.
+/// Losses that come together: the two states of Gilbert and Elliott, each direction of a link in its own. Before each
+/// packet the link may change its state; in a burst it loses more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bursts {
+    /// How many packets begin a burst, of those outside of one.
+    pub begin: Odds,
+    /// How many packets end it, of those within: a fifth means bursts of five packets on average.
+    pub end: Odds,
+    /// How many packets are lost within. Outside it is [`Link::loss`].
+    pub loss: Odds,
+}
+
+impl Bursts {
+    /// Bursts of `length` packets on average, all of them lost, of which each packet outside begins one by `begin`.
+    ///
+    /// # Panics
+    /// When `length` is 0.
+    pub fn of(length: u32, begin: Odds) -> Self {
+        Self { begin, end: Odds(Odds::ALL / length), loss: Odds(Odds::ALL) }
+    }
+}
+
+/// The way between two hosts, in one direction or, by [`World::set_link`](crate::World::set_link), in both alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
     /// The time that every packet takes.
@@ -44,11 +72,14 @@ pub struct Link {
     pub jitter: Duration,
     /// How many packets are lost.
     pub loss: Odds,
-    /// How many packets arrive twice.
+    /// When many are lost one after the other.
+    pub bursts: Option<Bursts>,
+    /// How many packets arrive twice, of those that arrive.
     pub duplication: Odds,
     /// How many packets are held back for another latency or two, so that later ones overtake them.
     pub reordering: Odds,
-    /// Bytes per second, for packets queued one behind the other; `None`: unlimited.
+    /// Bytes per second with all headers, for packets queued one behind the other; `None`: unlimited. What would wait
+    /// for longer than 100 ms is dropped.
     pub rate: Option<u64>,
     /// The largest IP packet that passes, in bytes. A larger one is dropped without a word (an ICMP black hole).
     pub mtu: usize,
@@ -60,6 +91,7 @@ impl Default for Link {
             latency: Duration::from_millis(10),
             jitter: Duration::ZERO,
             loss: Odds::default(),
+            bursts: None,
             duplication: Odds::default(),
             reordering: Odds::default(),
             rate: None,
@@ -80,6 +112,11 @@ impl Link {
     /// Loses that many packets.
     pub fn losing(self, loss: Odds) -> Self {
         Self { loss, ..self }
+    }
+
+    /// Loses packets in bursts, besides.
+    pub fn bursting(self, bursts: Bursts) -> Self {
+        Self { bursts: Some(bursts), ..self }
     }
 
     /// Doubles that many packets.
@@ -107,11 +144,26 @@ impl Link {
         Self { mtu, ..self }
     }
 
-    /// How long the copies of one packet travel: none when it is lost, two when it is doubled.
-    pub(crate) fn crossings(&self, rng: &mut Rng) -> [Option<Duration>; 2] {
-        let first = (!self.loss.hit(rng)).then(|| self.crossing(rng));
+    /// How long one packet travels, and its copy when it is doubled; nothing when it is lost.
+    pub(crate) fn crossings(
+        &self,
+        in_burst: &mut bool,
+        rng: &mut Rng,
+    ) -> Option<(Duration, Option<Duration>)> {
+        if self.loss(in_burst, rng).hit(rng) {
+            return None;
+        }
+        let first = self.crossing(rng);
         let second = self.duplication.hit(rng).then(|| self.crossing(rng));
-        [first, second]
+        Some((first, second))
+    }
+
+    /// The odds of losing the next packet.
+    fn loss(&self, in_burst: &mut bool, rng: &mut Rng) -> Odds {
+        let Some(bursts) = self.bursts else { return self.loss };
+        let turns = if *in_burst { bursts.end } else { bursts.begin };
+        *in_burst ^= turns.hit(rng);
+        if *in_burst { bursts.loss } else { self.loss }
     }
 
     fn crossing(&self, rng: &mut Rng) -> Duration {
@@ -132,11 +184,25 @@ mod tests {
     fn chances_are_about_what_they_say() {
         let mut rng = Rng::new([3; 32]);
         let link = Link::default().losing(5.percent()).duplicating(10.percent());
-        let crossings: Vec<_> = (0..10_000).map(|_| link.crossings(&mut rng)).collect();
-        let lost = crossings.iter().filter(|[first, _]| first.is_none()).count();
-        let doubled = crossings.iter().filter(|[_, second]| second.is_some()).count();
+        let crossings: Vec<_> = (0..10_000).map(|_| link.crossings(&mut false, &mut rng)).collect();
+        let lost = crossings.iter().filter(|crossing| crossing.is_none()).count();
+        let doubled = crossings.iter().flatten().filter(|(_, second)| second.is_some()).count();
         assert!((400..600).contains(&lost), "{lost}");
-        assert!((900..1100).contains(&doubled), "{doubled}");
+        assert!((850..1050).contains(&doubled), "{doubled}");
+    }
+
+    #[test]
+    fn bursts_are_as_long_and_as_many_as_they_say() {
+        let mut rng = Rng::new([3; 32]);
+        let link = Link::default().bursting(Bursts::of(10, 1.percent()));
+        let mut in_burst = false;
+        let lost: Vec<bool> =
+            (0..100_000).map(|_| link.crossings(&mut in_burst, &mut rng).is_none()).collect();
+        let bursts = lost.windows(2).filter(|pair| *pair == [false, true]).count();
+        let losses = lost.iter().filter(|&&lost| lost).count();
+        // 1 / (100 + 10) of all packets begin one.
+        assert!((800..1000).contains(&bursts), "{bursts}");
+        assert!((9 * bursts..11 * bursts).contains(&losses), "{losses} in {bursts}");
     }
 
     #[test]

@@ -1,4 +1,8 @@
 //! Between the hosts: who has which address, what a packet passes on its way, and where it is lost.
+//!
+//! ```text
+//! host ─▶ its firewall ─▶ its NAT ─▶ the link to the receiver ─▶ the receiver's NAT ─▶ firewall ─▶ host
+//! ```
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -7,9 +11,10 @@ use std::time::{Duration, Instant};
 use adit_core::io::Ecn;
 use adit_core::rand::Rng;
 
-use crate::link::Link;
+use crate::firewall::Firewall;
 use crate::nat::Nat;
 use crate::trace::Trace;
+use crate::ways::Ways;
 
 /// One UDP datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +34,7 @@ pub struct Packet {
 pub enum Drop {
     /// The link lost it.
     Lost,
-    /// The link was cut.
+    /// The link was cut, or the receiver slept.
     Cut,
     /// The link's queue was full.
     Queue,
@@ -41,6 +46,10 @@ pub enum Drop {
     NoSocket,
     /// The receiver's NAT knew no mapping, or its filter refused the sender.
     Nat,
+    /// It was for another host behind the same NAT, by the NAT's own address, and the NAT does no hairpinning.
+    Hairpin,
+    /// The sender's firewall did not let it out, or the receiver's did not let it in.
+    Firewall,
     /// The machine sent from a socket that it does not have.
     NotBound,
 }
@@ -48,81 +57,141 @@ pub enum Drop {
 /// A host by number.
 pub(crate) type HostIndex = usize;
 
+/// A private network with one NAT in front of it, behind which any number of hosts may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Home(pub(crate) usize);
+
+/// Where a packet enters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// At the host itself.
+    Host(HostIndex),
+    /// At the NAT, which knows for whom it is.
+    Home(Home),
+}
+
+/// A packet that is under way.
+pub(crate) struct Sent {
+    pub(crate) packet: Packet,
+    pub(crate) door: Door,
+    pub(crate) arrives: Instant,
+    /// When it arrives again.
+    pub(crate) again: Option<Instant>,
+}
+
 /// The public network.
 #[derive(Debug)]
 pub(crate) struct Network {
-    places: BTreeMap<IpAddr, HostIndex>,
-    nats: BTreeMap<HostIndex, Nat>,
-    links: BTreeMap<(HostIndex, HostIndex), Link>,
-    usual: Link,
-    cut: BTreeMap<HostIndex, bool>,
-    busy: BTreeMap<(HostIndex, HostIndex), Instant>,
-    captures: BTreeMap<HostIndex, Vec<Packet>>,
+    doors: BTreeMap<IpAddr, Door>,
+    places: Vec<Place>,
+    homes: Vec<Inside>,
     drops: BTreeMap<Drop, u64>,
+    doubled: u64,
+    pub(crate) ways: Ways,
     pub(crate) trace: Trace,
     pub(crate) rng: Rng,
+}
+
+/// What is between one host and the public network.
+#[derive(Debug, Default)]
+struct Place {
+    public: Vec<IpAddr>,
+    home: Option<Home>,
+    firewall: Option<Firewall>,
+    cut: bool,
+    captured: Option<Vec<Packet>>,
+}
+
+/// A NAT, and who is behind it.
+#[derive(Debug)]
+struct Inside {
+    nat: Nat,
+    hosts: BTreeMap<IpAddr, HostIndex>,
 }
 
 impl Network {
     pub(crate) fn new(rng: Rng) -> Self {
         Self {
-            places: BTreeMap::new(),
-            nats: BTreeMap::new(),
-            links: BTreeMap::new(),
-            usual: Link::default(),
-            cut: BTreeMap::new(),
-            busy: BTreeMap::new(),
-            captures: BTreeMap::new(),
+            doors: BTreeMap::new(),
+            places: Vec::new(),
+            homes: Vec::new(),
             drops: BTreeMap::new(),
+            doubled: 0,
+            ways: Ways::default(),
             trace: Trace::default(),
             rng,
         }
     }
 
-    /// Connects a host under `addresses`, the public ones.
-    pub(crate) fn connect(&mut self, host: HostIndex, addresses: &[IpAddr], nat: Option<Nat>) {
+    /// Puts a NAT at the public `addresses`, with nobody behind it.
+    pub(crate) fn settle(&mut self, mut nat: Nat, addresses: &[IpAddr]) -> Home {
+        let home = Home(self.homes.len());
+        self.open_doors(addresses, Door::Home(home));
+        nat.attach(addresses.to_vec());
+        self.homes.push(Inside { nat, hosts: BTreeMap::new() });
+        home
+    }
+
+    /// Connects the next host under `addresses`: the public ones, or private ones behind a NAT.
+    pub(crate) fn connect(&mut self, addresses: &[IpAddr], home: Option<Home>) {
+        let host = self.places.len();
+        let public = match home {
+            Some(Home(index)) => {
+                let inside = &mut self.homes[index];
+                inside.hosts.extend(addresses.iter().map(|&address| (address, host)));
+                inside.nat.external().to_vec()
+            }
+            None => {
+                self.open_doors(addresses, Door::Host(host));
+                addresses.to_vec()
+            }
+        };
+        self.places.push(Place { public, home, ..Place::default() });
+    }
+
+    fn open_doors(&mut self, addresses: &[IpAddr], door: Door) {
         for &address in addresses {
-            let before = self.places.insert(address, host);
+            let before = self.doors.insert(address, door);
             assert!(before.is_none(), "{address} has a host already");
         }
-        if let Some(mut nat) = nat {
-            nat.attach(addresses.to_vec());
-            self.nats.insert(host, nat);
-        }
     }
 
-    /// Who gets what is sent to `address`.
-    pub(crate) fn host_at(&self, address: IpAddr) -> Option<HostIndex> {
-        self.places.get(&address).copied()
+    /// Where what is sent to `address` enters.
+    pub(crate) fn door(&self, address: IpAddr) -> Option<Door> {
+        self.doors.get(&address).copied()
     }
 
-    /// The public addresses of a host.
-    pub(crate) fn addresses_of(&self, host: HostIndex) -> Vec<IpAddr> {
-        self.places.iter().filter(|&(_, &at)| at == host).map(|(&address, _)| address).collect()
+    /// The public addresses of a host, or of the NAT in front of it.
+    pub(crate) fn addresses_of(&self, host: HostIndex) -> &[IpAddr] {
+        &self.places[host].public
     }
 
-    pub(crate) fn set_usual_link(&mut self, link: Link) {
-        self.usual = link;
+    pub(crate) fn home_of(&self, host: HostIndex) -> Option<Home> {
+        self.places[host].home
     }
 
-    pub(crate) fn set_link(&mut self, a: HostIndex, b: HostIndex, link: Link) {
-        self.links.insert((a.min(b), a.max(b)), link);
+    pub(crate) fn nat(&self, home: Home) -> &Nat {
+        &self.homes[home.0].nat
+    }
+
+    pub(crate) fn nat_mut(&mut self, home: Home) -> &mut Nat {
+        &mut self.homes[home.0].nat
     }
 
     pub(crate) fn set_cut(&mut self, host: HostIndex, cut: bool) {
-        self.cut.insert(host, cut);
+        self.places[host].cut = cut;
     }
 
-    pub(crate) fn nat(&mut self, host: HostIndex) -> Option<&mut Nat> {
-        self.nats.get_mut(&host)
+    pub(crate) fn set_firewall(&mut self, host: HostIndex, firewall: Option<Firewall>) {
+        self.places[host].firewall = firewall;
     }
 
     pub(crate) fn capture(&mut self, host: HostIndex) {
-        self.captures.entry(host).or_default();
+        self.places[host].captured.get_or_insert_default();
     }
 
     pub(crate) fn captured(&self, host: HostIndex) -> &[Packet] {
-        self.captures.get(&host).map_or(&[], Vec::as_slice)
+        self.places[host].captured.as_deref().unwrap_or_default()
     }
 
     pub(crate) fn dropped(&self, reason: Drop) -> u64 {
@@ -133,102 +202,117 @@ impl Network {
         *self.drops.entry(reason).or_default() += 1;
     }
 
-    /// Sends `packet` out of `host`; returns the packet as the public network sees it, its receiver, and when its
-    /// copies arrive there. `elapsed` is the time since the beginning.
+    pub(crate) fn doubled(&self) -> u64 {
+        self.doubled
+    }
+}
+
+/// Packets.
+impl Network {
+    /// Sends `packet` out of `host`. `elapsed` is the time since the beginning.
     pub(crate) fn send(
         &mut self,
         now: Instant,
         elapsed: Duration,
         host: HostIndex,
+        packet: Packet,
+    ) -> Option<Sent> {
+        let sent = self.leave(now, elapsed, host, packet).map_err(|reason| self.drop(reason)).ok()?;
+        self.doubled += u64::from(sent.again.is_some());
+        Some(sent)
+    }
+
+    /// Takes `packet` in at `door`; returns whom it is for, and the inner address.
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        door: Door,
+        packet: &Packet,
+    ) -> Option<(HostIndex, SocketAddr)> {
+        self.enter(now, door, packet).map_err(|reason| self.drop(reason)).ok()
+    }
+
+    fn leave(
+        &mut self,
+        now: Instant,
+        elapsed: Duration,
+        host: HostIndex,
         mut packet: Packet,
-    ) -> Option<(Packet, HostIndex, [Option<Instant>; 2])> {
-        if let Some(nat) = self.nats.get_mut(&host) {
-            let Some(outer) = nat.outward(now, &mut self.rng, packet.from, packet.to) else {
-                self.drop(Drop::NoHost);
-                return None;
-            };
-            packet.from = outer;
+    ) -> Result<Sent, Drop> {
+        if let Some(firewall) = &mut self.places[host].firewall
+            && !firewall.lets_out(now, packet.from, packet.to)
+        {
+            return Err(Drop::Firewall);
+        }
+        let neighbour = self.neighbour(host, packet.to.ip());
+        if let Some(Home(index)) = self.places[host].home
+            && neighbour.is_none()
+        {
+            let nat = &mut self.homes[index].nat;
+            packet.from = nat.outward(now, &mut self.rng, packet.from, packet.to).ok_or(Drop::NoHost)?;
         }
         self.trace.record(elapsed, packet.from, packet.to, packet.payload.len());
         self.record(host, &packet);
-        let Some(receiver) = self.host_at(packet.to.ip()) else {
-            self.drop(Drop::NoHost);
-            return None;
-        };
-        match self.pass(now, (host, receiver), &packet) {
-            Ok(copies) => Some((packet, receiver, copies)),
-            Err(reason) => {
-                self.drop(reason);
-                None
-            }
+        let door = neighbour.map(Door::Host).or_else(|| self.door(packet.to.ip())).ok_or(Drop::NoHost)?;
+        let receiver = self.receiver(host, door, packet.to)?;
+        let headers = if packet.to.is_ipv4() { 28 } else { 48 };
+        let (way, size) = ((host, receiver), packet.payload.len() + headers);
+        if size > self.ways.link(way).mtu {
+            return Err(Drop::TooLarge);
         }
+        if self.places[host].cut {
+            return Err(Drop::Cut);
+        }
+        let (arrives, again) = self.ways.cross(now, &mut self.rng, way, size)?;
+        Ok(Sent { packet, door, arrives, again })
     }
 
-    /// Takes `packet` in at `host`; returns the inner address that it is for.
-    pub(crate) fn receive(&mut self, now: Instant, host: HostIndex, packet: &Packet) -> Option<SocketAddr> {
-        if self.is_cut(host) {
-            self.drop(Drop::Cut);
-            return None;
+    fn enter(&mut self, now: Instant, door: Door, packet: &Packet) -> Result<(HostIndex, SocketAddr), Drop> {
+        let (host, inner) = match door {
+            Door::Host(host) => (host, packet.to),
+            Door::Home(Home(index)) => {
+                let Inside { nat, hosts } = &mut self.homes[index];
+                let inner = nat.inward(now, packet.to, packet.from).ok_or(Drop::Nat)?;
+                (*hosts.get(&inner.ip()).ok_or(Drop::NoHost)?, inner)
+            }
+        };
+        let place = &mut self.places[host];
+        if place.cut {
+            return Err(Drop::Cut);
+        }
+        if let Some(firewall) = &mut place.firewall
+            && !firewall.lets_in(now, inner, packet.from)
+        {
+            return Err(Drop::Firewall);
         }
         self.record(host, packet);
-        let Some(nat) = self.nats.get_mut(&host) else {
-            return Some(packet.to);
+        Ok((host, inner))
+    }
+
+    /// The host behind the same NAT that has `address` there: its packets never leave the house.
+    fn neighbour(&self, host: HostIndex, address: IpAddr) -> Option<HostIndex> {
+        let Home(index) = self.places[host].home?;
+        self.homes[index].hosts.get(&address).copied()
+    }
+
+    /// Who will get what enters at `door`, as far as can be said now: it decides over the link. A NAT without a
+    /// mapping has anybody's.
+    fn receiver(&self, from: HostIndex, door: Door, to: SocketAddr) -> Result<HostIndex, Drop> {
+        let home = match door {
+            Door::Host(host) => return Ok(host),
+            Door::Home(home) => home,
         };
-        let inner = nat.inward(now, packet.to, packet.from);
-        if inner.is_none() {
-            self.drop(Drop::Nat);
+        let Inside { nat, hosts } = &self.homes[home.0];
+        if self.places[from].home == Some(home) && !nat.hairpins() {
+            return Err(Drop::Hairpin);
         }
-        inner
+        let owner = nat.inner(to).and_then(|inner| hosts.get(&inner.ip()));
+        owner.or_else(|| hosts.values().next()).copied().ok_or(Drop::NoHost)
     }
 
     fn record(&mut self, host: HostIndex, packet: &Packet) {
-        if let Some(capture) = self.captures.get_mut(&host) {
-            capture.push(packet.clone());
+        if let Some(captured) = &mut self.places[host].captured {
+            captured.push(packet.clone());
         }
-    }
-
-    fn is_cut(&self, host: HostIndex) -> bool {
-        self.cut.get(&host).copied().unwrap_or(false)
-    }
-
-    fn pass(
-        &mut self,
-        now: Instant,
-        (from, to): (HostIndex, HostIndex),
-        packet: &Packet,
-    ) -> Result<[Option<Instant>; 2], Drop> {
-        let link = self.links.get(&(from.min(to), from.max(to))).copied().unwrap_or(self.usual);
-        let headers = if packet.to.is_ipv4() { 28 } else { 48 };
-        let size = packet.payload.len() + headers;
-        if size > link.mtu {
-            return Err(Drop::TooLarge);
-        }
-        if self.is_cut(from) {
-            return Err(Drop::Cut);
-        }
-        let leaves = self.queue(now, (from, to), &link, size)?;
-        let crossings = link.crossings(&mut self.rng);
-        if crossings[0].is_none() {
-            self.drop(Drop::Lost);
-        }
-        Ok(crossings.map(|crossing| crossing.map(|time| leaves + time)))
-    }
-
-    /// When a packet of `size` bytes has left the queue in front of the link.
-    fn queue(
-        &mut self,
-        now: Instant,
-        way: (HostIndex, HostIndex),
-        link: &Link,
-        size: usize,
-    ) -> Result<Instant, Drop> {
-        let Some(rate) = link.rate else { return Ok(now) };
-        let free = self.busy.entry(way).or_insert(now);
-        let begins = now.max(*free);
-        if begins.duration_since(now) > Link::QUEUE {
-            return Err(Drop::Queue);
-        }
-        *free = begins + Duration::from_nanos(size as u64 * 1_000_000_000 / rate.max(1));
-        Ok(*free)
     }
 }

@@ -47,7 +47,7 @@ impl Validity {
 #[derive(Debug, Default)]
 pub(crate) struct Pki {
     authorities: Vec<Issuers>,
-    keys: u8,
+    keys: u32,
     serials: u128,
 }
 
@@ -122,8 +122,10 @@ impl Pki {
     }
 
     fn key(&mut self) -> Key {
-        self.keys = self.keys.checked_add(1).expect("a world has at most 255 keys");
-        Key::ed25519([self.keys; 32])
+        self.keys += 1;
+        let mut seed = [0; 32];
+        seed[..4].copy_from_slice(&self.keys.to_be_bytes());
+        Key::ed25519(seed)
     }
 
     fn serial(&mut self) -> Serial {

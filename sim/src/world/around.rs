@@ -3,24 +3,32 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use adit_core::io::PipeId;
+use adit_core::io::{Id, PipeId};
 
 use super::{Handle, Happening, World};
+use crate::firewall::Firewall;
 use crate::link::Link;
-use crate::network::{Drop, HostIndex, Packet};
-use crate::party::{Party, Stream};
+use crate::nat::Nat;
+use crate::network::{Drop, Home, HostIndex, Packet};
+use crate::party::Party;
 use crate::target::Target;
 use crate::trace::Trace;
 
 impl World {
     /// Sets the links between hosts that have none of their own.
     pub fn set_usual_link(&mut self, link: Link) {
-        self.network.set_usual_link(link);
+        self.network.ways.set_usual(link);
     }
 
-    /// Sets the link between two hosts.
+    /// Sets the link between two hosts, in both directions.
     pub fn set_link<A, B>(&mut self, a: Handle<A>, b: Handle<B>, link: Link) {
-        self.network.set_link(a.host, b.host, link);
+        self.set_way(a, b, link);
+        self.set_way(b, a, link);
+    }
+
+    /// Sets the link between two hosts in one direction.
+    pub fn set_way<A, B>(&mut self, from: Handle<A>, to: Handle<B>, link: Link) {
+        self.network.ways.set((from.host, to.host), link);
     }
 
     /// Cuts a host off from the network, or connects it again.
@@ -28,11 +36,32 @@ impl World {
         self.network.set_cut(on.host, cut);
     }
 
-    /// Makes the NAT of a host forget its mappings, as after a restart. Without a NAT there is nothing to forget.
+    /// Makes the NAT in front of a host forget its mappings, those of everybody behind it, as after a restart. Without
+    /// a NAT there is nothing to forget.
     pub fn rebind<M>(&mut self, on: Handle<M>) {
-        if let Some(nat) = self.network.nat(on.host) {
-            nat.rebind();
+        if let Some(home) = self.home_of(on) {
+            self.restart_nat(home);
         }
+    }
+
+    /// Restarts a NAT: it has forgotten its mappings.
+    pub fn restart_nat(&mut self, home: Home) {
+        self.network.nat_mut(home).rebind();
+    }
+
+    /// The NAT of a private network.
+    pub fn nat(&self, home: Home) -> &Nat {
+        self.network.nat(home)
+    }
+
+    /// The private network that a host is in.
+    pub fn home_of<M>(&self, on: Handle<M>) -> Option<Home> {
+        self.network.home_of(on.host)
+    }
+
+    /// Puts a firewall in front of a host, instead of the one before. A new one knows of no flow.
+    pub fn set_firewall<M>(&mut self, on: Handle<M>, firewall: Option<Firewall>) {
+        self.network.set_firewall(on.host, firewall);
     }
 
     /// Sets the wall clock of a host forward, and tells its machine.
@@ -48,16 +77,22 @@ impl World {
         self.tell_clock(on.host);
     }
 
-    /// Puts a host to sleep: what arrives is lost, and its timers come late. Afterwards it is told the time.
+    /// Puts a host to sleep: what arrives is lost, and its timers come late. Afterwards it is told the time. Whoever
+    /// sleeps already sleeps on, until the later of the two ends.
     pub fn sleep<M>(&mut self, on: Handle<M>, time: Duration) {
-        let until = self.now() + time;
-        self.hosts[on.host].asleep = Some(until);
+        let host = &mut self.hosts[on.host];
+        let until = (self.present.now() + time).max(host.asleep.unwrap_or(self.present.now()));
+        host.asleep = Some(until);
+        self.schedule(on.host);
         self.queue.plan(until, Happening::Wakes { host: on.host });
     }
 
     pub(super) fn wake_up(&mut self, host: HostIndex) {
-        self.hosts[host].asleep = None;
-        self.tell_clock(host);
+        if self.hosts[host].asleep.is_some_and(|until| until <= self.now()) {
+            self.hosts[host].asleep = None;
+            self.schedule(host);
+            self.tell_clock(host);
+        }
     }
 
     fn tell_clock(&mut self, host: HostIndex) {
@@ -80,8 +115,8 @@ impl World {
         self.hosts[on.host].taken.push(addr);
     }
 
-    /// The public addresses of a host.
-    pub fn addresses_of<M>(&self, on: Handle<M>) -> Vec<IpAddr> {
+    /// The public addresses of a host, or of the NAT in front of it.
+    pub fn addresses_of<M>(&self, on: Handle<M>) -> &[IpAddr] {
         self.network.addresses_of(on.host)
     }
 
@@ -92,8 +127,9 @@ impl World {
 
     /// The targets' ends of the connections that a gateway dialled, in the order of their pipes.
     pub fn connections<M>(&self, on: Handle<M>) -> impl Iterator<Item = &Party> {
-        let here = move |&(&(host, ..), _): &(&(HostIndex, PipeId, u32), &Stream)| host == on.host;
-        self.connections.iter().filter(here).map(|(_, stream)| &self.parties[stream.0])
+        let first = (on.host, PipeId::new(0, 0), 0);
+        let here = self.connections.range(first..).take_while(move |&(&(host, ..), _)| host == on.host);
+        here.map(|(_, stream)| &self.parties[stream.0])
     }
 
     /// The number of sockets that a host has bound.
@@ -101,7 +137,7 @@ impl World {
         self.hosts[on.host].sockets.len()
     }
 
-    /// Keeps every packet that leaves or reaches a host from now on.
+    /// Keeps every packet that leaves or reaches a host from now on, under its public addresses.
     pub fn capture<M>(&mut self, on: Handle<M>) {
         self.network.capture(on.host);
     }
@@ -113,8 +149,8 @@ impl World {
 
     /// Lets a packet arrive that nobody sent, from wherever it says.
     pub fn inject(&mut self, packet: Packet) {
-        match self.network.host_at(packet.to.ip()) {
-            Some(host) => self.queue.plan(self.now(), Happening::Arrives { host, packet }),
+        match self.network.door(packet.to.ip()) {
+            Some(door) => self.queue.plan(self.now(), Happening::Arrives { door, packet }),
             None => self.network.drop(Drop::NoHost),
         }
     }
@@ -122,6 +158,11 @@ impl World {
     /// How many packets were dropped for that reason.
     pub fn dropped(&self, reason: Drop) -> u64 {
         self.network.dropped(reason)
+    }
+
+    /// How many packets were doubled on their way.
+    pub fn doubled(&self) -> u64 {
+        self.network.doubled()
     }
 
     /// The trace so far.

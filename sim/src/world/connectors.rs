@@ -8,16 +8,17 @@ use adit_core::pki::{Certified, Role, tls};
 use adit_core::time::WallCell;
 use adit_core::tunnel::ALPN;
 
-use super::fleet::{Kind, ORGANISATION};
+use super::fleet::{Behind, Kind, ORGANISATION};
 use super::{Handle, World};
-use crate::nat::Nat;
+use crate::firewall::Firewall;
 use crate::party::Stream;
 use crate::pki::{Validity, Vouching, expected, name};
 
 /// A connector that is about to be made.
 pub struct ConnectorBuilder<'a> {
     world: &'a mut World,
-    nat: Option<Nat>,
+    behind: Option<Behind>,
+    firewall: Option<Firewall>,
     role: Role,
     targets: Option<Vec<String>>,
     vouching: Vouching,
@@ -30,7 +31,8 @@ impl World {
     pub fn connector(&mut self) -> ConnectorBuilder<'_> {
         ConnectorBuilder {
             world: self,
-            nat: None,
+            behind: None,
+            firewall: None,
             role: Role::Connector { id: name("connector") },
             targets: None,
             vouching: Vouching::of(ORGANISATION),
@@ -67,9 +69,15 @@ impl World {
 }
 
 impl ConnectorBuilder<'_> {
-    /// Puts it behind a NAT.
-    pub fn behind(mut self, nat: Nat) -> Self {
-        self.nat = Some(nat);
+    /// Puts it behind a NAT of its own, or in a [home](World::home) that others share.
+    pub fn behind(mut self, what: impl Into<Behind>) -> Self {
+        self.behind = Some(what.into());
+        self
+    }
+
+    /// Puts a firewall in front of it.
+    pub fn firewalled(mut self, firewall: Firewall) -> Self {
+        self.firewall = Some(firewall);
         self
     }
 
@@ -123,8 +131,9 @@ impl ConnectorBuilder<'_> {
 
 impl<'a> ConnectorBuilder<'a> {
     fn begin(self) -> (&'a mut World, Handle<Connector>) {
-        let Self { world, nat, role, targets, vouching, validity, adjust } = self;
-        let (handle, _) = world.settle_down("connector", Kind::Connector, nat);
+        let Self { world, behind, firewall, role, targets, vouching, validity, adjust } = self;
+        let (handle, _) = world.settle_down("connector", Kind::Connector, behind);
+        world.set_firewall(handle, firewall);
         let own = world.fleet.pki.issue(&vouching, role, targets.as_deref(), validity);
         let wall = WallCell::default();
         let dialling = Dialling { own, wall: wall.clone() };

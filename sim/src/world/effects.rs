@@ -33,6 +33,7 @@ impl World {
         let here = &mut self.hosts[host];
         here.deadline = machine.poll_timeout();
         here.machine = Some(machine);
+        self.schedule(host);
     }
 
     fn carry_out(&mut self, host: HostIndex, effect: Effect) {
@@ -90,6 +91,8 @@ impl World {
     pub(super) fn seat(&mut self, host: HostIndex, pipe: PipeId, party: Party) -> Stream {
         let stream = Stream(self.parties.len());
         self.parties.push(party);
+        self.seats.push((host, pipe));
+        self.open += 1;
         self.hosts[host].pipes.insert(pipe, stream);
         stream
     }
@@ -100,6 +103,7 @@ impl World {
         party.pump(self.present.now(), machine, pipe);
         if party.is_over() {
             self.hosts[host].pipes.remove(&pipe);
+            self.open -= 1;
         }
     }
 }

@@ -10,7 +10,7 @@ use adit_core::connector::GatewayKey;
 use crate::clock::UNIX_START;
 use crate::machine::Machine;
 use crate::nat::Nat;
-use crate::network::HostIndex;
+use crate::network::{Home, HostIndex};
 use crate::pki::Pki;
 use crate::target::Target;
 
@@ -27,7 +27,7 @@ pub(crate) struct Fleet {
     pub(super) keys: BTreeMap<(HostIndex, u32, HostIndex), GatewayKey>,
     pub(super) dialling: BTreeMap<HostIndex, Rc<Dialling>>,
     makers: BTreeMap<HostIndex, Maker>,
-    counts: BTreeMap<Kind, u8>,
+    counts: BTreeMap<Kind, u16>,
 }
 
 /// The neighbourhoods of the public network.
@@ -69,6 +69,27 @@ pub(super) struct Addresses {
     private: Vec<IpAddr>,
 }
 
+/// What a host is behind: a NAT of its own, or a private network that it shares.
+#[derive(Debug, Clone)]
+pub enum Behind {
+    /// A NAT with nobody else behind it.
+    Nat(Nat),
+    /// A private network, by [`World::home`].
+    Home(Home),
+}
+
+impl From<Nat> for Behind {
+    fn from(nat: Nat) -> Self {
+        Self::Nat(nat)
+    }
+}
+
+impl From<Home> for Behind {
+    fn from(home: Home) -> Self {
+        Self::Home(home)
+    }
+}
+
 impl World {
     /// Gives all hosts addresses of these families from now on; IPv4 alone is the default.
     pub fn over(mut self, families: Families) -> Self {
@@ -82,6 +103,27 @@ impl World {
         self.kill(on);
         let make = self.fleet.makers.get(&on.host).expect("a world made it").clone();
         make(self);
+    }
+
+    /// A private network behind `nat`, for several hosts to be behind. Its public addresses are such as connectors have,
+    /// so that gateways permit connectors behind it.
+    ///
+    /// ```
+    /// use adit_sim::{KIB, Nat, World};
+    ///
+    /// let mut world = World::seeded(7);
+    /// let relay = world.relay("a");
+    /// let home = world.home(Nat::symmetric());
+    /// let gateway = world.gateway("gw").behind(home).on([relay]);
+    /// let stream = world.connector().behind(home).open(gateway, "tcp://echo:7");
+    ///
+    /// world.transfer(stream, 10 * KIB);
+    /// world.run_until_quiet();
+    /// assert_eq!(world.received(stream), world.sent(stream));
+    /// ```
+    pub fn home(&mut self, nat: Nat) -> Home {
+        let public = self.next_addresses(Kind::Connector).public;
+        self.nat_at(nat, &public)
     }
 
     /// Puts a target behind a name, which is made up of the next free addresses of the private network, and returns
@@ -113,11 +155,12 @@ impl World {
         &mut self,
         name: &str,
         kind: Kind,
-        nat: Option<Nat>,
+        behind: Option<Behind>,
     ) -> (Handle<M>, Addresses) {
         let addresses = self.next_addresses(kind);
-        let handle = match nat {
-            Some(nat) => self.host(name, &addresses.private, Some((nat, &addresses.public))),
+        let handle = match behind {
+            Some(Behind::Nat(nat)) => self.host(name, &addresses.private, Some((nat, &addresses.public))),
+            Some(Behind::Home(home)) => self.host_in(home, name, &addresses.private),
             None => self.host(name, &addresses.public, None),
         };
         (handle, addresses)
@@ -131,22 +174,23 @@ impl World {
     }
 }
 
-/// The public addresses that the first connectors of a world will have: gateways permit them.
-pub(super) fn first_connectors(families: Families) -> Vec<IpAddr> {
-    (1..=8).flat_map(|number| addresses(families, Kind::Connector, number).public).collect()
+/// The public addresses that the first `count` connectors and homes of a world will have: gateways permit them.
+pub(super) fn first_connectors(families: Families, count: u16) -> Vec<IpAddr> {
+    (1..=count).flat_map(|number| addresses(families, Kind::Connector, number).public).collect()
 }
 
 /// Public addresses are such as nobody's policy objects to.
-fn addresses(families: Families, kind: Kind, number: u8) -> Addresses {
+fn addresses(families: Families, kind: Kind, number: u16) -> Addresses {
     let place = kind as u8;
-    let (hex, number16) = (u16::from(place), u16::from(number));
+    let (hex, [high, low]) = (u16::from(place), number.to_be_bytes());
     let v4 = |first: u8, last: [u8; 2]| IpAddr::V4(Ipv4Addr::new(first, place, last[0], last[1]));
-    let public6 = IpAddr::V6(Ipv6Addr::new(0x2a0a, 0xad17, hex, 0, 0, 0, 0, number16));
-    let private6 = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, hex, number16, 0, 0, 0, 2));
+    let public6 = IpAddr::V6(Ipv6Addr::new(0x2a0a, 0xad17, hex, 0, 0, 0, 0, number));
+    let private6 = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, hex, number, 0, 0, 0, 2));
     let pick = |v4: IpAddr, v6: IpAddr| match families {
         Families::V4 => vec![v4],
         Families::V6 => vec![v6],
         Families::Both => vec![v4, v6],
     };
-    Addresses { public: pick(v4(11, [0, number]), public6), private: pick(v4(10, [number, 2]), private6) }
+    let (public4, private4) = (v4(11, [high, low]), v4(10, [low, high + 2]));
+    Addresses { public: pick(public4, public6), private: pick(private4, private6) }
 }

@@ -11,20 +11,22 @@ use adit_core::time::{UnixTime, WallCell};
 use adit_core::tunnel::ALPN;
 use adit_core::turn::credentials::Credentials;
 
-use super::fleet::{CREDENTIALS_EXPIRE, Kind, ORGANISATION, SECRET, first_connectors};
+use super::fleet::{Behind, CREDENTIALS_EXPIRE, Kind, ORGANISATION, SECRET, first_connectors};
 use super::{Handle, World, relays};
-use crate::nat::Nat;
+use crate::firewall::Firewall;
 use crate::pki::{Validity, Vouching, expected, name};
 
 /// A gateway that is about to be made.
 pub struct GatewayBuilder<'a> {
     world: &'a mut World,
     name: String,
-    nat: Option<Nat>,
+    behind: Option<Behind>,
+    firewall: Option<Firewall>,
     allowed: Vec<String>,
     vouching: Vouching,
     validity: Validity,
     secret: Vec<u8>,
+    permitted: u16,
     adjust: Box<dyn Fn(&mut Config)>,
 }
 
@@ -35,11 +37,13 @@ impl World {
         GatewayBuilder {
             world: self,
             name: name.to_owned(),
-            nat: None,
+            behind: None,
+            firewall: None,
             allowed: vec!["tcp://echo:7".to_owned(), "tcp://sink:9".to_owned()],
             vouching: Vouching::of(ORGANISATION),
             validity: Validity::default(),
             secret: SECRET.to_vec(),
+            permitted: 8,
             adjust: Box::new(|_| {}),
         }
     }
@@ -64,9 +68,15 @@ impl World {
 }
 
 impl GatewayBuilder<'_> {
-    /// Puts it behind a NAT.
-    pub fn behind(mut self, nat: Nat) -> Self {
-        self.nat = Some(nat);
+    /// Puts it behind a NAT of its own, or in a [home](World::home) that others share.
+    pub fn behind(mut self, what: impl Into<Behind>) -> Self {
+        self.behind = Some(what.into());
+        self
+    }
+
+    /// Puts a firewall in front of it.
+    pub fn firewalled(mut self, firewall: Firewall) -> Self {
+        self.firewall = Some(firewall);
         self
     }
 
@@ -100,6 +110,12 @@ impl GatewayBuilder<'_> {
         self
     }
 
+    /// Permits the first that many connectors and homes of the world, instead of the first eight.
+    pub fn permitting(mut self, count: u16) -> Self {
+        self.permitted = count;
+        self
+    }
+
     /// Changes its configuration, the same way after each restart.
     pub fn configured(mut self, adjust: impl Fn(&mut Config) + 'static) -> Self {
         self.adjust = Box::new(adjust);
@@ -107,15 +123,28 @@ impl GatewayBuilder<'_> {
     }
 
     /// Starts it with an allocation on each of `relays`.
-    pub fn on<const N: usize>(self, relays: [Handle<Relay>; N]) -> Handle<Gateway> {
-        let Self { world, name: own_name, nat, allowed, vouching, validity, secret, adjust } = self;
-        let (handle, _) = world.settle_down(&own_name, Kind::Gateway, nat);
+    pub fn on(self, relays: impl AsRef<[Handle<Relay>]>) -> Handle<Gateway> {
+        let Self {
+            world,
+            name: own_name,
+            behind,
+            firewall,
+            allowed,
+            vouching,
+            validity,
+            secret,
+            permitted,
+            adjust,
+        } = self;
+        let (handle, _) = world.settle_down(&own_name, Kind::Gateway, behind);
+        world.set_firewall(handle, firewall);
         let role = Role::Gateway { gateway: name(&own_name), instance: Name::zero() };
         let own = world.fleet.pki.issue(&vouching, role, None, validity);
         let credentials = Credentials::time_limited(&secret, UnixTime(CREDENTIALS_EXPIRE), &own_name);
-        let relays = relays.iter().map(|relay| world.relay_config(*relay, &credentials)).collect();
+        let relays = relays.as_ref().iter().map(|relay| world.relay_config(*relay, &credentials)).collect();
         world.fleet.gateway_names.insert(handle.host, own_name);
-        let plan = Rc::new(Plan { own, relays, allowed, organisation: vouching.organisation, adjust });
+        let plan =
+            Rc::new(Plan { own, relays, allowed, organisation: vouching.organisation, permitted, adjust });
         world.make(handle, move |world| {
             let config = plan.config(world);
             world.start(handle, |clock, now, seed| {
@@ -132,6 +161,7 @@ struct Plan {
     relays: Vec<RelayConfig>,
     allowed: Vec<String>,
     organisation: String,
+    permitted: u16,
     adjust: Box<dyn Fn(&mut Config)>,
 }
 
@@ -144,7 +174,7 @@ impl Plan {
         let rules = self.allowed.iter().map(|rule| rule.parse().expect("a scenario's rules are rules"));
         let mut config = Config {
             relays: self.relays.clone(),
-            permit: first_connectors(world.fleet.families),
+            permit: first_connectors(world.fleet.families, self.permitted),
             targets: TargetPolicy::new(rules.collect()),
             ..Config::new(tls, wall)
         };

@@ -1,7 +1,8 @@
 //! Moves time and packets between hosts: the driver of every machine in a world.
 //!
 //! One step is one instant: what arrives then, or a machine's deadline. After each input a machine is settled:
-//! its transmits are sent, its effects carried out and its woken pipes pumped until it has nothing more to say.
+//! its transmits are sent, its effects carried out and its woken pipes pumped until it has nothing more to say. The
+//! cost of a step grows with the logarithm of the number of hosts, and with nothing else.
 
 mod around;
 mod connectors;
@@ -23,17 +24,18 @@ use std::time::{Duration, Instant};
 
 use adit_core::io::{Completion, Forwards, PipeId};
 use adit_core::rand::{Rng, Seed};
-use adit_core::time::{Clock, Deadline};
+use adit_core::time::{Clock, DeadlineQueue};
 
 use crate::clock::Present;
 use crate::host::Host;
 use crate::machine::{Driven, Machine, Resident};
 use crate::nat::Nat;
-use crate::network::{HostIndex, Network, Packet};
+use crate::network::{Door, Home, HostIndex, Network, Packet};
 use crate::party::{Party, Stream};
 use crate::queue::Queue;
 use crate::target::Directory;
 pub use connectors::ConnectorBuilder;
+pub use fleet::Behind;
 use fleet::Fleet;
 pub use gateways::GatewayBuilder;
 use transfer::Watch;
@@ -64,10 +66,16 @@ pub struct World {
     present: Present,
     rng: Rng,
     queue: Queue<Happening>,
+    /// The next deadline of each host that has one, not before it wakes up.
+    deadlines: DeadlineQueue<HostIndex>,
     hosts: Vec<Host>,
     network: Network,
     directory: Directory,
     parties: Vec<Party>,
+    /// Where each party sits, or sat: in the order of `parties`.
+    seats: Vec<(HostIndex, PipeId)>,
+    /// How many parties are not over.
+    open: usize,
     dials: Vec<(HostIndex, SocketAddr)>,
     connections: BTreeMap<(HostIndex, PipeId, u32), Stream>,
     watches: Vec<Watch>,
@@ -85,7 +93,7 @@ struct Spin {
 }
 
 enum Happening {
-    Arrives { host: HostIndex, packet: Packet },
+    Arrives { door: Door, packet: Packet },
     Completes { host: HostIndex, life: u32, done: Completion },
     Connects { host: HostIndex, life: u32, pipe: PipeId, to: SocketAddr, result: Result<(), ErrorKind> },
     Wakes { host: HostIndex },
@@ -111,10 +119,13 @@ impl World {
             present: Present::beginning(),
             rng,
             queue: Queue::default(),
+            deadlines: DeadlineQueue::default(),
             hosts: Vec::new(),
             network,
             directory: Directory::default(),
             parties: Vec::new(),
+            seats: Vec::new(),
+            open: 0,
             dials: Vec::new(),
             connections: BTreeMap::new(),
             watches: Vec::new(),
@@ -132,12 +143,24 @@ impl World {
         addresses: &[IpAddr],
         nat: Option<(Nat, &[IpAddr])>,
     ) -> Handle<M> {
+        let home = nat.map(|(nat, public)| self.nat_at(nat, public));
+        self.add(name, addresses, home)
+    }
+
+    /// Adds a host without a machine to a private network, where `addresses` are its own.
+    pub fn host_in<M: Machine>(&mut self, home: Home, name: &str, addresses: &[IpAddr]) -> Handle<M> {
+        self.add(name, addresses, Some(home))
+    }
+
+    /// Puts a NAT at the `public` addresses, with a private network behind it that has no host yet.
+    pub fn nat_at(&mut self, nat: Nat, public: &[IpAddr]) -> Home {
+        self.network.settle(nat, public)
+    }
+
+    fn add<M: Machine>(&mut self, name: &str, addresses: &[IpAddr], home: Option<Home>) -> Handle<M> {
         let host = self.hosts.len();
         self.hosts.push(Host::new(name, addresses.to_vec()));
-        match nat {
-            Some((nat, public)) => self.network.connect(host, public, Some(nat)),
-            None => self.network.connect(host, addresses, None),
-        }
+        self.network.connect(addresses, home);
         Handle { host, kind: PhantomData }
     }
 
@@ -154,10 +177,18 @@ impl World {
 
     /// Stops the machine of a host between two instructions: it says no goodbye. Its streams are cut.
     pub fn kill<M: Machine>(&mut self, on: Handle<M>) {
-        for stream in self.hosts[on.host].pipes.values() {
+        let host = &mut self.hosts[on.host];
+        for stream in host.pipes.values() {
             self.parties[stream.0].cut();
         }
-        self.hosts[on.host].vacate();
+        self.open -= host.pipes.len();
+        host.vacate();
+        self.schedule(on.host);
+    }
+
+    /// Whether the machine of a host runs.
+    pub fn runs<M: Machine>(&self, on: Handle<M>) -> bool {
+        self.hosts[on.host].machine.is_some()
     }
 
     /// The machine of a host.
@@ -227,21 +258,17 @@ impl World {
 
     /// When something happens next.
     pub fn next(&self) -> Option<Instant> {
-        let deadline = self.due().map(|(deadline, _)| deadline.at);
-        [self.queue.next(), deadline].into_iter().flatten().min().map(|at| at.max(self.now()))
+        let at = [self.queue.next(), self.deadlines.next()].into_iter().flatten().min()?;
+        Some(at.max(self.now()))
     }
 
-    fn due(&self) -> Option<(Deadline, HostIndex)> {
-        let waiting = |(index, host): (usize, &Host)| {
-            let mut deadline = host.deadline?;
-            deadline.at = deadline.at.max(host.asleep.unwrap_or(deadline.at));
-            Some((deadline, index))
-        };
-        self.hosts
-            .iter()
-            .enumerate()
-            .filter_map(waiting)
-            .min_by_key(|(deadline, index)| (deadline.at, *index))
+    /// Notes when the machine of a host wants to be called next.
+    fn schedule(&mut self, host: HostIndex) {
+        let Host { deadline, asleep, .. } = &self.hosts[host];
+        match deadline {
+            Some(deadline) => self.deadlines.set(host, asleep.map_or(deadline.at, |at| at.max(deadline.at))),
+            None => self.deadlines.cancel(host),
+        }
     }
 
     /// Lets the next thing happen. False when nothing ever will.
@@ -251,26 +278,27 @@ impl World {
         if self.queue.peek(next).is_some() {
             let happening = self.queue.pop().expect("it was peeked at");
             self.happen(happening);
-        } else if let Some((deadline, host)) = self.due() {
-            self.note_spin(deadline, host);
+        } else if let Some((_, host)) = self.deadlines.first() {
+            self.note_spin(host);
             self.input(host, Driven::handle_timeout);
         }
         self.act_on_watches();
         true
     }
 
-    fn note_spin(&mut self, deadline: Deadline, host: HostIndex) {
+    fn note_spin(&mut self, host: HostIndex) {
         if self.spin.at != Some(self.now()) {
             self.spin = Spin { at: Some(self.now()), count: 0 };
         }
         self.spin.count += 1;
-        let name = &self.hosts[host].name;
-        assert!(self.spin.count < Self::SPIN, "{name} spins at {:?}: {:?}", self.elapsed(), deadline.why);
+        let Host { name, deadline, .. } = &self.hosts[host];
+        let why = deadline.map(|deadline| deadline.why);
+        assert!(self.spin.count < Self::SPIN, "{name} spins at {:?}: {why:?}", self.elapsed());
     }
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Arrives { host, packet } => self.arrive(host, packet),
+            Happening::Arrives { door, packet } => self.arrive(door, packet),
             Happening::Completes { host, life, done } if life == self.hosts[host].life => {
                 self.input(host, |machine, now| machine.handle_completion(now, done));
             }

@@ -3,7 +3,6 @@
 use adit_core::io::PipeId;
 
 use super::{Handle, World};
-use crate::host::Host;
 use crate::machine::Machine;
 use crate::network::HostIndex;
 use crate::party::{Party, Stream};
@@ -33,6 +32,7 @@ impl World {
         if let Some((host, pipe)) = self.seat_of(stream) {
             self.parties[stream.0].cut();
             self.hosts[host].pipes.remove(&pipe);
+            self.open -= 1;
             self.input(host, |machine, now| machine.pipe_close(now, pipe));
         }
     }
@@ -49,7 +49,7 @@ impl World {
 
     /// Whether both directions of every stream have ended.
     pub fn all_streams_are_over(&self) -> bool {
-        self.parties.iter().all(Party::is_over)
+        self.open == 0
     }
 
     /// The number of pipes that a host still has a party at.
@@ -58,11 +58,8 @@ impl World {
     }
 
     fn seat_of(&self, stream: Stream) -> Option<(HostIndex, PipeId)> {
-        let find = |(index, host): (usize, &Host)| {
-            let (&pipe, _) = host.pipes.iter().find(|&(_, &other)| other == stream)?;
-            Some((index, pipe))
-        };
-        self.hosts.iter().enumerate().find_map(find)
+        let (host, pipe) = self.seats[stream.0];
+        (self.hosts[host].pipes.get(&pipe) == Some(&stream)).then_some((host, pipe))
     }
 
     fn prod_stream(&mut self, stream: Stream) {

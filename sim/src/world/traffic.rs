@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use adit_core::io::{Datagrams, Ecn, Onward, Run, SocketId, To, Transmit};
 
 use super::{Happening, World};
-use crate::network::{Drop, HostIndex, Packet};
+use crate::network::{Door, Drop, HostIndex, Packet, Sent};
 
 impl World {
-    pub(super) fn arrive(&mut self, host: HostIndex, packet: Packet) {
-        let Some(inner) = self.network.receive(self.now(), host, &packet) else { return };
+    pub(super) fn arrive(&mut self, door: Door, packet: Packet) {
+        let Some((host, inner)) = self.network.receive(self.now(), door, &packet) else { return };
         let Some(socket) = self.hosts[host].sockets.at(inner) else {
             self.network.drop(Drop::NoSocket);
             return;
@@ -19,7 +19,7 @@ impl World {
             return;
         }
         let (remote, ecn, stride) = (packet.from, packet.ecn, packet.payload.len());
-        let mut payload = self.coalesce(host, packet);
+        let mut payload = self.coalesce(door, packet);
         let (now, mut forwards) = (self.now(), std::mem::take(&mut self.forwards));
         let machine = self.hosts[host].machine.as_mut().expect("it has a socket");
         let local = Some(inner.ip());
@@ -34,13 +34,13 @@ impl World {
     }
 
     /// Appends what arrives at the same instant and looks the same, as GRO would.
-    fn coalesce(&mut self, host: HostIndex, first: Packet) -> Vec<u8> {
+    fn coalesce(&mut self, door: Door, first: Packet) -> Vec<u8> {
         let (from, to, ecn, stride) = (first.from, first.to, first.ecn, first.payload.len());
         let mut payload = first.payload;
         let mut last = stride;
         while last == stride && stride > 0 && payload.len() < 60_000 {
             let joins = |next: &Happening| {
-                matches!(next, Happening::Arrives { host: at, packet } if *at == host
+                matches!(next, Happening::Arrives { door: at, packet } if *at == door
                     && (packet.from, packet.to, packet.ecn) == (from, to, ecn)
                     && (1..=stride).contains(&packet.payload.len()))
             };
@@ -48,7 +48,7 @@ impl World {
                 break;
             }
             let Some(Happening::Arrives { packet, .. }) = self.queue.pop() else { break };
-            if self.network.receive(self.present.now(), host, &packet).is_some() {
+            if self.network.receive(self.present.now(), door, &packet).is_some() {
                 last = packet.payload.len();
                 payload.extend_from_slice(&packet.payload);
             }
@@ -93,13 +93,13 @@ impl World {
         };
         let (now, elapsed) = (self.now(), self.elapsed());
         let packet = Packet { from, to, ecn, payload };
-        let Some((packet, receiver, copies)) = self.network.send(now, elapsed, host, packet) else { return };
-        let [first, second] = copies;
-        if let Some(at) = second {
-            self.queue.plan(at, Happening::Arrives { host: receiver, packet: packet.clone() });
+        let Some(Sent { packet, door, arrives, again }) = self.network.send(now, elapsed, host, packet)
+        else {
+            return;
+        };
+        if let Some(at) = again {
+            self.queue.plan(at, Happening::Arrives { door, packet: packet.clone() });
         }
-        if let Some(at) = first {
-            self.queue.plan(at, Happening::Arrives { host: receiver, packet });
-        }
+        self.queue.plan(arrives, Happening::Arrives { door, packet });
     }
 }
