@@ -1,11 +1,11 @@
 //! `cargo xtask test`: what a change must pass, in the order in which a mistake is cheapest to find.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::Result;
 
 use crate::step::Steps;
-use crate::{cargo, packages};
+use crate::{cargo, conformance, has_subcommand, packages, quietly};
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,9 @@ pub(crate) struct Options {
     /// Check licences, bans and advisories; installs cargo-deny when it is missing (some minutes).
     #[arg(long)]
     deny: bool,
+    /// Only print what RFC 8656 and RFC 8489 ask of the relay and the client, and which tests show that it is held.
+    #[arg(long, conflicts_with_all = ["long", "deny", "filter"])]
+    conformance: bool,
     /// Run only the tests whose name contains this, and skip the checks before them.
     #[arg(value_name = "FILTER")]
     filter: Option<String>,
@@ -23,6 +26,9 @@ pub(crate) struct Options {
 
 /// Runs the steps and shows a summary, also after a failure.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.conformance {
+        return conformance::run();
+    }
     packages::ensure(&[packages::POSTGRESQL, packages::COTURN, packages::SYSTEMD])?;
     let mut steps = Steps::default();
     let result = run_all(&mut steps, options);
@@ -159,13 +165,4 @@ fn test(steps: &mut Steps, options: &Options) -> Result<()> {
         true => steps.run("examples in documents", cargo().args(["test", "--workspace", "--doc"])),
         false => Ok(()),
     }
-}
-
-fn has_subcommand(name: &str) -> bool {
-    quietly(Command::new(format!("cargo-{name}")).args([name, "--version"]))
-}
-
-/// Whether `command` succeeds; what it says is not shown.
-fn quietly(command: &mut Command) -> bool {
-    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }

@@ -55,7 +55,7 @@ pub(crate) struct Start {
     /// most one per family.
     #[arg(long, value_name = "IP", env = "ADIT_EXTERNAL_IP", value_delimiter = ',')]
     external_ip: Vec<External>,
-    /// The lowest port of relayed addresses.
+    /// The lowest port of relayed addresses, at least 1024.
     #[arg(long, value_name = "PORT", env = "ADIT_MIN_PORT", default_value_t = 49152, value_parser = port())]
     min_port: u16,
     /// The highest port of relayed addresses.
@@ -250,8 +250,9 @@ impl FromStr for User {
     }
 }
 
+/// RFC 8656 §7.2: none of the well-known ports.
 fn port() -> RangedU64ValueParser<u16> {
-    RangedU64ValueParser::new().range(1..=u64::from(u16::MAX))
+    RangedU64ValueParser::new().range(1024..=u64::from(u16::MAX))
 }
 
 /// RFC 8489 §14.9: fewer than 128 characters.
@@ -324,6 +325,15 @@ mod tests {
     fn the_platform_and_secrets_of_ones_own_do_not_go_together() {
         let both = Line::try_parse_from(["relay", "--domain", "a.example", "--user", "u:p"]).unwrap();
         assert_eq!(both.start.config_with_platform().unwrap_err().exit, Exit::Usage);
+    }
+
+    /// RFC 8489 §14.9 and RFC 8656 §7.2.
+    #[test]
+    fn what_an_rfc_bounds_is_checked() {
+        assert!(realm(&"r".repeat(127)).is_ok() && realm(&"r".repeat(128)).is_err() && realm("").is_err());
+        let accepts =
+            |port: &str| Line::try_parse_from(["relay", "--user", "u:p", "--min-port", port]).is_ok();
+        assert!(accepts("1024") && !accepts("1023") && !accepts("65536"));
     }
 
     #[test]

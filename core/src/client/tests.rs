@@ -1,6 +1,7 @@
 //! The client against a hand-made relay in virtual time.
 
 mod allocations;
+mod claims;
 mod data;
 mod peers;
 mod transactions;

@@ -21,7 +21,8 @@ pub struct Config {
     pub ipv4: Option<RelayAddress>,
     /// The same for IPv6.
     pub ipv6: Option<RelayAddress>,
-    /// The ports of relayed addresses (RFC 8656 §7.2 recommends 49152 to 65535).
+    /// The ports of relayed addresses (RFC 8656 §7.2 recommends 49152 to 65535); those below 1024 are never given
+    /// out.
     pub ports: RangeInclusive<u16>,
     /// Who may allocate, and under which realm: better a short one, since it is in every reply to strangers.
     pub authenticator: Authenticator,

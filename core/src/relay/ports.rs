@@ -33,9 +33,13 @@ pub(super) struct Ports {
     at: Vec<u32>,
 }
 
+/// The first port that may be given out: whoever is trusted by a well-known port is no client's (RFC 8656 §7.2).
+const LOWEST: u16 = 1024;
+
 impl Ports {
-    /// All ports of `range`, free.
+    /// All ports of `range`, free, the well-known ones left out.
     pub(super) fn new(range: RangeInclusive<u16>) -> Self {
+        let range = LOWEST.max(*range.start())..=*range.end();
         let free: Vec<u16> = range.clone().collect();
         let at = (0u32..).take(free.len()).collect();
         Self { range, free, at }
@@ -120,28 +124,28 @@ mod tests {
 
     #[test]
     fn every_port_is_taken_once_and_then_there_is_none() {
-        let (mut ports, mut rng) = (Ports::new(1000..=1099), Rng::new([1; 32]));
+        let (mut ports, mut rng) = (Ports::new(2000..=2099), Rng::new([1; 32]));
         let mut taken: Vec<u16> = std::iter::from_fn(|| ports.take(&mut rng, Parity::Any)).collect();
-        assert_ne!(taken, (1000..=1099).collect::<Vec<_>>());
+        assert_ne!(taken, (2000..=2099).collect::<Vec<_>>());
         taken.sort_unstable();
-        assert_eq!(taken, (1000..=1099).collect::<Vec<_>>());
-        ports.give_back(1050);
-        ports.give_back(1050);
+        assert_eq!(taken, (2000..=2099).collect::<Vec<_>>());
+        ports.give_back(2050);
+        ports.give_back(2050);
         ports.give_back(7);
-        assert_eq!(ports.take(&mut rng, Parity::Any), Some(1050));
+        assert_eq!(ports.take(&mut rng, Parity::Any), Some(2050));
         assert_eq!(ports.take(&mut rng, Parity::Any), None);
     }
 
     #[test]
     fn a_pair_is_an_even_port_and_the_next() {
-        let (mut ports, mut rng) = (Ports::new(1001..=1006), Rng::new([2; 32]));
+        let (mut ports, mut rng) = (Ports::new(2001..=2006), Rng::new([2; 32]));
         let first = ports.take(&mut rng, Parity::Pair).unwrap();
         let second = ports.take(&mut rng, Parity::Pair).unwrap();
-        assert_eq!((first.min(second), first.max(second)), (1002, 1004));
+        assert_eq!((first.min(second), first.max(second)), (2002, 2004));
         assert_eq!(ports.taken(), 4);
         assert_eq!(ports.take(&mut rng, Parity::Pair), None);
-        assert_eq!(ports.take(&mut rng, Parity::Even), Some(1006));
-        assert_eq!(ports.take(&mut rng, Parity::Any), Some(1001));
+        assert_eq!(ports.take(&mut rng, Parity::Even), Some(2006));
+        assert_eq!(ports.take(&mut rng, Parity::Any), Some(2001));
     }
 
     #[test]

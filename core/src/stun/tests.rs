@@ -1,5 +1,7 @@
 //! The vectors of RFC 5769, what the guard lets through and what it does not, and round trips.
 
+mod vectors;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

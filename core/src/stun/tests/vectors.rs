@@ -1,0 +1,161 @@
+//! The vectors of RFC 5769 and RFC 8489 Appendix B, the other way round: what we write is what they say, byte by byte,
+//! and what they say is proved by their own digests.
+
+use aws_lc_rs::{digest, hmac};
+
+use super::*;
+
+const ICE_ID: [u8; 12] = [0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae];
+const LONG_TERM_ID: [u8; 12] = [0x78, 0xad, 0x34, 0x33, 0xc6, 0xad, 0x72, 0xc0, 0x29, 0xda, 0x41, 0x2e];
+const MATRIX: &str = "\u{30DE}\u{30C8}\u{30EA}\u{30C3}\u{30AF}\u{30B9}";
+
+/// RFC 5769 pads with blanks in its first three messages, to show that the value of padding does not count; we pad
+/// with zeros.
+fn padded_with_blanks(mut bytes: Vec<u8>) -> Vec<u8> {
+    let mut at = HEADER_LEN;
+    while at < bytes.len() {
+        let len = usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
+        let (end, next) = (at + 4 + len, at + 4 + len.next_multiple_of(4));
+        assert!(bytes[end..next].iter().all(|&byte| byte == 0), "padding is written as zeros");
+        bytes[end..next].fill(b' ');
+        at = next;
+    }
+    bytes
+}
+
+fn signed(mut bytes: Vec<u8>) -> Vec<u8> {
+    integrity::append(&mut bytes, SHORT_TERM_PASSWORD);
+    integrity::append_fingerprint(&mut bytes);
+    bytes
+}
+
+#[test]
+fn the_sample_request_is_what_we_write() {
+    let bytes = Builder::new(Class::Request, Method::BINDING, ICE_ID)
+        .raw(attribute::SOFTWARE, b"STUN test client")
+        .raw(0x0024, &[0x6e, 0x00, 0x01, 0xff])
+        .raw(0x8029, &[0x93, 0x2f, 0xf9, 0xb1, 0x51, 0x26, 0x3b, 0x36])
+        .username("evtj:h6vY")
+        .finish();
+    assert_eq!(signed(padded_with_blanks(bytes)), sample_request());
+}
+
+#[test]
+fn the_sample_responses_are_what_we_write() {
+    for (address, sample) in [
+        ("192.0.2.1:32853", sample_ipv4_response()),
+        ("[2001:db8:1234:5678:11:2233:4455:6677]:32853", sample_ipv6_response()),
+    ] {
+        let request = Builder::new(Class::Request, Method::BINDING, ICE_ID).finish();
+        let bytes = Builder::success(&Message::parse(&request).unwrap())
+            .raw(attribute::SOFTWARE, b"test vector")
+            .mapped_address(address.parse().unwrap())
+            .finish();
+        assert_eq!(signed(padded_with_blanks(bytes)), sample);
+    }
+}
+
+#[test]
+fn the_sample_request_with_long_term_credentials_is_what_we_write() {
+    let bytes = Builder::new(Class::Request, Method::BINDING, LONG_TERM_ID)
+        .username(MATRIX)
+        .nonce("f//499k954d6OL34oL9FSTvy64sA")
+        .realm("example.org")
+        .finish_with_integrity(&long_term_key(MATRIX, "example.org", "TheMatrIX"));
+    assert_eq!(bytes, sample_long_term_request());
+}
+
+/// The digests of RFC 8489 Appendix B.1 fit the bytes that the other tests read, so these are the RFC's: USERHASH is
+/// that of user and realm, and the integrity is made with the SHA-256 of user, realm and password.
+#[test]
+fn the_digests_of_the_sample_request_with_sha256_are_right() {
+    let bytes = sample_sha256_request();
+    let message = Message::parse(&bytes).unwrap();
+    let sha256 = |text: String| digest::digest(&digest::SHA256, text.as_bytes());
+    let user = sha256(format!("{MATRIX}:example.org"));
+    assert_eq!(message.attribute(attribute::USERHASH), Some(user.as_ref()));
+    let key = sha256(format!("{MATRIX}:example.org:TheMatrIX"));
+    let (covered, tag) = bytes.split_at(bytes.len() - 36);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_ref());
+    assert_eq!(hmac::verify(&key, covered, &tag[4..]), Ok(()));
+}
+
+/// And everything of it up to its integrity is what we write.
+#[test]
+fn the_sample_request_with_sha256_is_what_we_write() {
+    let sample = sample_sha256_request();
+    let attribute = |kind| Message::parse(&sample).unwrap().attribute(kind).unwrap().to_vec();
+    let bytes = Builder::new(Class::Request, Method::BINDING, LONG_TERM_ID)
+        .raw(attribute::USERHASH, &attribute(attribute::USERHASH))
+        .nonce("obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA")
+        .realm("example.org")
+        .raw(attribute::PASSWORD_ALGORITHM, &[0, 2, 0, 0])
+        .raw(attribute::MESSAGE_INTEGRITY_SHA256, &sample[sample.len() - 32..])
+        .finish();
+    assert_eq!(bytes, sample);
+}
+
+#[test]
+fn padding_does_not_count_and_neither_does_what_comes_twice() {
+    let message = sample_request();
+    assert_eq!(message[message.len() - 35..][..3], *b"   ", "blanks behind the username");
+    assert_eq!(Message::parse(&message).unwrap().username(), Ok(Some("evtj:h6vY")));
+    let twice =
+        Builder::new(Class::Request, Method::BINDING, [0; 12]).username("one").username("two").finish();
+    assert_eq!(Message::parse(&twice).unwrap().username(), Ok(Some("one")));
+}
+
+/// The three bytes behind a number, the seven bits behind a flag: senders write zeros, receivers look away.
+#[test]
+fn reserved_bits_are_ignored() {
+    let bytes = Builder::new(Class::Request, Method::ALLOCATE, [0; 12])
+        .raw(attribute::REQUESTED_TRANSPORT, &[17, 1, 2, 3])
+        .raw(attribute::REQUESTED_ADDRESS_FAMILY, &[2, 1, 2, 3])
+        .raw(attribute::CHANNEL_NUMBER, &[0x40, 0x01, 7, 7])
+        .raw(attribute::EVEN_PORT, &[0x7F])
+        .raw(attribute::XOR_PEER_ADDRESS, &[0xFF, 1, 0x21, 0x12, 0x21, 0x12, 0xA4, 0x42])
+        .raw(attribute::ADDRESS_ERROR_CODE, &[2, 0xFF, 0xFC, 40])
+        .finish();
+    let message = Message::parse(&bytes).unwrap();
+    assert_eq!(message.requested_transport(), Ok(Some(17)));
+    assert_eq!(message.requested_family(), Ok(Some(Family::V6)));
+    assert_eq!(message.channel_number(), Ok(Some(0x4001)));
+    assert_eq!(message.even_port(), Ok(Some(EvenPort { reserve: false })));
+    assert_eq!(message.peer_address(), Ok(Some("0.0.0.0:0".parse().unwrap())));
+    assert_eq!(message.address_error().unwrap().unwrap().code, 440);
+}
+
+#[test]
+fn reserved_bits_are_written_as_zeros() {
+    let bytes = Builder::new(Class::Request, Method::ALLOCATE, [0; 12])
+        .requested_transport(17)
+        .requested_family(Family::V6)
+        .channel_number(0x4001)
+        .even_port(EvenPort { reserve: true })
+        .error_code(&ErrorCode { code: 437, reason: String::new() })
+        .finish();
+    let message = Message::parse(&bytes).unwrap();
+    let value = |kind| message.attribute(kind).unwrap();
+    assert_eq!(value(attribute::REQUESTED_TRANSPORT), [17, 0, 0, 0]);
+    assert_eq!(value(attribute::REQUESTED_ADDRESS_FAMILY), [2, 0, 0, 0]);
+    assert_eq!(value(attribute::CHANNEL_NUMBER), [0x40, 0x01, 0, 0]);
+    assert_eq!(value(attribute::EVEN_PORT), [0x80]);
+    assert_eq!(value(attribute::ERROR_CODE), [0, 0, 4, 37]);
+}
+
+/// The numbers of RFC 8656 §17, on the wire with the bits of the class between theirs.
+#[test]
+fn the_methods_have_their_numbers_on_the_wire() {
+    for (class, method, kind) in [
+        (Class::Request, Method::BINDING, [0x00, 0x01]),
+        (Class::Request, Method::ALLOCATE, [0x00, 0x03]),
+        (Class::Error, Method::ALLOCATE, [0x01, 0x13]),
+        (Class::Request, Method::REFRESH, [0x00, 0x04]),
+        (Class::Indication, Method::SEND, [0x00, 0x16]),
+        (Class::Indication, Method::DATA, [0x00, 0x17]),
+        (Class::Request, Method::CREATE_PERMISSION, [0x00, 0x08]),
+        (Class::Success, Method::CHANNEL_BIND, [0x01, 0x09]),
+    ] {
+        assert_eq!(Builder::new(class, method, [0; 12]).finish()[..2], kind);
+    }
+}
