@@ -34,7 +34,7 @@ enum Task {
     /// Installs PostgreSQL and coturn first where they are missing (apt, as root or through sudo without a
     /// password). Stops at the first failure.
     Test(checks::Options),
-    /// Measure which lines of the core its tests and the simulated worlds reach; fails below 95 %.
+    /// Measure which lines of the core its tests and the simulator's reach; fails below 95 %.
     ///
     /// Prints the lines that nothing reaches, and the share of each room. Installs cargo-llvm-cov and the toolchain's
     /// llvm-tools first where they are missing (some minutes, once); the build with instruments takes some more.
