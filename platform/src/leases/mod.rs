@@ -135,3 +135,6 @@ fn detail(row: &Row) -> Value {
         "expires-at": row.lease.expires_at,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::{Value, json};
-use sqlx::{Any, AnyConnection, AnyExecutor};
+use sqlx::{Any, AnyConnection, AnyExecutor, AssertSqlSafe};
 
 use super::error::StoreError;
 use super::{Store, of_row, to_row};
@@ -14,6 +14,9 @@ use crate::words::{AuditEvent, AuditVerdict};
 
 /// The longest detail of an event, in bytes of JSON; a longer one is replaced by its length.
 const MAX_DETAIL: usize = 8 * 1024;
+
+/// The most events that one statement inserts: each has nine parameters, of which SQLite takes 32,766.
+const MAX_ROWS: usize = 200;
 
 /// The most events of one page.
 pub const MAX_PAGE: u32 = 500;
@@ -54,16 +57,40 @@ async fn append_to_chain(
 ) -> Result<(), StoreError> {
     let organisation = &events.first().expect("a chunk has an event").organisation;
     let (mut sequence, mut hash) = lock_head(connection, organisation, instance).await?;
-    for event in events {
-        sequence += 1;
-        let row = Row::new(event, instance, sequence, now);
-        hash = row.hash_after(&hash);
-        row.insert(connection, &hash).await?;
+    for some in events.chunks(MAX_ROWS) {
+        let mut rows = Vec::with_capacity(some.len());
+        for event in some {
+            sequence += 1;
+            let row = Row::new(event, instance, sequence, now).after(&hash);
+            hash.clone_from(&row.hash);
+            rows.push(row);
+        }
+        insert(connection, &rows).await?;
     }
     let statement =
         "UPDATE audit_heads SET sequence = $3, hash = $4 WHERE organisation = $1 AND instance = $2";
     let update = sqlx::query(statement).bind(organisation).bind(instance).bind(sequence).bind(hash);
     update.execute(connection).await?;
+    Ok(())
+}
+
+/// Inserts rows, [`MAX_ROWS`] at most, by one statement: one for each row takes too long where thousands of leases end
+/// at once.
+async fn insert(connection: &mut AnyConnection, rows: &[Row]) -> Result<(), StoreError> {
+    let places = |row: usize| {
+        let places: Vec<_> = (1..=9).map(|column| format!("${}", row * 9 + column)).collect();
+        format!("({})", places.join(", "))
+    };
+    let places: Vec<_> = (0..rows.len()).map(places).collect();
+    let statement = AssertSqlSafe(format!("INSERT INTO audit ({COLUMNS}) VALUES {}", places.join(", ")));
+    // Only the usual one is worth being kept prepared.
+    let mut insert = sqlx::query(statement).persistent(rows.len() == 1);
+    for row in rows {
+        insert = insert.bind(&row.organisation).bind(&row.instance).bind(row.sequence).bind(row.at);
+        insert =
+            insert.bind(&row.actor).bind(&row.action).bind(&row.object).bind(&row.detail).bind(&row.hash);
+    }
+    insert.execute(connection).await?;
     Ok(())
 }
 
@@ -138,22 +165,10 @@ impl Row {
         hex(context.finish().as_ref())
     }
 
-    async fn insert(&self, connection: &mut AnyConnection, hash: &str) -> Result<(), StoreError> {
-        let statement = "INSERT INTO audit \
-            (organisation, instance, sequence, at, actor, action, object, detail, hash) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-        let insert = sqlx::query(statement)
-            .bind(&self.organisation)
-            .bind(&self.instance)
-            .bind(self.sequence)
-            .bind(self.at)
-            .bind(&self.actor)
-            .bind(&self.action)
-            .bind(&self.object)
-            .bind(&self.detail)
-            .bind(hash);
-        insert.execute(connection).await?;
-        Ok(())
+    /// The same row behind the one with the hash `before`.
+    fn after(mut self, before: &str) -> Self {
+        self.hash = self.hash_after(before);
+        self
     }
 
     fn into_word(self) -> AuditEvent {
@@ -224,7 +239,7 @@ pub async fn list(
         "SELECT {COLUMNS} FROM audit WHERE organisation = $1 AND at >= $2 AND (at, instance, sequence) > ($3, $4, $5) \
          ORDER BY at, instance, sequence LIMIT $6"
     );
-    let query = sqlx::query_as::<Any, Row>(sqlx::AssertSqlSafe(statement))
+    let query = sqlx::query_as::<Any, Row>(AssertSqlSafe(statement))
         .bind(organisation)
         .bind(to_row(since))
         .bind(at)
@@ -284,7 +299,7 @@ async fn read_chain(
     let (mut last, mut hash, mut broken) = (0, String::new(), None);
     let mut position = i64::MIN;
     loop {
-        let query = sqlx::query_as::<Any, Row>(sqlx::AssertSqlSafe(statement.as_str()));
+        let query = sqlx::query_as::<Any, Row>(AssertSqlSafe(statement.as_str()));
         let query = query.bind(organisation).bind(instance).bind(position).bind(i64::from(MAX_PAGE));
         let rows = query.fetch_all(&mut *connection).await?;
         let Some(end) = rows.last() else { break };
