@@ -112,7 +112,10 @@ pub(super) async fn found(app: &App, caller: &Caller, identity: &str) -> Result<
 
 /// The identity, where it is not revoked.
 pub(super) async fn alive(app: &App, caller: &Caller, identity: &str) -> Result<Identity, Problem> {
-    let identity = found(app, caller, identity).await?;
+    not_revoked(found(app, caller, identity).await?)
+}
+
+fn not_revoked(identity: Identity) -> Result<Identity, Problem> {
     match identity.revoked_at {
         None => Ok(identity),
         Some(_) => Err(Problem::conflict("The identity is revoked, for good; make another one.")),
@@ -125,16 +128,14 @@ async fn change(
     Path(identity): Path<String>,
     Body(wanted): Body<IdentityChange>,
 ) -> Result<Json<Identity>, Problem> {
-    let mut identity = alive(&app, &caller, &identity).await?;
-    if let Some(wanted) = &wanted.roles {
-        identity.roles = roles(&caller.organisation, wanted)?;
-    }
-    if let Some(networks) = wanted.allowed_from {
-        check_networks(networks.len())?;
-        identity.allowed_from = networks;
-    }
+    let roles = wanted.roles.map(|wanted| roles(&caller.organisation, &wanted)).transpose()?;
+    check_networks(wanted.allowed_from.as_ref().map_or(0, Vec::len))?;
+    let id = found(&app, &caller, &identity).await?.id;
     let mut change = app.change(&caller).await?;
     change.bump().await?;
+    let mut identity = locked(&mut change, &id).await?;
+    identity.roles = roles.unwrap_or(identity.roles);
+    identity.allowed_from = wanted.allowed_from.unwrap_or(identity.allowed_from);
     identities::set(&mut change, &identity.id, &identity.roles, &identity.allowed_from).await?;
     keep_an_admin(&mut change).await?;
     let detail = json!({ "roles": identity.roles, "allowed_from": identity.allowed_from });
@@ -146,6 +147,12 @@ async fn change(
     change.commit().await?;
     app.leases.ring();
     Ok(Json(identity))
+}
+
+/// The identity as the change finds it, behind its bump: what another change has just set is not set back.
+async fn locked(change: &mut Change, id: &str) -> Result<Identity, Problem> {
+    let identity = identities::in_change(change, id).await?;
+    not_revoked(identity.ok_or_else(|| Problem::not_found("identity"))?)
 }
 
 /// Asked within the change, behind its bump: the organisation's row is locked, so that two changes can't each leave
@@ -185,7 +192,37 @@ async fn revoke(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use serde_json::Value;
+
     use super::*;
+    use crate::api::routes::Method;
+    use crate::api::testing::Api;
+
+    /// Changes `ann` in two ways, both of which have begun before either may write.
+    async fn at_the_same_moment(api: &Api, one: Value, other: Value) {
+        let writer = api.app.store.quiet_change(&api.acme).await.unwrap();
+        let patch = |body| api.call(&api.admin, Method::Patch, "/v1/identities/ann", Some(body));
+        let mut both = Box::pin(async { tokio::join!(patch(one), patch(other)) });
+        let begun = tokio::time::timeout(Duration::from_millis(300), &mut both).await;
+        assert!(begun.is_err(), "somebody else writes");
+        drop(writer);
+        let (one, other) = both.await;
+        one.expect(200);
+        other.expect(200);
+    }
+
+    #[tokio::test]
+    async fn two_changes_at_the_same_moment_both_take_place() {
+        let api = Api::new().await;
+        api.person("ann", &[]).await;
+        let (roles, networks) =
+            (json!({ "roles": ["auditor"] }), json!({ "allowed_from": ["192.0.2.0/24"] }));
+        at_the_same_moment(&api, roles, networks).await;
+        let ann = api.get(&api.admin, "/v1/identities/ann").await.expect(200);
+        assert_eq!((&ann["roles"], &ann["allowed_from"]), (&json!(["auditor"]), &json!(["192.0.2.0/24"])));
+    }
 
     #[test]
     fn operators_are_of_the_installation_and_of_nothing_else() {

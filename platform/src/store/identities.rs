@@ -63,6 +63,18 @@ pub async fn find(store: &Store, organisation: &str, key: &str) -> Result<Option
     query.fetch_optional(store.reader()).await?.map(Identity::try_from).transpose()
 }
 
+/// The identity with this id as it is within the change.
+///
+/// # Errors
+/// Those of the database.
+pub async fn in_change(change: &mut Change, id: &str) -> Result<Option<Identity>, StoreError> {
+    let statement = "SELECT id, name, kind, roles, allowed_from, created_at, revoked_at FROM identities \
+                     WHERE organisation = $1 AND id = $2";
+    let organisation = change.organisation().to_owned();
+    let query = sqlx::query_as::<Any, Row>(statement).bind(organisation).bind(id);
+    query.fetch_optional(change.connection()).await?.map(Identity::try_from).transpose()
+}
+
 /// The roles of an identity in projects, by the projects' names.
 ///
 /// # Errors
