@@ -71,7 +71,9 @@ impl FromStr for Target {
             None => text,
         };
         let (host, port) = rest.rsplit_once(':').ok_or_else(|| TargetError::NoPort(text.into()))?;
-        let number = port.parse().map_err(|_| TargetError::Port(port.into()))?;
+        // `parse` would take a sign as well.
+        let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+        let number = port.parse().ok().filter(|_| digits).ok_or_else(|| TargetError::Port(port.into()))?;
         match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(host) if host.contains(':') => Self::new(host, number),
             None if !host.contains(':') => Self::new(host, number),
@@ -146,7 +148,7 @@ mod tests {
     fn what_is_no_target_says_why() {
         assert!(matches!(parse("udp://a:1"), Err(TargetError::Scheme(_))));
         assert!(matches!(parse("tcp://a"), Err(TargetError::NoPort(_))));
-        for text in ["a:0", "a:65536", "a:", "a:x", "a:-1"] {
+        for text in ["a:0", "a:65536", "a:", "a:x", "a:-1", "a:+1"] {
             assert!(matches!(parse(text), Err(TargetError::Port(_))), "{text}");
         }
         let long = format!("{}:1", "a.".repeat(127));

@@ -72,7 +72,10 @@ impl FromStr for Network {
         };
         let address: IpAddr = address.parse().map_err(|_| error())?;
         let Some(prefix) = prefix else { return Ok(address.into()) };
-        let prefix = prefix.parse().ok().filter(|&prefix| prefix <= width(address)).ok_or_else(error)?;
+        // `parse` would take a sign as well.
+        let digits = prefix.bytes().all(|byte| byte.is_ascii_digit());
+        let prefix = prefix.parse().ok().filter(|&prefix| digits && prefix <= width(address));
+        let prefix = prefix.ok_or_else(error)?;
         Ok(Self::new(address, prefix))
     }
 }
@@ -351,7 +354,9 @@ mod tests {
         assert!(network("0.0.0.0/0").contains(ip("255.1.2.3")));
         assert!(network("::/0").contains(ip("ffff::1")));
         assert!(!network("0.0.0.0/0").contains(ip("::ffff:1.2.3.4")));
-        for text in ["", "10.0.0.0/33", "10.0.0.0/", "localhost", "::/129", "10.0.0.1-10.0.0.9"] {
+        for text in
+            ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "localhost", "::/129", "10.0.0.1-10.0.0.9"]
+        {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
     }
