@@ -6,6 +6,7 @@
 pub mod adit;
 pub mod build;
 pub mod coturn;
+pub mod fuzz;
 pub mod papers;
 pub mod place;
 pub mod platform;

@@ -138,6 +138,12 @@ impl Relay {
     pub fn allocations(&self) -> usize {
         self.table.len()
     }
+
+    /// Panics unless all indexes say the same. Looks at everything, so it is for tests and fuzzing.
+    #[doc(hidden)]
+    pub fn check(&self) {
+        self.table.check();
+    }
 }
 
 /// The contract of all machines.

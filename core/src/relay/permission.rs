@@ -64,7 +64,6 @@ impl Permissions {
     }
 
     /// The peers that have a permission, and until when.
-    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = (IpAddr, Instant)> {
         self.expiry.iter().map(|(&peer, &at)| (peer, at))
     }

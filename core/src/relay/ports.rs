@@ -72,7 +72,6 @@ impl Ports {
     }
 
     /// The number of ports that are taken.
-    #[cfg(test)]
     pub(super) fn taken(&self) -> usize {
         self.at.len() - self.free.len()
     }

@@ -57,13 +57,11 @@ impl Quota {
     }
 
     /// How many `user` has.
-    #[cfg(test)]
     pub(super) fn count(&self, user: &str) -> u32 {
         self.users.get(user).copied().unwrap_or(0)
     }
 
     /// How many there are.
-    #[cfg(test)]
     pub(super) fn all(&self) -> u32 {
         self.all
     }

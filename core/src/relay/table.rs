@@ -390,7 +390,6 @@ impl Table {
     }
 
     /// Panics unless all indexes say the same.
-    #[cfg(test)]
     pub(super) fn check(&self) {
         let (mut timers, mut taken, mut relayed) = (0, 0, 0);
         let mut users = BTreeMap::new();
@@ -434,7 +433,6 @@ impl Table {
         assert_eq!(self.timers.len(), timers);
     }
 
-    #[cfg(test)]
     fn check_port(&self, leg: Leg) {
         let ports = match leg.version {
             IpVersion::V4 => &self.ports_v4,
