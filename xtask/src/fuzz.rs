@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::{has_subcommand, quietly};
+
 /// The workspace of the targets.
 const FUZZ: &str = "fuzz";
 /// The longest input that is made up, in bytes.
@@ -81,7 +83,7 @@ fn ensure_tools() -> Result<()> {
     if !quietly(nightly("rustc").arg("--version")) {
         bail!("fuzzing needs a nightly compiler: rustup toolchain install nightly --profile minimal");
     }
-    if !quietly(Command::new("cargo-fuzz").arg("--version")) {
+    if !has_subcommand("fuzz") {
         eprintln!("installing cargo-fuzz …");
         let installed = crate::cargo().args(["install", "--locked", "cargo-fuzz"]).status()?.success();
         anyhow::ensure!(installed, "cargo-fuzz cannot be installed: cargo install --locked cargo-fuzz");
@@ -212,9 +214,4 @@ pub(crate) fn nightly(tool: &str) -> Command {
     let mut command = Command::new("rustup");
     command.args(["run", "nightly", tool]);
     command
-}
-
-/// Whether `command` succeeds; what it says is not shown.
-fn quietly(command: &mut Command) -> bool {
-    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }

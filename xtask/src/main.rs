@@ -3,6 +3,9 @@
 mod checks;
 mod conformance;
 mod coverage;
+mod fuzz;
+mod miri;
+mod mutants;
 mod packages;
 mod step;
 
@@ -48,6 +51,17 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         arguments: Vec<String>,
     },
+    /// Make up inputs for decoders, machines and whole worlds, and watch: `cargo xtask fuzz [TARGET…] --minutes 60`.
+    ///
+    /// Needs a nightly compiler; installs cargo-fuzz when it is missing. A crash ends it, with the one command that
+    /// replays it. What `fuzz/corpus` holds is replayed by `cargo xtask test`, on the stable compiler.
+    Fuzz(fuzz::Options),
+    /// Run the core's unit tests that call no foreign code under miri, which needs a nightly compiler.
+    Miri,
+    /// Break the core on purpose, in every way of `tests/mutants`, and show which test notices.
+    ///
+    /// Works on a copy in `target/mutants`. A mutant that no test notices, or whose patch does not apply, fails it.
+    Mutants(mutants::Options),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +81,9 @@ fn run(task: Task) -> Result<()> {
         Task::Test(options) => checks::run(&options),
         Task::Coverage(options) => coverage::run(&options),
         Task::Bench { arguments } => bench(&arguments),
+        Task::Fuzz(options) => fuzz::run(&options),
+        Task::Miri => miri::run(),
+        Task::Mutants(options) => mutants::run(&options),
     }
 }
 

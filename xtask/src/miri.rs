@@ -1,0 +1,50 @@
+//! `cargo xtask miri`: the unit tests of the core that call no foreign code, in an interpreter that sees undefined
+//! behaviour, leaks and reads of what was never written.
+//!
+//! The core has no `unsafe` of its own; what is looked at here is how it uses what has: the standard library's
+//! collections, bytecodec, stun_codec, x509-parser's friends. aws-lc-rs is C and assembly, which miri can't run, so
+//! whatever signs, hashes or draws a key is left out.
+
+use anyhow::{Result, bail};
+
+use crate::fuzz::nightly;
+
+/// The tests, by the beginnings of their names.
+const TESTS: &[&str] = &[
+    "gateway::policy::",
+    "io::",
+    "rand::",
+    "relay::budget::",
+    "relay::channel::",
+    "relay::permission::",
+    "relay::ports::",
+    "relay::quota::",
+    "time::",
+    "tunnel::target::",
+    "tunnel::codec::",
+    "turn::address_policy::",
+    "turn::channel_data::",
+    "turn::credential_policy::",
+    "turn::uri::",
+    "client::channel::",
+    "pki::identity::",
+    "quic::cid::",
+    "quic::route::",
+];
+
+/// Those among them that are only repetitions for miri: a thousand cases take minutes there.
+const LEFT_OUT: &[&str] = &[];
+
+pub(crate) fn run() -> Result<()> {
+    if !nightly("cargo").args(["miri", "--version"]).output()?.status.success() {
+        bail!("miri is not installed: rustup toolchain install nightly --component miri,rust-src");
+    }
+    let mut miri = nightly("cargo");
+    miri.args(["miri", "test", "--package", "adit-core", "--lib", "--target-dir", "target/miri", "--"]);
+    miri.args(TESTS).args(LEFT_OUT.iter().flat_map(|name| ["--skip", name]));
+    // Instants are the tests' own beginnings, and proptest looks for a file of past failures.
+    miri.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "8");
+    miri.env_remove("CARGO").env_remove("RUSTC");
+    anyhow::ensure!(miri.status()?.success(), "miri found something");
+    Ok(())
+}
