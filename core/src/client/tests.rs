@@ -4,6 +4,7 @@ mod allocations;
 mod claims;
 mod data;
 mod peers;
+mod property;
 mod transactions;
 
 use super::*;

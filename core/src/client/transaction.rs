@@ -126,6 +126,24 @@ impl Transactions {
         before
     }
 
+    /// Whether nothing waits.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Panics unless both indexes say the same.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        assert_eq!(self.waiting.len(), self.by_purpose.len());
+        for (purpose, id) in &self.by_purpose {
+            assert_eq!(self.waiting.get(id).map(|transaction| transaction.purpose), Some(*purpose));
+        }
+        for (id, transaction) in &self.waiting {
+            assert!(!transaction.queued || self.outbox.contains(id), "what is to be sent will be");
+        }
+    }
+
     fn remove(&mut self, id: &TransactionId) -> Option<Transaction> {
         let transaction = self.waiting.remove(id)?;
         self.by_purpose.remove(&transaction.purpose);

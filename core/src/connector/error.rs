@@ -148,3 +148,40 @@ pub enum DiscoverError {
     #[error("too many relays are being asked; try again later")]
     TooMany,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What nobody has to change anything for is tried again; what a gateway has decided is not.
+    #[test]
+    fn what_may_come_about_later_is_told_from_what_may_not() {
+        let closed = |reason| ConnectError::Closed { address: ([192, 0, 2, 1], 1).into(), reason };
+        let sent_away = |code: Code| CloseReason::PeerClosed { code: code as u64, reason: String::new() };
+        let rejected = |code| Failure::Rejected { code, sentence: "no".into() };
+        for (failure, again) in [
+            (Failure::NotConnected(ConnectError::NoAddress), true),
+            (Failure::NotConnected(ConnectError::Socket(ErrorKind::AddrInUse)), false),
+            (Failure::NotConnected(ConnectError::Unusable), false),
+            (Failure::NotConnected(ConnectError::GivenUp), false),
+            (Failure::NotConnected(ConnectError::Revoked { address: ([192, 0, 2, 1], 1).into() }), false),
+            (Failure::NotConnected(closed(CloseReason::TimedOut)), true),
+            (Failure::NotConnected(closed(CloseReason::VersionMismatch)), false),
+            (Failure::ConnectionLost(CloseReason::Reset), true),
+            (Failure::ConnectionLost(sent_away(Code::Done)), true),
+            (Failure::ConnectionLost(sent_away(Code::NotPermitted)), true),
+            (Failure::ConnectionLost(sent_away(Code::Revoked)), false),
+            (Failure::ConnectionLost(sent_away(Code::Expired)), false),
+            (Failure::ConnectionLost(sent_away(Code::PermitRefused)), false),
+            (rejected(RejectCode::Busy), true),
+            (rejected(RejectCode::Denied), false),
+            (rejected(RejectCode::BadRequest), false),
+            (Failure::Reset, true),
+            (Failure::TimedOut, true),
+            (Failure::Protocol, false),
+        ] {
+            assert_eq!(failure.is_retryable(), again, "{failure}");
+        }
+        assert!(OpenError::TooMany.is_retryable() && !OpenError::UnknownGateway.is_retryable());
+    }
+}

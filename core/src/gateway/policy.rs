@@ -187,10 +187,11 @@ fn is_special(ip: IpAddr) -> bool {
                 || ip.octets()[0] == 0
         }
         IpAddr::V6(ip) => {
-            // ::/96 embeds IPv4 (RFC 4291 §2.5.5.1); 64:ff9b::/96 (RFC 6052), 64:ff9b:1::/48 (RFC 8215),
+            // ::/96 and ::ffff:0:0:0/96 embed IPv4 (RFC 4291 §2.5.5.1, RFC 2765 §2.1); 64:ff9b::/96 (RFC 6052), 64:ff9b:1::/48 (RFC 8215),
             // 2002::/16 (RFC 3056) and 2001::/32 (RFC 4380) may reach IPv4 behind a translator or a tunnel.
             let [a, b, c, d, e, f, ..] = ip.segments();
             let embeds_v4 = (a, b, c, d, e, f) == (0, 0, 0, 0, 0, 0)
+                || (a, b, c, d, e, f) == (0, 0, 0, 0, 0xffff, 0)
                 || (a, b) == (0x64, 0xff9b)
                 || a == 0x2002
                 || (a, b) == (0x2001, 0);
@@ -266,6 +267,8 @@ impl fmt::Display for TargetRule {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn policy(rules: &[&str]) -> TargetPolicy {
@@ -409,5 +412,72 @@ mod tests {
         assert!(!allows(&TargetPolicy::default().judged_by(yes()), "tcp://db:1", "169.254.169.254"));
         let named = policy(&["tcp://127.0.0.1:1"]).judged_by(yes());
         assert!(allows(&named, "tcp://127.0.0.1:1", "127.0.0.1"));
+    }
+
+    #[test]
+    fn what_the_application_serves_is_neither_judged_nor_resolved() {
+        let own: Target = "tcp://own:1".parse().unwrap();
+        let policy = TargetPolicy::default().serving([own.clone()]).judged_by(Judge::new(|_, _, _| false));
+        assert!(policy.serves(&own) && policy.may_resolve(&peer(), &own));
+        assert!(!policy.may_resolve(&peer(), &"tcp://own:2".parse().unwrap()));
+        assert!(format!("{policy:?}").contains("Judge"));
+    }
+
+    fn rule() -> impl Strategy<Value = TargetRule> {
+        let host = prop_oneof![
+            (any::<IpAddr>(), any::<u8>())
+                .prop_map(|(ip, prefix)| HostRule::Network(Network::new(ip.to_canonical(), prefix))),
+            "[a-z][a-z0-9-]{0,9}(\\.[a-z]{1,5}){0,2}".prop_map(HostRule::Name),
+            "[a-z][a-z0-9-]{0,9}(\\.[a-z]{1,5}){0,2}".prop_map(HostRule::Below),
+        ];
+        (host, prop::option::of(1..=u16::MAX)).prop_map(|(host, port)| TargetRule { host, port })
+    }
+
+    proptest! {
+        #[test]
+        fn any_rule_reads_as_it_writes(rule in rule()) {
+            prop_assert_eq!(rule.to_string().parse(), Ok(rule));
+        }
+
+        #[test]
+        fn the_default_allows_nothing(rule in rule(), ip: IpAddr, port in 1..=u16::MAX) {
+            let by_address = Target { host: Host::Ip(ip), port };
+            let by_name = Target { host: Host::Name("db".into()), port };
+            for target in [by_address, by_name] {
+                prop_assert!(!TargetPolicy::default().allows(&peer(), &target, ip));
+                let other = rule.port.is_some_and(|allowed| allowed != port);
+                prop_assert!(!(other && TargetPolicy::new(vec![rule.clone()]).allows(&peer(), &target, ip)));
+            }
+        }
+
+        /// However wide the rules are: loopback, link-local, metadata and multicast are not reached by them, in none
+        /// of the forms that lead there.
+        #[test]
+        fn no_wide_rule_leads_to_a_special_address(
+            ip in prop::sample::select(vec![
+                [0, 0, 0, 0], [127, 0, 0, 1], [127, 1, 2, 3], [169, 254, 169, 254], [100, 100, 100, 200],
+                [168, 63, 129, 16], [224, 0, 0, 1], [255, 255, 255, 255],
+            ]),
+            port in 1..=u16::MAX,
+        ) {
+            let wide = policy(&["tcp://0.0.0.0/0:*", "tcp://[::]/0:*", "tcp://0.0.0.0/1:*", "tcp://*.a:*", "tcp://a:*"]);
+            let bits = u128::from(Ipv4Addr::from(ip).to_bits());
+            let forms = [
+                0xffff << 32 | bits,
+                bits,
+                0xffff_0000 << 32 | bits,
+                0x0064_ff9b << 96 | bits,
+                0x0064_ff9b_0001 << 80 | bits,
+                0x2002 << 112 | bits << 80,
+                0x2001_0000 << 96 | bits << 64,
+                0x2001_0000 << 96 | (!bits & 0xffff_ffff),
+            ];
+            let forms = forms.map(|form| IpAddr::from(Ipv6Addr::from(form)));
+            for ip in forms.into_iter().chain([IpAddr::from(ip)]) {
+                for host in [Host::Ip(ip), Host::Name("a".into()), Host::Name("b.a".into())] {
+                    prop_assert!(!wide.allows(&peer(), &Target { host, port }, ip), "{ip}");
+                }
+            }
+        }
     }
 }

@@ -179,6 +179,8 @@ impl<I: Id, T> Arena<I, T> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -192,5 +194,49 @@ mod tests {
         assert_eq!(arena.remove(first), None);
         assert_eq!(arena.get(second), Some(&"second"));
         assert_eq!(arena.len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_made_takes_no_slot() {
+        let mut arena = Arena::<SocketId, &str>::default();
+        let mut named = None;
+        let made = arena.try_insert_with(|id| {
+            named = Some(id);
+            Err::<&str, _>("not today")
+        });
+        assert_eq!((made, arena.len(), arena.get(named.unwrap())), (Err("not today"), 0, None));
+        assert_eq!(arena.insert("next").index(), named.unwrap().index(), "the slot is free again");
+    }
+
+    proptest! {
+        /// Every identifier finds the value that it was given for, and nothing once that is removed.
+        #[test]
+        fn any_order_of_operations_keeps_each_identifier_to_its_value(
+            steps in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 0..60),
+        ) {
+            let mut arena = Arena::<SocketId, usize>::default();
+            let (mut live, mut dead) = (Vec::<(SocketId, usize)>::new(), Vec::new());
+            for (number, (insert, which)) in steps.into_iter().enumerate() {
+                if insert || live.is_empty() {
+                    live.push((arena.insert(number), number));
+                } else {
+                    let (id, value) = live.swap_remove(which.index(live.len()));
+                    prop_assert_eq!(arena.remove(id), Some(value));
+                    dead.push(id);
+                }
+                prop_assert_eq!((arena.len(), arena.is_empty()), (live.len(), live.is_empty()));
+                for &(id, value) in &live {
+                    prop_assert_eq!((arena.get(id), arena.at(id.index())), (Some(&value), Some(id)));
+                }
+                for &id in &dead {
+                    prop_assert!(arena.get(id).is_none() && arena.get_mut(id).is_none());
+                    prop_assert_eq!(arena.remove(id), None);
+                }
+            }
+            live.sort();
+            let all: Vec<_> = arena.iter().map(|(id, &value)| (id, value)).collect();
+            prop_assert_eq!(&all, &live);
+            prop_assert_eq!(arena.iter_mut().map(|(id, value)| (id, *value)).collect::<Vec<_>>(), live);
+        }
     }
 }

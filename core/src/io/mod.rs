@@ -51,3 +51,17 @@ impl Ecn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 3168 §5.
+    #[test]
+    fn ecn_is_in_the_two_low_bits() {
+        for (bits, ecn) in [(0, None), (1, Some(Ecn::Ect1)), (2, Some(Ecn::Ect0)), (3, Some(Ecn::Ce))] {
+            assert_eq!(Ecn::from_bits(bits), ecn);
+            assert_eq!(Ecn::from_bits(bits | 0xB8), ecn, "DSCP is another matter");
+        }
+    }
+}

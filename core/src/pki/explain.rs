@@ -77,3 +77,51 @@ pub fn explain_alert(alert: u8) -> &'static str {
 pub fn refuses_certificate(alert: u8) -> bool {
     matches!(alert, 42..=46 | 48 | 49 | 51 | 116)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::OtherError;
+
+    use super::*;
+
+    /// What stands for our own certificate's refusal has a sentence of its own that names what to do.
+    #[test]
+    fn every_alert_about_a_certificate_has_its_own_sentence() {
+        let mut sentences: Vec<_> =
+            (0..=255).filter(|&alert| refuses_certificate(alert)).map(explain_alert).collect();
+        let count = sentences.len();
+        sentences.sort_unstable();
+        sentences.dedup();
+        assert_eq!(sentences.len(), count);
+        assert!(!sentences.contains(&explain_alert(0)), "the sentence for everything else");
+        for (alert, part) in [(40, "in common"), (70, "TLS 1.3"), (120, "protocol in common")] {
+            assert!(!refuses_certificate(alert) && explain_alert(alert).contains(part));
+        }
+    }
+
+    #[test]
+    fn every_error_of_ours_is_put_into_words() {
+        use CertificateError as Bad;
+        let invalid = |error| explain(&Error::InvalidCertificate(error));
+        for (error, part) in [
+            (Bad::Expired, "has expired"),
+            (Bad::NotValidYet, "compare the clocks"),
+            (Bad::UnknownIssuer, "unknown CA"),
+            (Bad::InvalidPurpose, "wrong role"),
+            (Bad::ApplicationVerificationFailure, "another organisation"),
+            (Bad::BadEncoding, "malformed"),
+            (Bad::BadSignature, "does not have its key"),
+            (Bad::Other(OtherError(Arc::new(std::fmt::Error))), "can't be verified"),
+            (Bad::Revoked, &Bad::Revoked.to_string()),
+        ] {
+            let sentence = invalid(error);
+            assert!(sentence.contains(part), "{sentence}");
+        }
+        assert_eq!(explain(&Error::NoCertificatesPresented), "it showed none");
+        let alert = rustls::AlertDescription::CertificateRevoked;
+        assert_eq!(explain(&Error::AlertReceived(alert)), "it was revoked");
+        assert_eq!(explain(&Error::General("whatever".into())), "unexpected error: whatever");
+    }
+}

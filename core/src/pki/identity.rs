@@ -215,6 +215,8 @@ fn check(text: &str, max: usize, alphanumeric: impl Fn(u8) -> bool) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -263,5 +265,49 @@ mod tests {
     fn names_have_an_end() {
         assert!("a".repeat(MAX_NAME).parse::<Name>().is_ok());
         assert_eq!("a".repeat(MAX_NAME + 1).parse::<Name>(), Err(BadName::Length { max: MAX_NAME }));
+    }
+
+    #[test]
+    fn without_an_installation_of_its_own_a_domain_is_the_local_one() {
+        assert_eq!(TrustDomain::default().as_str(), "adit.local");
+    }
+
+    fn name() -> impl Strategy<Value = Name> {
+        "[A-Za-z0-9._-]{1,64}".prop_filter_map("a path operator is no name", |text| text.parse().ok())
+    }
+
+    fn identity() -> impl Strategy<Value = Identity> {
+        let role = (0..4u8, name(), name()).prop_map(|(kind, name, instance)| match kind {
+            0 => Role::Gateway { gateway: name, instance },
+            1 => Role::Platform { instance },
+            2 => Role::Person { identity: name },
+            _ => Role::Connector { id: name },
+        });
+        let domain = "[a-z0-9][a-z0-9._-]{0,60}".prop_map(|text| text.parse().unwrap());
+        (domain, name(), role).prop_map(|(trust_domain, organisation, role)| Identity {
+            trust_domain,
+            organisation,
+            role,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_identity_reads_as_it_writes(identity in identity()) {
+            prop_assert_eq!(identity.to_string().parse(), Ok(identity));
+        }
+
+        /// One name has one spelling: what is read is what was written.
+        #[test]
+        fn what_is_read_would_be_written_so(text in "spiffe://[a-zA-Z./_-]{0,8}/org/[a-z./%?-]{0,40}|.{0,60}") {
+            if let Ok(identity) = text.parse::<Identity>() {
+                prop_assert_eq!(identity.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn two_identities_have_two_spellings(one in identity(), other in identity()) {
+            prop_assert_eq!(one == other, one.to_string() == other.to_string());
+        }
     }
 }

@@ -8,6 +8,7 @@ use rustls::{CertificateError, ClientConfig, ClientConnection, Error, ServerConf
 use rustls_pki_types::{CertificateDer, ServerName};
 
 use super::leaf::BadLeaf;
+use super::pem::BadPem;
 use super::tls::{client_config, client_config_with, server_config};
 use super::verify::GatewayVerifier;
 use super::*;
@@ -403,6 +404,29 @@ impl rustls::client::ResolvesClientCert for ShowsNothing {
     fn has_certs(&self) -> bool {
         false
     }
+}
+
+/// What is printed for people or into a log holds no key.
+#[test]
+fn nothing_that_is_printed_holds_a_key() {
+    let mut pki = Pki::new("acme");
+    let gateway = pki.gateway("gw-1");
+    let key = Key::generate(KeyKind::Ed25519);
+    let secret = format!("{:?}", key.der().secret_der());
+    let bytes = secret.trim_matches(['[', ']']);
+    for shown in [format!("{key:?}"), format!("{gateway:?}"), format!("{:?}", pki.root)] {
+        assert!(!shown.contains(bytes) && !shown.contains("pair"), "{shown}");
+    }
+    assert!(format!("{gateway:?}").contains("gw-1"));
+    let again = Key::from_pem(key.to_pem().as_bytes()).unwrap();
+    assert_eq!(again.sign(b"message"), key.clone().sign(b"message"), "a copy signs alike");
+}
+
+#[test]
+fn who_trusts_somebody_names_somebody() {
+    assert_eq!(Anchors::new(&[]).unwrap_err(), BadPem::Empty);
+    assert_eq!(Anchors::new(&[CertificateDer::from(vec![1, 2, 3])]).unwrap_err(), BadPem::Broken);
+    assert_eq!(Anchors::from_pem(b"").unwrap_err(), BadPem::Empty);
 }
 
 fn name(text: &str) -> Name {

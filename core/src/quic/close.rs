@@ -151,3 +151,86 @@ fn alert(code: u64) -> Option<u8> {
 fn words(reason: &[u8]) -> String {
     String::from_utf8_lossy(&reason[..reason.len().min(MAX_REASON)]).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quinn_s_errors_become_reasons() {
+        for (error, reason) in [
+            (ConnectionError::TimedOut, CloseReason::TimedOut),
+            (ConnectionError::LocallyClosed, CloseReason::LocallyClosed),
+            (ConnectionError::CidsExhausted, CloseReason::LocallyClosed),
+            (ConnectionError::Reset, CloseReason::Reset),
+            (ConnectionError::VersionMismatch, CloseReason::VersionMismatch),
+        ] {
+            assert_eq!(CloseReason::new(error, None), reason);
+        }
+    }
+
+    #[test]
+    fn what_the_peer_says_is_told_apart_by_its_code() {
+        let by_peer = CloseReason::by_peer;
+        assert_eq!(
+            by_peer(TransportErrorCode::crypto(48), b"x"),
+            CloseReason::TlsRefusedByPeer { alert: 48 }
+        );
+        assert_eq!(by_peer(TransportErrorCode::CONNECTION_REFUSED, b""), CloseReason::Refused);
+        let blamed = by_peer(TransportErrorCode::PROTOCOL_VIOLATION, b"you did\xFF");
+        let reason = "you did\u{FFFD}".to_owned();
+        assert_eq!(blamed, CloseReason::BlamedByPeer { code: 0xA, reason });
+        let CloseReason::BlamedByPeer { reason, .. } =
+            by_peer(TransportErrorCode::INTERNAL_ERROR, &[b'x'; 1000])
+        else {
+            panic!("it is an error like any other")
+        };
+        assert_eq!(reason.len(), MAX_REASON, "a peer's words are not kept at any length");
+    }
+
+    #[test]
+    fn what_this_end_found_is_told_with_tls_s_own_reason_where_there_is_one() {
+        let refused = |alert, detail: &str| CloseReason::TlsRefusedByUs { alert, detail: detail.into() };
+        let failure = || Some(rustls::Error::NoCertificatesPresented);
+        assert_eq!(CloseReason::by_us(0x174, "tls".into(), failure()), refused(116, "it showed none"));
+        assert_eq!(
+            CloseReason::by_us(0x1, "tls".into(), failure()),
+            refused(INTERNAL_ERROR, "it showed none")
+        );
+        assert_eq!(CloseReason::by_us(0x16D, "missing".into(), None), refused(109, "missing"));
+        let broke = CloseReason::PeerBroke { code: 0xA, reason: "a frame".into() };
+        assert_eq!(CloseReason::by_us(0xA, "a frame".into(), None), broke);
+    }
+
+    /// Each reason has its sentence, and says whether to try again.
+    #[test]
+    fn every_reason_says_what_it_is() {
+        let reason = || "why".to_owned();
+        for (close, part, again) in [
+            (CloseReason::TimedOut, "too long", true),
+            (CloseReason::LocallyClosed, "by this end", false),
+            (CloseReason::Reset, "forgotten", true),
+            (CloseReason::VersionMismatch, "version 1", false),
+            (CloseReason::PeerClosed { code: 0, reason: String::new() }, "closed by the other end", true),
+            (CloseReason::PeerClosed { code: 5, reason: reason() }, "\"why\" (code 5)", true),
+            (CloseReason::Refused, "no more connections", true),
+            (CloseReason::TlsRefusedByPeer { alert: 45 }, "certificate here: it has expired", false),
+            (CloseReason::TlsRefusedByPeer { alert: 70 }, "handshake: the other side does not", false),
+            (
+                CloseReason::TlsRefusedByUs { alert: 42, detail: reason() },
+                "certificate was refused: why",
+                false,
+            ),
+            (
+                CloseReason::TlsRefusedByUs { alert: 80, detail: reason() },
+                "handshake was refused: why",
+                false,
+            ),
+            (CloseReason::BlamedByPeer { code: 10, reason: reason() }, "\"why\" (code 0xa)", false),
+            (CloseReason::PeerBroke { code: 10, reason: reason() }, "why (code 0xa)", false),
+        ] {
+            assert!(close.to_string().contains(part), "{close}");
+            assert_eq!(close.is_retryable(), again, "{close}");
+        }
+    }
+}

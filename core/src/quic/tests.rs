@@ -1,6 +1,7 @@
 //! Pairs of endpoints in virtual time.
 
 mod pair;
+mod routing;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -36,3 +36,33 @@ impl Departed {
         self.until.get((tuple, transaction)).is_some_and(|until| now < until)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Id as _, SocketId};
+
+    /// However many allocations their clients end: the oldest are forgotten first, and all after their time.
+    #[test]
+    fn memory_has_an_end_in_number_and_in_time() {
+        let start = crate::time::start();
+        let tuple = FiveTuple { client: ([192, 0, 2, 1], 1).into(), socket: SocketId::new(0, 0) };
+        let id = |number: u32| -> TransactionId {
+            let mut id = [0; 12];
+            id[..4].copy_from_slice(&number.to_be_bytes());
+            id
+        };
+        let mut departed = Departed::default();
+        let most = u32::try_from(MOST).unwrap();
+        for number in 0..=most {
+            departed.add(start + Duration::from_micros(number.into()), tuple, id(number));
+        }
+        assert_eq!(departed.until.len(), MOST);
+        assert!(!departed.remembers(start, tuple, id(0)) && departed.remembers(start, tuple, id(1)));
+        let other = FiveTuple { client: ([192, 0, 2, 1], 2).into(), ..tuple };
+        assert!(!departed.remembers(start, other, id(1)), "another client's is another one");
+        assert!(!departed.remembers(start + MEMORY + Duration::from_secs(1), tuple, id(most)));
+        departed.add(start + 2 * MEMORY, tuple, id(0));
+        assert_eq!(departed.until.len(), 1);
+    }
+}

@@ -338,4 +338,52 @@ proptest! {
         prop_assert_eq!((message.class(), message.method()), (class, Method::new(method)));
         prop_assert_eq!(message.transaction(), id);
     }
+
+    /// Any attributes at all, signed or not: what is read is what was written, in its order.
+    #[test]
+    fn any_message_is_read_as_it_was_written(
+        class in 0usize..4,
+        method in 0u16..0x1000,
+        id in any::<[u8; 12]>(),
+        attributes in proptest::collection::vec((0x7000u16..0x9000, proptest::collection::vec(any::<u8>(), 0..40)), 0..20),
+        key in proptest::option::of(any::<[u8; 16]>()),
+        fingerprint in any::<bool>(),
+    ) {
+        let class = [Class::Request, Class::Indication, Class::Success, Class::Error][class];
+        // FINGERPRINT is the builder's own.
+        let attributes: Vec<_> = attributes.into_iter().filter(|(kind, _)| *kind != attribute::FINGERPRINT).collect();
+        let mut builder = Builder::new(class, Method::new(method), id);
+        for (kind, value) in &attributes {
+            builder = builder.raw(*kind, value);
+        }
+        let bytes = match (key, fingerprint) {
+            (key, true) => builder.finish_with_fingerprint(key.as_ref().map(|key| &key[..])),
+            (Some(key), false) => builder.finish_with_integrity(&key),
+            (None, false) => builder.finish(),
+        };
+        let message = Message::parse(&bytes).unwrap();
+        prop_assert_eq!((message.class(), message.method()), (class, Method::new(method)));
+        prop_assert_eq!((message.transaction(), message.bytes()), (id, &bytes[..]));
+        let read: Vec<_> = message.attributes().map(|(kind, value)| (kind, value.to_vec())).collect();
+        prop_assert_eq!(read, attributes);
+        prop_assert_eq!(message.has_integrity(), key.is_some());
+        if let Some(key) = key {
+            prop_assert_eq!(message.verify(&key), Ok(()));
+            prop_assert_eq!(message.verify(&[&key[..], b"!"].concat()), Err(Mismatch));
+        }
+        for cut in 0..bytes.len() {
+            prop_assert!(Message::parse(&bytes[..cut]).is_err(), "a part of a message is none");
+        }
+    }
+
+    #[test]
+    fn any_address_is_read_as_it_was_written(address: SocketAddr, id: [u8; 12]) {
+        let address = SocketAddr::new(address.ip(), address.port());
+        let bytes = Builder::new(Class::Success, Method::ALLOCATE, id)
+            .mapped_address(address).relayed_address(address).peer_address(address).finish();
+        let message = Message::parse(&bytes).unwrap();
+        prop_assert_eq!(message.mapped_address(), Ok(Some(address)));
+        prop_assert_eq!(message.relayed_addresses().next(), Some(Ok(address)));
+        prop_assert_eq!(message.peer_address(), Ok(Some(address)));
+    }
 }

@@ -73,8 +73,10 @@ impl<K: Copy + Ord + Hash> DeadlineQueue<K> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
     use std::time::Duration;
+
+    use super::*;
 
     #[test]
     fn a_key_has_one_deadline() {
@@ -93,5 +95,56 @@ mod tests {
         assert_eq!(queue.pop_due(at(25)), None);
         queue.cancel('b');
         assert!(queue.is_empty() && queue.next().is_none());
+    }
+
+    /// What may be done to a queue; times are in milliseconds.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Set(u8, u16),
+        Cancel(u8),
+        Pop(u16),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..8u8, 0..100u16).prop_map(|(key, at)| Step::Set(key, at)),
+            (0..8u8).prop_map(Step::Cancel),
+            (0..120u16).prop_map(Step::Pop),
+        ]
+    }
+
+    proptest! {
+        /// Beside the plainest thing that does the same: a list that is searched.
+        #[test]
+        fn any_order_of_operations_gives_what_a_list_gives(steps in prop::collection::vec(step(), 0..60)) {
+            let start = crate::time::start();
+            let at = |ms: u16| start + Duration::from_millis(ms.into());
+            let (mut queue, mut list) = (DeadlineQueue::default(), Vec::<(Instant, u8)>::new());
+            for step in steps {
+                match step {
+                    Step::Set(key, ms) => {
+                        queue.set(key, at(ms));
+                        list.retain(|&(_, other)| other != key);
+                        list.push((at(ms), key));
+                    }
+                    Step::Cancel(key) => {
+                        queue.cancel(key);
+                        list.retain(|&(_, other)| other != key);
+                    }
+                    Step::Pop(ms) => {
+                        let due = list.iter().copied().min().filter(|&(due, _)| due <= at(ms));
+                        list.retain(|&entry| Some(entry) != due);
+                        prop_assert_eq!(queue.pop_due(at(ms)), due.map(|(_, key)| key));
+                    }
+                }
+                prop_assert_eq!(queue.first(), list.iter().copied().min());
+                prop_assert_eq!(queue.next(), queue.first().map(|(at, _)| at));
+                prop_assert_eq!((queue.len(), queue.is_empty()), (list.len(), list.is_empty()));
+                for key in 0..8 {
+                    let expected = list.iter().find(|&&(_, other)| other == key).map(|&(at, _)| at);
+                    prop_assert_eq!(queue.get(key), expected);
+                }
+            }
+        }
     }
 }

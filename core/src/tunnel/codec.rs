@@ -214,8 +214,9 @@ fn write_varint(out: &mut Vec<u8>, value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tunnel::{Open, RejectCode};
+    use crate::tunnel::{Host, Open, RejectCode, Target};
     use proptest::prelude::*;
+    use std::net::{IpAddr, SocketAddr};
     use std::time::Duration;
 
     fn frames() -> Vec<Frame> {
@@ -326,6 +327,79 @@ mod tests {
     fn a_sentence_can_t_talk_to_a_terminal() {
         let frame = |sentence: &str| Frame::Reject { code: RejectCode::Dns, sentence: sentence.into() };
         assert_eq!(read_all(&encode(&frame("a\x1b[2J\nb")), 99), Ok(vec![frame("a [2J b")]));
+    }
+
+    fn target() -> impl Strategy<Value = Target> {
+        let host = prop_oneof![
+            any::<IpAddr>().prop_map(Host::Ip),
+            "[a-z][a-z0-9-]{0,30}(\\.[a-z]{1,9}){0,3}".prop_map(Host::Name),
+        ];
+        (host, 1..=u16::MAX).prop_map(|(host, port)| Target { host, port })
+    }
+
+    /// An address without what IPv6 adds to it: the tunnel carries none of that.
+    fn address() -> impl Strategy<Value = SocketAddr> {
+        (any::<IpAddr>(), any::<u16>()).prop_map(SocketAddr::from)
+    }
+
+    fn any_frame() -> impl Strategy<Value = Frame> {
+        let codes = (1..=8u8).prop_map(|number| {
+            *[
+                RejectCode::Denied,
+                RejectCode::Refused,
+                RejectCode::Unreachable,
+                RejectCode::TimedOut,
+                RejectCode::Dns,
+                RejectCode::Busy,
+                RejectCode::Draining,
+                RejectCode::BadRequest,
+            ]
+            .get(usize::from(number) - 1)
+            .unwrap()
+        });
+        prop_oneof![
+            (target(), any::<u32>(), any::<Option<[u8; 16]>>()).prop_map(|(target, deadline, trace)| {
+                Frame::Open(Open { target, deadline: Duration::from_millis(deadline.into()), trace })
+            }),
+            address().prop_map(Frame::Accept),
+            (codes, "[^\\p{C}]{0,120}").prop_map(|(code, sentence)| Frame::Reject { code, sentence }),
+            any::<[u8; 8]>().prop_map(Frame::Ping),
+            any::<[u8; 8]>().prop_map(Frame::Pong),
+            (prop::collection::vec(any::<IpAddr>(), 0..=64), any::<u32>()).prop_map(|(peers, lifetime)| {
+                Frame::Permit { peers, lifetime: Duration::from_secs(lifetime.into()) }
+            }),
+            prop::collection::vec(address(), 0..=64).prop_map(Frame::Paths),
+            Just(Frame::Drain),
+        ]
+    }
+
+    proptest! {
+        /// Any frames, and between them some that a later version may have, in pieces of any lengths.
+        #[test]
+        fn any_frames_survive_any_split(
+            frames in prop::collection::vec(any_frame(), 1..8),
+            unknown in prop::collection::vec(any::<u8>(), 0..100),
+            pieces in prop::collection::vec(1..200usize, 1..50),
+        ) {
+            let mut bytes = Vec::new();
+            for frame in &frames {
+                write_varint(&mut bytes, FIRST_SKIPPED + 5);
+                write_varint(&mut bytes, unknown.len() as u64);
+                bytes.extend_from_slice(&unknown);
+                bytes.extend(encode(frame));
+            }
+            let (mut reader, mut read, mut rest) = (FrameReader::default(), Vec::new(), &bytes[..]);
+            for &piece in pieces.iter().cycle() {
+                let (now, later) = rest.split_at(piece.min(reader.wants()).min(rest.len()));
+                read.extend(reader.feed(now).unwrap());
+                rest = later;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(read, frames);
+            prop_assert!(reader.is_fresh());
+        }
     }
 
     proptest! {

@@ -276,3 +276,29 @@ fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
 fn take_array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     take(rest, N)?.try_into().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_word_of_its_own_and_says_whether_to_try_again() {
+        let words: Vec<String> = RejectCode::ALL.iter().map(ToString::to_string).collect();
+        let expected =
+            ["denied", "refused", "unreachable", "timed-out", "dns", "busy", "draining", "bad-request"];
+        assert_eq!(words, expected);
+        let final_ones: Vec<_> = RejectCode::ALL.into_iter().filter(|code| !code.is_retryable()).collect();
+        assert_eq!(final_ones, [RejectCode::Denied, RejectCode::BadRequest]);
+    }
+
+    /// A list that is too long is cut by who writes and refused by who reads.
+    #[test]
+    fn a_list_has_an_end() {
+        let path: SocketAddr = "192.0.2.1:1".parse().unwrap();
+        let mut payload = Vec::new();
+        Frame::Paths(vec![path; MAX_PATHS + 1]).write_payload(&mut payload);
+        assert_eq!(Frame::read_payload(7, &payload), Some(Ok(Frame::Paths(vec![path; MAX_PATHS]))));
+        write_address(&mut payload, path);
+        assert_eq!(Frame::read_payload(7, &payload), Some(Err(Malformed)));
+    }
+}

@@ -129,6 +129,8 @@ impl fmt::Display for Host {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parse(text: &str) -> Result<Target, TargetError> {
@@ -156,5 +158,28 @@ mod tests {
         {
             assert!(matches!(parse(text), Err(TargetError::Host(_))), "{text}");
         }
+    }
+
+    proptest! {
+        #[test]
+        fn any_target_reads_as_it_writes(host in host(), port in 1..=u16::MAX) {
+            let target = Target { host, port };
+            prop_assert_eq!(target.to_string().parse(), Ok(target));
+        }
+
+        #[test]
+        fn whatever_is_read_is_a_target(text in "(tcp://)?[a-zA-Z0-9:\\[\\]./_-]{0,40}|.{0,40}") {
+            if let Ok(target) = text.parse::<Target>() {
+                prop_assert!(target.port != 0);
+                prop_assert_eq!(target.to_string().parse(), Ok(target));
+            }
+        }
+    }
+
+    fn host() -> impl Strategy<Value = Host> {
+        prop_oneof![
+            any::<IpAddr>().prop_map(Host::Ip),
+            "[a-z0-9_-]{1,30}(\\.[a-z0-9-]{1,20}){0,4}\\.[a-z]{1,9}\\.?".prop_map(Host::Name),
+        ]
     }
 }

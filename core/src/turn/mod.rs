@@ -23,3 +23,6 @@ pub mod uri;
 
 /// The IP protocol number of UDP, the only relayed transport (RFC 8656 §18.8).
 pub const UDP: u8 = 17;
+
+#[cfg(test)]
+mod tests;
