@@ -32,6 +32,7 @@ pub struct Postgres {
     place: Place,
     port: u16,
     commits: Commits,
+    settings: &'static [&'static str],
 }
 
 /// Whether what was committed survives a crash of the server.
@@ -50,7 +51,16 @@ impl Postgres {
     /// When PostgreSQL is not installed or does not start.
     #[must_use]
     pub fn start(ports: &Ports) -> Self {
-        Self::start_with(ports, Commits::Quick)
+        Self::start_with(ports, Commits::Quick, &[])
+    }
+
+    /// The same with settings of the server, as `max_prepared_transactions=9`.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    #[must_use]
+    pub fn start_with_settings(ports: &Ports, settings: &'static [&'static str]) -> Self {
+        Self::start_with(ports, Commits::Quick, settings)
     }
 
     /// The same for a server that is to [crash](Self::crash): what was committed is there afterwards.
@@ -59,18 +69,19 @@ impl Postgres {
     /// When PostgreSQL is not installed or does not start.
     #[must_use]
     pub fn that_keeps_commits(ports: &Ports) -> Self {
-        Self::start_with(ports, Commits::Kept)
+        Self::start_with(ports, Commits::Kept, &[])
     }
 
-    fn start_with(ports: &Ports, commits: Commits) -> Self {
+    fn start_with(ports: &Ports, commits: Commits, settings: &'static [&'static str]) -> Self {
         let place = Place::new();
         for name in ["data", "socket"] {
             make_directory(&place.path(name));
         }
         initialise(&place.path("data"));
         let port = ports.one();
-        let server = Running::start("postgres", serve(&place, port, commits)).ended_by(Signal::QUIT);
-        let postgres = Self { server, place, port, commits };
+        let server =
+            Running::start("postgres", serve(&place, port, commits, settings)).ended_by(Signal::QUIT);
+        let postgres = Self { server, place, port, commits, settings };
         postgres.wait_until_ready();
         postgres.superuser(&format!("CREATE ROLE {USER} LOGIN CREATEDB CREATEROLE PASSWORD '{PASSWORD}'"));
         postgres.superuser(&format!("CREATE DATABASE {DATABASE} OWNER {USER}"));
@@ -88,7 +99,7 @@ impl Postgres {
     /// # Panics
     /// When it does not come up.
     pub fn recover(&mut self) {
-        let server = serve(&self.place, self.port, self.commits);
+        let server = serve(&self.place, self.port, self.commits, self.settings);
         self.server = Running::start("postgres", server).ended_by(Signal::QUIT);
         self.wait_until_ready();
     }
@@ -188,11 +199,11 @@ fn initialise(data: &Path) {
     let _ = finish("initdb", initdb, PATIENCE * 2).success();
 }
 
-fn serve(place: &Place, port: u16, commits: Commits) -> Command {
+fn serve(place: &Place, port: u16, commits: Commits, settings: &[&str]) -> Command {
     let mut server = unprivileged(&programs::find("postgres"));
     server.arg("-D").arg(place.path("data")).arg("-k").arg(place.path("socket"));
     server.args(["-p", &port.to_string(), "-h", "127.0.0.1,::1"]);
-    for setting in ["fsync=off", "full_page_writes=off", "max_connections=200"] {
+    for setting in ["fsync=off", "full_page_writes=off", "max_connections=200"].iter().chain(settings) {
         server.args(["-c", setting]);
     }
     if commits == Commits::Quick {

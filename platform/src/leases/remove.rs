@@ -2,9 +2,10 @@
 //!
 //! 1. It can't log in any more, whatever else fails.
 //! 2. Its sessions are ended, until there is none.
-//! 3. The secret's own statements.
-//! 4. In every database on the server where it owns something or is granted something, it does no more.
-//! 5. It is dropped.
+//! 3. What it has prepared for two-phase commit is rolled back.
+//! 4. The secret's own statements.
+//! 5. In every database on the server where it owns something or is granted something, it does no more.
+//! 6. It is dropped.
 
 use super::server::{Server, WorkError, mark_key, session};
 use crate::api::App;
@@ -53,8 +54,9 @@ impl<'a> User<'a> {
 
 /// Removes a user. `false` where there was none that is the lease's.
 pub(super) async fn remove(app: &App, user: User<'_>) -> Result<bool, WorkError> {
-    let Some(dbnames) = without_login(app, user).await? else { return Ok(false) };
+    let Some(prepared) = without_login(app, user).await? else { return Ok(false) };
     app.config.faults.reach("lease.revoke:sessions").await;
+    let dbnames = without_prepared(app, user, prepared).await?;
     own_statements(app, user).await?;
     for dbname in dbnames {
         user.keep(app).await?;
@@ -70,8 +72,8 @@ pub(super) async fn remove(app: &App, user: User<'_>) -> Result<bool, WorkError>
     Ok(true)
 }
 
-/// It can't log in, and nobody is logged in as it. The databases where it owns something or is granted something;
-/// `None` where there is no user that is the lease's.
+/// It can't log in, and nobody is logged in as it. The databases where it has prepared transactions; `None` where there
+/// is no user that is the lease's.
 async fn without_login(app: &App, user: User<'_>) -> Result<Option<Vec<String>>, WorkError> {
     let mut session = session(app, user.database, None).await?;
     user.keep(app).await?;
@@ -82,7 +84,22 @@ async fn without_login(app: &App, user: User<'_>) -> Result<Option<Vec<String>>,
     app.config.faults.reach("lease.revoke:disabled").await;
     user.keep(app).await?;
     users::end_sessions(&mut session, user.username).await?;
-    Ok(Some(users::databases_with(&mut session, user.username).await?))
+    Ok(Some(users::databases_with_prepared(&mut session, user.username).await?))
+}
+
+/// It has no prepared transactions in `prepared` any more. The databases where it owns something or is granted something.
+async fn without_prepared(
+    app: &App,
+    user: User<'_>,
+    prepared: Vec<String>,
+) -> Result<Vec<String>, WorkError> {
+    for dbname in prepared {
+        user.keep(app).await?;
+        let mut session = session(app, user.database, Some(&dbname)).await?;
+        users::roll_back_prepared(&mut session, user.username).await?;
+    }
+    let mut session = session(app, user.database, None).await?;
+    Ok(users::databases_with(&mut session, user.username).await?)
 }
 
 /// Whether the user is there, and the lease's. Whoever may still be making it is waited for.

@@ -192,6 +192,15 @@ impl Session {
             .map_err(|failure| self.note(failure, State::Idle))
     }
 
+    /// Runs a statement outside any transaction that may leave something behind in the session.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub(super) async fn execute_foreign(&mut self, sql: &str) -> Result<(), SqlError> {
+        self.is_stained = true;
+        self.query(sql, &[]).await.map(drop)
+    }
+
     /// Begins a transaction that nobody else is in who names the same `lock`.
     ///
     /// # Errors
@@ -305,9 +314,11 @@ impl fmt::Debug for Session {
     }
 }
 
-/// What a transaction is about to be bounded by. Quotes mean what the platform takes them for, and names mean what
+/// What a transaction is about to be bounded by. It is the work of whoever logged in, whatever role the session was left
+/// in. Quotes mean what the platform takes them for, and names mean what
 /// PostgreSQL calls so: a user that may make functions or operators can't slip its own in.
-const SETTINGS: &str = "SELECT pg_catalog.set_config('statement_timeout', $1, true), \
+const SETTINGS: &str = "SELECT pg_catalog.set_config('role', 'none', true), \
+     pg_catalog.set_config('statement_timeout', $1, true), \
      pg_catalog.set_config('idle_in_transaction_session_timeout', $1, true), \
      pg_catalog.set_config('lock_timeout', $2, true), \
      pg_catalog.set_config('standard_conforming_strings', 'on', true), \

@@ -5,9 +5,10 @@
 //! 1. [`find`] — whoever may still be making it is waited for.
 //! 2. [`disable`] — it can't log in any more.
 //! 3. [`end_sessions`] — nobody is logged in as it.
-//! 4. [`run_revocation`] — what the secret says.
-//! 5. [`databases_with`], and in each of them [`disown`] over a session of its own.
-//! 6. [`drop`].
+//! 4. [`databases_with_prepared`], and in each of them [`roll_back_prepared`] over a session of its own.
+//! 5. [`run_revocation`] — what the secret says.
+//! 6. [`databases_with`], and in each of them [`disown`] over a session of its own.
+//! 7. [`drop`].
 //!
 //! What it owned and nobody wants dropped goes to an heir, a role without rights, and never to the admin user.
 //!
@@ -15,7 +16,9 @@
 //! sees those in others.
 
 mod end;
+mod granted;
 pub(super) mod heir;
+mod prepared;
 
 use std::time::Duration;
 
@@ -30,6 +33,7 @@ use super::{Session, SqlError, Transaction, column, mark, scram};
 use crate::fault::Faults;
 
 pub use end::{databases_with, disable, disown, drop, end_sessions, run_revocation};
+pub use prepared::{databases_with_prepared, roll_back_prepared};
 
 /// For how long a user can log in after its lease has expired, by the server's clock: revoking it is the platform's.
 pub const MARGIN: Duration = Duration::from_secs(30);

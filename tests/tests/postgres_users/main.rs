@@ -3,6 +3,7 @@
 mod checks;
 mod groups;
 mod heir;
+mod held_up;
 mod hostile;
 mod lives;
 mod removal;

@@ -28,6 +28,15 @@ impl Server {
         Self { postgres: Postgres::start(&ports), _ports: Mutex::new(ports) }
     }
 
+    /// A server whose users may prepare transactions.
+    pub(crate) fn with_two_phase_commit() -> Self {
+        let ports = Ports::claim();
+        Self {
+            postgres: Postgres::start_with_settings(&ports, &["max_prepared_transactions=9"]),
+            _ports: Mutex::new(ports),
+        }
+    }
+
     /// A login as the admin user.
     pub(crate) fn login(&self) -> Login {
         self.login_as(USER, PASSWORD, DATABASE)
@@ -79,6 +88,9 @@ impl Server {
         let mut session = self.session().await;
         users::disable(&mut session, username, username).await?;
         users::end_sessions(&mut session, username).await?;
+        for dbname in users::databases_with_prepared(&mut session, username).await? {
+            users::roll_back_prepared(&mut self.session_in(&dbname).await, username).await?;
+        }
         for dbname in users::databases_with(&mut session, username).await? {
             users::disown(&mut self.session_in(&dbname).await, username, owned, username).await?;
         }

@@ -27,6 +27,11 @@ impl Transaction<'_> {
         &self.session.user
     }
 
+    /// The database that it is in.
+    pub fn dbname(&self) -> &str {
+        &self.session.dbname
+    }
+
     /// The first number of the server's version.
     pub fn major(&self) -> u32 {
         self.session.major()

@@ -9,7 +9,7 @@ use super::super::quote::identifier;
 use super::super::retry::Tries;
 use super::super::template::{Purpose, Statement, Values};
 use super::super::{Session, SqlError, column};
-use super::{OBJECTS, exists, heir, refused, run};
+use super::{OBJECTS, exists, granted, heir, prepared, refused, run};
 use crate::words::{NewSecret, Owned};
 
 /// From one look at a user's sessions to the next.
@@ -104,7 +104,8 @@ pub async fn databases_with(session: &mut Session, username: &str) -> Result<Vec
 /// whole go to the heir either way. `false` where there is no such user.
 ///
 /// # Errors
-/// [`SqlError`]; where the heir can't own something (42501) it says what an administrator has to grant.
+/// [`SqlError`]; where the heir can't own something (42501) it says what an administrator has to grant, and where somebody
+/// else's grants are left (2BP01, 42501), who has granted what.
 pub async fn disown(
     session: &mut Session,
     username: &str,
@@ -118,11 +119,15 @@ pub async fn disown(
             Ok(Left::NoUser) => return Ok(false),
             Ok(Left::Nothing) => return Ok(true),
             Ok(Left::Something) => heir = Some(heir::make(session).await?),
+            Ok(Left::Granted(error)) => return Err(error),
             Err(SqlError::Refused { code, .. }) if heir.is_none() && code == DEPENDENT_OBJECTS => {
                 heir = Some(heir::make(session).await?);
             }
             Err(error) if tries.again(&error).await => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                let error = granted::with_grantors(session, username, error).await;
+                return Err(prepared::with_holders(session, username, error).await);
+            }
         }
     }
 }
@@ -133,6 +138,8 @@ enum Left {
     Nothing,
     /// What only an heir can take.
     Something,
+    /// What only others can take back.
+    Granted(SqlError),
 }
 
 async fn disown_once(
@@ -159,12 +166,17 @@ async fn disown_once(
     transaction.execute(&format!("DROP OWNED BY {}", identifier(username)), &[]).await?;
     // It leaves alone what belongs to the server as a whole.
     let is_left = heir.is_none() && owned == Owned::Drop && heir::owns(&mut transaction, username).await?;
+    let granted = granted::left(&mut transaction, username).await?;
     transaction.commit().await?;
-    Ok(if is_left { Left::Something } else { Left::Nothing })
+    match granted {
+        _ if is_left => Ok(Left::Something),
+        Some(error) => Ok(Left::Granted(error)),
+        None => Ok(Left::Nothing),
+    }
 }
 
 /// Something of somebody else depends on it.
-const DEPENDENT_OBJECTS: &str = "2BP01";
+pub(super) const DEPENDENT_OBJECTS: &str = "2BP01";
 
 /// Drops a user. `false` where there is no such user.
 ///
@@ -172,7 +184,10 @@ const DEPENDENT_OBJECTS: &str = "2BP01";
 /// [`SqlError`]; that it still owns something is one (2BP01).
 pub async fn drop(session: &mut Session, username: &str, lock: &str) -> Result<bool, SqlError> {
     let sql = format!("DROP ROLE {}", identifier(username));
-    on_existing(session, username, lock, &sql).await
+    match on_existing(session, username, lock, &sql).await {
+        Err(error) => Err(prepared::with_holders(session, username, error).await),
+        done => done,
+    }
 }
 
 /// Runs a statement about a user in a transaction under `lock`, if there is such a user.
