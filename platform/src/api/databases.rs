@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::routes::{Needs, PAGED, Route};
 use crate::postgres::{check_ca, checks};
 use crate::rotations::root;
-use crate::servers::reach::{detached, linked, session, unlinked};
+use crate::servers::reach::{detached, tested, unlinked};
 use crate::store::databases::root::alone;
 use crate::store::databases::{self, New, Row, Settings};
 use crate::store::{Change, gateways, leases, links, projects, rotations, secrets};
@@ -53,7 +53,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::post("/v1/databases/{database}/test", manage, test)
             .named(
                 "testDatabase",
-                "Connects through the gateway, and looks whether the admin user may do its work.",
+                "Connects through the gateway, and looks whether the admin user is let in and may do its work.",
             )
             .answers::<TestReport>(),
         Route::post("/v1/databases/{database}/rotate", manage, rotate)
@@ -340,9 +340,8 @@ async fn test(
     change.audit("database.tested", &format!("database:{}", row.name), detail);
     change.commit().await?;
     let report = detached(async move {
-        linked(&app, &row).await?;
-        let mut session = session(&app, &row, None).await?;
-        Ok(checks::database(&mut session, app.clock.now()).await?)
+        let now = app.clock.now();
+        tested(&app, &row, None, async |session| checks::database(session, now).await).await
     });
     report.await.map(Json)
 }

@@ -18,7 +18,7 @@ use super::problem::{Problem, sentence};
 use super::routes::{Needs, PAGED, Route};
 use crate::postgres::{checks, password};
 use crate::rotations::{self as engine, GRACE, schedule};
-use crate::servers::reach::{detached, linked, session};
+use crate::servers::reach::{detached, linked, tested};
 use crate::store::databases::root::alone;
 use crate::store::rotations::{self, Row};
 use crate::store::{Change, databases};
@@ -235,9 +235,8 @@ async fn test(
     change.audit("rotation.tested", &format!("rotation:{}", row.name), detail);
     change.commit().await?;
     let report = detached(async move {
-        linked(&app, &database).await?;
-        let mut session = session(&app, &database, None).await?;
-        Ok(checks::rotation(&mut session, &row.users, app.clock.now()).await?)
+        let now = app.clock.now();
+        tested(&app, &database, None, async |session| checks::rotation(session, &row.users, now).await).await
     });
     report.await.map(Json)
 }

@@ -15,9 +15,9 @@ use super::managed::may_manage;
 use super::named::page;
 use super::problem::Problem;
 use super::routes::{Needs, PAGED, Route};
-use crate::postgres::checks;
+use crate::postgres::{Session, checks};
 use crate::secrets::{definition, prepare, tidy};
-use crate::servers::reach::{detached, linked, session};
+use crate::servers::reach::{detached, linked, tested};
 use crate::store::databases;
 use crate::store::secrets::{self, Row};
 use crate::trust::random_id;
@@ -179,9 +179,9 @@ async fn test(
     change.audit("secret.tested", &format!("secret:{}", row.name), detail);
     change.commit().await?;
     let report = detached(async move {
-        linked(&app, &database).await?;
-        let mut session = session(&app, &database, Some(&row.dbname)).await?;
-        Ok(checks::secret(&mut session, &row.definition, row.group_role.as_deref(), app.clock.now()).await?)
+        let (definition, group, now) = (&row.definition, row.group_role.as_deref(), app.clock.now());
+        let test = async |session: &mut Session| checks::secret(session, definition, group, now).await;
+        tested(&app, &database, Some(&row.dbname), test).await
     });
     report.await.map(Json)
 }

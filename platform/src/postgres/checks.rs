@@ -2,6 +2,7 @@
 //!
 //! Whatever is tried out is rolled back.
 
+mod entry;
 mod secret;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::{Session, SqlError, column, scram};
 use crate::trust::random_id;
 use crate::words::{Check, TestReport};
 
+pub use entry::shut_out;
 pub use secret::secret;
 
 /// By how many seconds clocks may differ: for as long users can log in after their leases have expired.

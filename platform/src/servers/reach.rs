@@ -7,8 +7,9 @@ use thiserror::Error;
 use super::Held;
 use crate::api::App;
 use crate::api::problem::{Code, Problem};
-use crate::postgres::SqlError;
+use crate::postgres::{Session, SqlError, checks};
 use crate::store::{StoreError, databases, links};
+use crate::words::TestReport;
 
 /// Why work on a database's server did not come to its end.
 #[derive(Debug, Error)]
@@ -73,6 +74,28 @@ pub(crate) async fn detached<T: Send + 'static>(
     match tokio::spawn(work).await {
         Ok(outcome) => Ok(outcome?),
         Err(error) => Err(Problem::internal(error)),
+    }
+}
+
+/// Tests something on a database's server, in `dbname` or in the database's own. Where the admin user is not let in, that
+/// is what the test has found.
+///
+/// # Errors
+/// [`Failure`]: no link allows it, and where the server went away in the middle.
+pub(crate) async fn tested(
+    app: &App,
+    database: &databases::Row,
+    dbname: Option<&str>,
+    test: impl AsyncFnOnce(&mut Session) -> Result<TestReport, SqlError>,
+) -> Result<TestReport, Failure> {
+    linked(app, database).await?;
+    match session(app, database, dbname).await {
+        Ok(mut session) => Ok(test(&mut session).await?),
+        Err(Failure::Sql(error)) => {
+            let login = databases::login(&app.store, database, dbname)?;
+            Ok(checks::shut_out(&error, &database.name, &database.gateway, &login))
+        }
+        Err(other) => Err(other),
     }
 }
 
