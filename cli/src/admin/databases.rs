@@ -47,7 +47,9 @@ enum What {
     /// Change what is said of a database; what no flag names stays.
     ///
     /// Where server, gateway, TLS or authorities change, the admin user's password is asked for, since it will be sent
-    /// there. A server does not change while leases live on it.
+    /// there. Only where TLS is and stays verify-full, and host and authorities stay, may gateway and port change
+    /// without it: the certificate shows that it is the same server. So the way to a database whose password only the
+    /// platform knows may change. A server does not change while leases live on it.
     Change(Box<Change>),
     /// Delete a database, which no secret and no rotation may need any more.
     Rm(Named),
@@ -195,10 +197,16 @@ async fn add(session: &Session, flags: &Add) -> Result<(), Failure> {
 
 impl Change {
     /// Another user has another password, and where a login goes another way, the password is to be sent there.
-    fn needs_password(&self, ca: Option<&str>) -> bool {
-        let leads_elsewhere =
-            self.server.is_some() || self.gateway.is_some() || self.tls.is_some() || ca.is_some();
-        self.admin_user.is_some() || self.admin_password_file.is_some() || leads_elsewhere
+    async fn needs_password(&self, session: &Session, change: &DatabaseChange) -> Result<bool, Failure> {
+        if self.admin_user.is_some() || self.admin_password_file.is_some() {
+            return Ok(true);
+        }
+        let leads_on = change.host.is_some() || change.gateway.is_some() || change.tls.is_some();
+        if !leads_on && change.ca.is_none() {
+            return Ok(false);
+        }
+        let before: Database = session.client.get(&self.named.path(NOUN)).await?;
+        Ok(!before.keeps_password(&before.with(change)))
     }
 }
 
@@ -206,15 +214,6 @@ async fn change(session: &Session, flags: &Change) -> Result<(), Failure> {
     let ca = match flags.public_authorities {
         true => Some(String::new()),
         false => flags.server_ca.as_deref().map(server_ca).transpose()?,
-    };
-    let file = flags.admin_password_file.as_deref();
-    let password = match flags.needs_password(ca.as_deref()) {
-        false => None,
-        true => {
-            let user = flags.admin_user.as_ref();
-            let user = user.map_or_else(|| "the admin user".into(), |user| format!("the user {user}"));
-            Some(typed::password(file, &user, "--admin-password-file")?.to_string())
-        }
     };
     let mut change = DatabaseChange {
         gateway: flags.gateway.clone(),
@@ -224,9 +223,15 @@ async fn change(session: &Session, flags: &Change) -> Result<(), Failure> {
         ca,
         database: flags.dbname.clone(),
         admin_user: flags.admin_user.clone(),
-        admin_password: password,
+        admin_password: None,
         max_connections: flags.max_connections,
     };
+    if flags.needs_password(session, &change).await? {
+        let user = flags.admin_user.as_ref();
+        let user = user.map_or_else(|| "the admin user".into(), |user| format!("the user {user}"));
+        let file = flags.admin_password_file.as_deref();
+        change.admin_password = Some(typed::password(file, &user, "--admin-password-file")?.to_string());
+    }
     let done = session
         .patch(&flags.named.path(NOUN), &change, |database: &Database| {
             format!("changed the database {0}\n next: adit databases test {0}", database.name)

@@ -125,6 +125,7 @@ async fn create(
         return Err(unlinked(&project.name, &text, &gateway.name));
     }
     let mut change = app.change(&caller).await?;
+    alone(&mut change).await?;
     not_rotated(&mut change, &settings).await?;
     let new = New { name, project: &project.id, settings, password: &new.admin_password };
     let id = databases::create(&mut change, &new).await?;
@@ -152,37 +153,32 @@ async fn update(
     Path(database): Path<String>,
     Body(with): Body<DatabaseChange>,
 ) -> Result<Json<Database>, Problem> {
-    let row = managed(&app, &caller, &database).await?;
+    let id = managed(&app, &caller, &database).await?.id;
     let password = with.admin_password.as_deref();
-    if let Some(password) = password {
-        check_password(password)?;
-    } else if with.admin_user.is_some() {
-        return Err(Problem::bad_request("An admin_user comes with its admin_password."));
-    } else if leads_elsewhere(&with) {
-        // It would be shown to whoever is there.
-        return Err(Problem::bad_request(
-            "Another host, port, gateway, tls or ca comes with the admin_password: it is sent there.",
-        ));
+    password.map_or(Ok(()), check_password)?;
+    let mut change = app.change(&caller).await?;
+    // What others have just changed is what this change is of.
+    alone(&mut change).await?;
+    let row = databases::in_change(&mut change, &id).await?.ok_or_else(|| Problem::not_found("database"))?;
+    let (gateway, after) = after(&app, &caller, &row, &with).await?;
+    if password.is_none() {
+        goes_nowhere_else(&with, &row.words(), &after)?;
     }
-    let organisation = &caller.organisation;
-    let (gateway, gateway_name) = gateway(&app, &caller, &row, &with).await?;
-    let target = checked_target(with.host.as_ref().unwrap_or(&row.host), with.port.unwrap_or(row.port))?;
-    let (host, text) = (target.host.to_string(), target.to_string());
     let settings = Settings {
         gateway: &gateway,
-        host: &host,
-        port: target.port,
-        tls: with.tls.unwrap_or(row.tls),
-        ca: with.ca.as_deref().unwrap_or(&row.ca),
-        dbname: with.database.as_deref().unwrap_or(&row.dbname),
-        admin_user: with.admin_user.as_deref().unwrap_or(&row.admin_user),
-        max_connections: with.max_connections.unwrap_or(row.max_connections),
+        host: &after.host,
+        port: after.port,
+        tls: after.tls,
+        ca: after.ca.as_deref().unwrap_or_default(),
+        dbname: &after.database,
+        admin_user: &after.admin_user,
+        max_connections: after.max_connections,
     };
     check(&settings)?;
-    if !links::allows(&app.store, organisation, &row.project_id, &gateway, &text).await? {
-        return Err(unlinked(&row.project, &text, &gateway_name));
+    let target = databases::target(settings.host, settings.port);
+    if !links::allows(&app.store, &caller.organisation, &row.project_id, &gateway, &target).await? {
+        return Err(unlinked(&row.project, &target, &after.gateway));
     }
-    let mut change = app.change(&caller).await?;
     not_rotated(&mut change, &settings).await?;
     stays(&mut change, &row, &settings).await?;
     if !databases::update(&mut change, &row.id, &settings, password).await? {
@@ -190,8 +186,8 @@ async fn update(
         return Err(Problem::conflict(detail).retry_after(60));
     }
     let detail = json!({
-        "gateway": gateway_name,
-        "target": text,
+        "gateway": after.gateway,
+        "target": target,
         "database": settings.dbname,
         "user": settings.admin_user,
         "password": password.is_some(),
@@ -202,26 +198,33 @@ async fn update(
     Ok(Json(by_id(&app, &caller, &row.id).await?))
 }
 
-/// The gateway that the database is to go through: its id and its name.
-async fn gateway(
+/// What a database is to be, and the id of the gateway that it is to go through.
+async fn after(
     app: &App,
     caller: &Caller,
     row: &Row,
     with: &DatabaseChange,
-) -> Result<(String, String), Problem> {
-    let Some(key) = &with.gateway else { return Ok((row.gateway_id.clone(), row.gateway.clone())) };
-    let only = caller.only_projects_of();
-    let found = gateways::find(&app.store, &caller.organisation, only, key).await?;
-    found.map(|found| (found.id, found.name)).ok_or_else(|| Problem::not_found("gateway"))
+) -> Result<(String, Database), Problem> {
+    let mut after = row.words().with(with);
+    after.host = checked_target(&after.host, after.port)?.host.to_string();
+    let Some(key) = &with.gateway else { return Ok((row.gateway_id.clone(), after)) };
+    let found = gateways::find(&app.store, &caller.organisation, caller.only_projects_of(), key).await?;
+    let gateway = found.ok_or_else(|| Problem::not_found("gateway"))?;
+    Ok((gateway.id, Database { gateway: gateway.name, ..after }))
 }
 
-/// Whether a login goes another way than before, or believes others.
-fn leads_elsewhere(with: &DatabaseChange) -> bool {
-    with.host.is_some()
-        || with.port.is_some()
-        || with.gateway.is_some()
-        || with.tls.is_some()
-        || with.ca.is_some()
+/// The password that is kept would be shown to whoever is there.
+fn goes_nowhere_else(with: &DatabaseChange, before: &Database, after: &Database) -> Result<(), Problem> {
+    if with.admin_user.is_some() {
+        return Err(Problem::bad_request("An admin_user comes with its admin_password."));
+    }
+    match before.keeps_password(after) {
+        true => Ok(()),
+        false => Err(Problem::bad_request(
+            "Another host, port, gateway, tls or ca comes with the admin_password: it is sent there. Only where tls is \
+             and stays verify-full, and host and ca stay, may gateway and port change without it.",
+        )),
+    }
 }
 
 /// What is on the server is found there only, and by who made it: leases end first. Groups are made anew, and users of
@@ -299,7 +302,6 @@ fn check(with: &Settings<'_>) -> Result<(), Problem> {
 
 /// A user whose password a rotation changes would not be let in for long.
 async fn not_rotated(change: &mut Change, with: &Settings<'_>) -> Result<(), Problem> {
-    alone(change).await?;
     let rotations = rotations::users_on(change, with.host, with.port).await?;
     match rotations.iter().find(|(_, users)| users.iter().any(|user| user == with.admin_user)) {
         None => Ok(()),

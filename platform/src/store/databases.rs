@@ -267,6 +267,14 @@ pub async fn by_id(store: &Store, organisation: &str, id: &str) -> Result<Option
     KIND.by_id::<Raw, Row>(store, organisation, id).await
 }
 
+/// The same as it is within the change.
+///
+/// # Errors
+/// Those of the database.
+pub async fn in_change(change: &mut Change, id: &str) -> Result<Option<Row>, StoreError> {
+    KIND.in_change::<Raw, Row>(change, id).await
+}
+
 /// What a database is made of.
 #[derive(Debug)]
 pub struct New<'a> {

@@ -3,7 +3,7 @@
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, FromRow};
 
-use super::{Store, StoreError};
+use super::{Change, Store, StoreError};
 
 /// One kind of them.
 pub(super) struct Kind {
@@ -78,5 +78,21 @@ impl Kind {
         let statement = format!("{select} WHERE {alias}.organisation = $1 AND {alias}.id = $2");
         let query = sqlx::query_as::<Any, Raw>(AssertSqlSafe(statement)).bind(organisation).bind(id);
         query.fetch_optional(store.reader()).await?.map(Row::try_from).transpose()
+    }
+
+    /// The same as it is within a change.
+    pub(super) async fn in_change<Raw, Row>(
+        &self,
+        change: &mut Change,
+        id: &str,
+    ) -> Result<Option<Row>, StoreError>
+    where
+        Raw: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
+        Row: TryFrom<Raw, Error = StoreError>,
+    {
+        let (Self { select, alias }, organisation) = (self, change.organisation().to_owned());
+        let statement = format!("{select} WHERE {alias}.organisation = $1 AND {alias}.id = $2");
+        let query = sqlx::query_as::<Any, Raw>(AssertSqlSafe(statement)).bind(organisation).bind(id);
+        query.fetch_optional(change.connection()).await?.map(Row::try_from).transpose()
     }
 }

@@ -53,6 +53,36 @@ pub struct Database {
     pub rotated_at: Option<u64>,
 }
 
+impl Database {
+    /// The same with the fields of a change that are there.
+    #[must_use]
+    pub fn with(&self, change: &DatabaseChange) -> Self {
+        let before = self.clone();
+        Self {
+            gateway: change.gateway.clone().unwrap_or(before.gateway),
+            host: change.host.clone().unwrap_or(before.host),
+            port: change.port.unwrap_or(before.port),
+            tls: change.tls.unwrap_or(before.tls),
+            ca: change.ca.clone().or(before.ca).filter(|ca| !ca.is_empty()),
+            database: change.database.clone().unwrap_or(before.database),
+            admin_user: change.admin_user.clone().unwrap_or(before.admin_user),
+            max_connections: change.max_connections.unwrap_or(before.max_connections),
+            ..before
+        }
+    }
+
+    /// Whether the admin user's password that is kept may be used as `after` says: whoever is there must be whom it was
+    /// given for. Either the way there and its protection are the same, or the certificate shows it, whatever leads
+    /// there: the same authorities have to say that it is the same host, before and after.
+    #[must_use]
+    pub fn keeps_password(&self, after: &Self) -> bool {
+        let protected = |it: &Self| (it.host.clone(), it.tls, it.ca.clone(), it.admin_user.clone());
+        let is_shown = self.tls == TlsMode::VerifyFull;
+        let same_way = self.gateway == after.gateway && self.port == after.port;
+        protected(self) == protected(after) && (same_way || is_shown)
+    }
+}
+
 /// A database to be defined.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -86,8 +116,9 @@ pub struct NewDatabase {
     pub max_connections: u32,
 }
 
-/// What of a database is to be changed: the fields that are there. Where host, port, gateway, tls or ca are among them,
-/// the admin password has to be too, since it is sent there. Host, port and admin user stay while leases live.
+/// What of a database is to be changed: the fields that are there. Where host, port, gateway, tls or ca change, the admin
+/// password has to be among them, since it is sent there; only where tls is and stays `verify-full`, and host and ca
+/// stay, may gateway and port change without it. Host, port and admin user stay while leases live.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseChange {
@@ -173,5 +204,62 @@ impl std::fmt::Debug for NewDatabase {
 impl std::fmt::Debug for DatabaseChange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DatabaseChange").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(tls: TlsMode) -> Database {
+        Database {
+            id: "1".to_owned(),
+            name: "main".to_owned(),
+            project: "shop".to_owned(),
+            gateway: "gw".to_owned(),
+            host: "db".to_owned(),
+            port: 5432,
+            tls,
+            ca: Some("PEM".to_owned()),
+            database: "app".to_owned(),
+            admin_user: "adit".to_owned(),
+            max_connections: 10,
+            created_at: 0,
+            rotated_at: None,
+        }
+    }
+
+    fn keeps(tls: TlsMode, change: serde_json::Value) -> bool {
+        let before = database(tls);
+        before.keeps_password(&before.with(&serde_json::from_value(change).unwrap()))
+    }
+
+    #[test]
+    fn a_password_follows_only_where_certificates_show_that_it_is_the_same_server() {
+        use serde_json::json;
+        for way in [json!({ "gateway": "other" }), json!({ "port": 5433 })] {
+            assert!(keeps(TlsMode::VerifyFull, way.clone()));
+            for tls in [TlsMode::Disable, TlsMode::Require, TlsMode::VerifyCa] {
+                assert!(!keeps(tls, way.clone()), "{tls:?} {way}");
+            }
+        }
+        let elsewhere = [
+            json!({ "host": "other" }),
+            json!({ "ca": "ANOTHER" }),
+            json!({ "ca": "" }),
+            json!({ "tls": "verify-ca" }),
+            json!({ "gateway": "other", "tls": "require" }),
+            json!({ "admin_user": "other" }),
+        ];
+        for change in elsewhere {
+            assert!(!keeps(TlsMode::VerifyFull, change.clone()), "{change}");
+        }
+        // What was no name check before says nothing of who was there.
+        assert!(!keeps(TlsMode::VerifyCa, json!({ "tls": "verify-full", "gateway": "other" })));
+        for same in
+            [json!({}), json!({ "host": "db", "port": 5432, "gateway": "gw" }), json!({ "database": "b" })]
+        {
+            assert!(keeps(TlsMode::Require, same.clone()), "{same}");
+        }
     }
 }
