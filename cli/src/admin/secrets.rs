@@ -97,6 +97,11 @@ struct Add {
     #[arg(long, value_name = "SQL")]
     revocation: Vec<String>,
     /// What becomes of objects that a user owns: they go to a role without rights, or are dropped [default: reassign].
+    ///
+    /// That role, the heir, is one for each admin user of a server, and so the same for all secrets of its databases:
+    /// what a user leaves behind runs with the heir's rights, which are those on what other users have left behind, of
+    /// whichever secret. Views stop working, since they read with the rights of their owner, and the heir has none on
+    /// the tables of others. The admin user may give what is to stay in use to another role (ALTER … OWNER TO …).
     #[arg(long, value_name = "WHAT", value_parser = one_of::<Owned, 2>(OWNED))]
     owned: Option<Owned>,
     /// How users are named: text with {{random}}, {{unix_time}}, {{identity}}, {{secret}}.
