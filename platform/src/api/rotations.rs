@@ -118,7 +118,7 @@ async fn create(
     // What hinders the first turn is shown as the rotation's trouble.
     let (working, organisation, first) = (app.clone(), caller.organisation.clone(), id.clone());
     let actor = caller.actor();
-    let turn = detached(async move { engine::turn(&working, &organisation, &first, &actor).await });
+    let turn = detached(async move { engine::turn(&working, &organisation, &first, 0, &actor).await });
     drop(tokio::time::timeout(FIRST_TURN, turn).await);
     Ok((StatusCode::CREATED, Json(by_id(&app, &caller, &id).await?)))
 }
@@ -207,7 +207,8 @@ async fn rotate(
     let row = managed(&app, &caller, &rotation).await?;
     graced(&row, app.clock.now())?;
     let (working, actor, id) = (app.clone(), caller.actor(), row.id.clone());
-    detached(async move { engine::turn(&working, &row.organisation, &row.id, &actor).await }).await?;
+    detached(async move { engine::turn(&working, &row.organisation, &row.id, row.claim, &actor).await })
+        .await?;
     Ok(Json(by_id(&app, &caller, &id).await?))
 }
 

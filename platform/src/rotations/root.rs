@@ -32,7 +32,7 @@ pub(super) struct Root {
 /// # Errors
 /// [`Failure`]. Where the outcome is unknown, the worker finds out.
 pub(crate) async fn rotate(app: &App, organisation: &str, id: &str, actor: &str) -> Result<(), Failure> {
-    let root = Root::claim(app, organisation, id, actor).await?.ok_or(Failure::Busy)?;
+    let root = Root::claim(app, organisation, id, false, actor).await?.ok_or(Failure::Busy)?;
     let outcome = root.run(app).await;
     if matches!(&outcome, Err(Failure::Sql(SqlError::Interrupted(_)))) {
         app.rotations.bell.notify_one();
@@ -49,16 +49,18 @@ enum Stop {
 }
 
 impl Root {
-    /// Claims a database; `None` where somebody else has it.
+    /// Claims a database; `None` where somebody else has it, or has settled what was `unsettled`.
     pub(super) async fn claim(
         app: &App,
         organisation: &str,
         id: &str,
+        unsettled: bool,
         actor: &str,
     ) -> Result<Option<Self>, Failure> {
         let (store, since) = (&app.store, Instant::now());
         let until = app.clock.now().saturating_add(app.config.times.claim.as_secs());
-        let Some(claim) = databases::claim(store, organisation, id, until).await? else { return Ok(None) };
+        let claim = databases::claim(store, organisation, id, unsettled, until).await?;
+        let Some(claim) = claim else { return Ok(None) };
         let row = databases::by_id(store, organisation, id).await?.ok_or(Failure::Gone)?;
         Ok(Some(Self { row, claim, since, actor: actor.to_owned() }))
     }

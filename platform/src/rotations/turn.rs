@@ -51,26 +51,34 @@ impl<E: Into<Failure>> From<E> for Stop {
     }
 }
 
-/// Gives the next user of a rotation a new password now, because `actor` wants it.
+/// Gives the next user of a rotation a new password now, because `actor` wants it, who saw it when it had been claimed
+/// `known` times.
 ///
 /// # Errors
 /// [`Failure`]; it is noted, and tried again for ever.
-pub(crate) async fn turn(app: &App, organisation: &str, id: &str, actor: &str) -> Result<(), Failure> {
-    let turn = Turn::claim(app, organisation, id, actor).await?.ok_or(Failure::Busy)?;
+pub(crate) async fn turn(
+    app: &App,
+    organisation: &str,
+    id: &str,
+    known: i64,
+    actor: &str,
+) -> Result<(), Failure> {
+    let turn = Turn::claim(app, organisation, id, known, actor).await?.ok_or(Failure::Busy)?;
     turn.run(app).await
 }
 
 impl Turn {
-    /// Claims a rotation; `None` where somebody else has it.
+    /// Claims a rotation; `None` where somebody else has it, or has had it since it was `known`.
     pub(super) async fn claim(
         app: &App,
         organisation: &str,
         id: &str,
+        known: i64,
         actor: &str,
     ) -> Result<Option<Self>, Failure> {
         let (store, since) = (&app.store, Instant::now());
         let until = app.clock.now().saturating_add(app.config.times.claim.as_secs());
-        let Some(claim) = turns::claim(store, organisation, id, until).await? else { return Ok(None) };
+        let Some(claim) = turns::claim(store, organisation, id, known, until).await? else { return Ok(None) };
         let row = rotations::by_id(store, organisation, id).await?.ok_or(Failure::Gone)?;
         let database = databases::by_id(store, organisation, &row.database_id).await?.ok_or(Failure::Gone)?;
         Ok(Some(Self { row, database, claim, since, actor: actor.to_owned() }))

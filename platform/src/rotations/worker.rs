@@ -39,13 +39,14 @@ async fn begin_due(app: &Arc<App>, at_work: &mut JoinSet<()>) -> Result<(), Stor
         u32::try_from(free).unwrap_or(u32::MAX)
     };
     for (organisation, id) in root::unsettled(&app.store, free(at_work)).await? {
-        if let Some(root) = kept(Root::claim(app, &organisation, &id, ACTOR).await)? {
+        if let Some(root) = kept(Root::claim(app, &organisation, &id, true, ACTOR).await)? {
             let app = app.clone();
             at_work.spawn(async move { drop(root.run(&app).await) });
         }
     }
-    for (organisation, id) in turns::due(&app.store, free(at_work)).await? {
-        if let Some(turn) = kept(Turn::claim(app, &organisation, &id, ACTOR).await)? {
+    for (organisation, id, known) in turns::due(&app.store, free(at_work)).await? {
+        app.config.faults.reach("rotate:due").await;
+        if let Some(turn) = kept(Turn::claim(app, &organisation, &id, known, ACTOR).await)? {
             let app = app.clone();
             at_work.spawn(async move { drop(turn.run(&app).await) });
         }

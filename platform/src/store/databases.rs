@@ -413,8 +413,8 @@ pub async fn with_admin(
     Ok(query.bind(i64::from(port)).bind(user).fetch_all(change.connection()).await?)
 }
 
-/// Claims work on a database for this platform instance until `until`, unless another one has it. The number of the
-/// claim.
+/// Claims work on a database for this platform instance until `until`, unless another one has it, or there is no root
+/// rotation to settle where it has to be `unsettled`. The number of the claim.
 ///
 /// # Errors
 /// Those of the database.
@@ -422,14 +422,17 @@ pub async fn claim(
     store: &Store,
     organisation: &str,
     id: &str,
+    unsettled: bool,
     until: u64,
 ) -> Result<Option<i64>, StoreError> {
     let mut change = store.unaudited_change(organisation).await?;
     let (me, now) = (store.instance().to_owned(), change.now());
     let statement = "UPDATE databases SET claim_owner = $3, claim_until = $4, claim = claim + 1 \
-        WHERE organisation = $1 AND id = $2 AND claim_until <= $5 RETURNING claim";
+        WHERE organisation = $1 AND id = $2 AND claim_until <= $5 AND ($6 = 0 OR sealed_pending <> '') \
+        RETURNING claim";
     let update = sqlx::query_scalar::<Any, i64>(statement).bind(organisation).bind(id).bind(me);
-    let claim = update.bind(to_row(until)).bind(now).fetch_optional(change.connection()).await?;
+    let update = update.bind(to_row(until)).bind(now).bind(i64::from(unsettled));
+    let claim = update.fetch_optional(change.connection()).await?;
     change.commit().await?;
     Ok(claim)
 }

@@ -151,3 +151,28 @@ fn a_user_is_changed_by_one_only() {
     let missing = world.try_post("/v1/rotations", &of(&["nobody"])).unwrap();
     assert!(missing["trouble"]["error"].as_str().unwrap().contains("nobody"), "{missing}");
 }
+
+#[test]
+fn what_is_due_is_turned_once_by_two_instances() {
+    let world = World::with_two_instances();
+    world.rotation_every(60, "app", "two-user", &["one", "two"]);
+    let before = world.credentials("app").unwrap();
+    // Both see that it is due. The second one claims it only after the first one is through with it.
+    world.meeting.begin();
+    world.advance(Duration::from_secs(61));
+    world.until_settled("the first one turns it", |world| world.turns("app") == 2);
+    world.meeting.end();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(world.turns("app"), 2);
+    // Nobody was hurried: who has read before still logs in.
+    assert!(world.lets_in(&before.username, &before.password));
+
+    for turns in 3..=5 {
+        world.advance(Duration::from_secs(61));
+        world.until_settled("one of them turns it", |world| world.turns("app") == turns);
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(world.turns("app"), turns);
+        let after = world.credentials("app").unwrap();
+        assert!(world.lets_in(&after.username, &after.password));
+    }
+}

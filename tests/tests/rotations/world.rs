@@ -3,24 +3,26 @@
 use std::fs::{Permissions, set_permissions};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use adit_platform::client::{Client, ClientError, Trust};
 use adit_platform::clock::Clock;
-use adit_platform::config::Config;
+use adit_platform::config::{Config, DatabaseUrl};
 use adit_platform::fault::Faults;
 use adit_platform::init::{Init, Options, init};
 use adit_platform::server::Platform;
-use adit_platform::store::databases;
+use adit_platform::store::{databases, rotations};
 use adit_platform::words::{Credentials, EnrolmentToken, Gateway, HealthState, Rotation};
 use adit_tests::adit::command;
 use adit_tests::place::Place;
 use adit_tests::ports::Ports;
-use adit_tests::postgres::{DATABASE, Postgres};
+use adit_tests::postgres::{DATABASE, PASSWORD, Postgres, USER};
 use adit_tests::process::{PATIENCE, Running};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 use tokio_postgres::NoTls;
 
 /// The admin user on the server, which is no superuser, and what its password is at first.
@@ -37,10 +39,51 @@ struct Steps {
     reached: Vec<(String, Instant)>,
 }
 
+/// Two platform instances that see at the same time what is due, once they are to. Then the second one waits.
+#[derive(Debug)]
+pub(crate) struct Meeting {
+    awaited: AtomicBool,
+    arrived: AtomicUsize,
+    second: Semaphore,
+}
+
+impl Meeting {
+    fn new() -> Self {
+        let (awaited, arrived) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Self { awaited, arrived, second: Semaphore::new(0) }
+    }
+
+    pub(crate) fn begin(&self) {
+        self.awaited.store(true, Ordering::SeqCst);
+    }
+
+    /// The second instance goes on with what it has seen.
+    pub(crate) fn end(&self) {
+        self.awaited.store(false, Ordering::SeqCst);
+        self.second.add_permits(1);
+    }
+
+    async fn reach(&self, is_second: bool) {
+        if !self.awaited.load(Ordering::SeqCst) {
+            return;
+        }
+        self.arrived.fetch_add(1, Ordering::SeqCst);
+        while self.arrived.load(Ordering::SeqCst) < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if is_second {
+            self.second.acquire().await.unwrap().forget();
+        }
+    }
+}
+
 pub(crate) struct World {
     // The order in which they end.
     _parts: Vec<Running>,
     platform: Option<(Platform, Runtime)>,
+    second: Option<(Platform, Runtime)>,
+    pub(crate) meeting: Arc<Meeting>,
+    store: Option<DatabaseUrl>,
     /// Where the test itself runs.
     outer: Runtime,
     steps: Arc<Mutex<Steps>>,
@@ -55,12 +98,33 @@ pub(crate) struct World {
 impl World {
     /// A platform with the database `main`, for which everything is there.
     pub(crate) fn new() -> Self {
+        Self::with(false)
+    }
+
+    /// The same with a second instance, both on the PostgreSQL that has the database.
+    pub(crate) fn with_two_instances() -> Self {
+        let mut world = Self::with(true);
+        let directory = world.place.path("platform-2");
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::copy(world.place.path("platform").join("root-keys"), directory.join("root-keys")).unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, world.ports.one()));
+        world.second = Some(world.instance("platform-2", address));
+        world
+    }
+
+    fn with(store_in_postgres: bool) -> Self {
         let (place, ports) = (Place::new(), Ports::claim());
         let outer = Runtime::new().unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.one()));
-        let options = Options::new(&format!("https://{address}"), "acme");
-        let made = outer.block_on(init(&place.path("platform"), &options, Clock::system())).unwrap();
         let postgres = Postgres::start(&ports);
+        let store = store_in_postgres.then(|| {
+            postgres.superuser(&format!("CREATE DATABASE store OWNER {USER}"));
+            let port = postgres.port();
+            DatabaseUrl(format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{port}/store?sslmode=disable"))
+        });
+        let mut options = Options::new(&format!("https://{address}"), "acme");
+        options.database = store.clone();
+        let made = outer.block_on(init(&place.path("platform"), &options, Clock::system())).unwrap();
         postgres.superuser(&format!("CREATE ROLE {ADMIN} LOGIN CREATEROLE PASSWORD '{ADMIN_PASSWORD}'"));
         for user in ["one", "two"] {
             postgres.superuser(&format!("CREATE ROLE {user} LOGIN"));
@@ -68,6 +132,9 @@ impl World {
         let mut world = Self {
             _parts: Vec::new(),
             platform: None,
+            second: None,
+            meeting: Arc::new(Meeting::new()),
+            store,
             outer,
             steps: Arc::default(),
             clock: Clock::system(),
@@ -94,13 +161,15 @@ impl World {
     }
 
     fn start(&mut self) {
+        self.platform = Some(self.instance("platform", self.address));
+    }
+
+    fn instance(&self, directory: &str, address: SocketAddr) -> (Platform, Runtime) {
         let (runtime, until) = (Runtime::new().unwrap(), Instant::now() + PATIENCE);
         loop {
-            match runtime.block_on(Platform::start_by(self.config(), self.clock.clone())) {
-                Ok(platform) => {
-                    self.platform = Some((platform, runtime));
-                    return;
-                }
+            let config = self.config(directory, address);
+            match runtime.block_on(Platform::start_by(config, self.clock.clone())) {
+                Ok(platform) => return (platform, runtime),
                 // What is left of the one before may still hold its files.
                 Err(error) => assert!(Instant::now() < until, "the platform does not start: {error}"),
             }
@@ -108,8 +177,10 @@ impl World {
         }
     }
 
-    fn config(&self) -> Config {
-        let mut config = Config::new(self.place.path("platform"), self.address);
+    fn config(&self, directory: &str, address: SocketAddr) -> Config {
+        let mut config = Config::new(self.place.path(directory), address);
+        config.public_url = Some(format!("https://{}", self.address));
+        config.database = self.store.clone();
         let times = &mut config.times;
         let second = Duration::from_secs(1);
         (times.heartbeat, times.ping, times.duties) = (second, second, second);
@@ -118,10 +189,14 @@ impl World {
         (times.lease_duties, times.work_pause) = (second / 5, second);
         config.relay_peer_networks = vec!["127.0.0.0/8".parse().unwrap()];
         config.connector_bind = Ipv4Addr::LOCALHOST.into();
-        let steps = self.steps.clone();
+        let (steps, meeting, is_second) = (self.steps.clone(), self.meeting.clone(), address != self.address);
         config.faults = Faults::new(move |step| {
             let stop = note(&steps, step);
+            let meeting = (step == "rotate:due").then(|| meeting.clone());
             async move {
+                if let Some(meeting) = meeting {
+                    meeting.reach(is_second).await;
+                }
                 if stop {
                     std::future::pending::<()>().await;
                 }
@@ -186,7 +261,12 @@ impl World {
 
     /// Defines a rotation of these users, and waits for its first turn.
     pub(crate) fn rotation(&self, name: &str, mode: &str, users: &[&str]) {
-        let schedule = json!({ "every": 86_400 });
+        self.rotation_every(86_400, name, mode, users);
+    }
+
+    /// The same, and it turns every so many seconds.
+    pub(crate) fn rotation_every(&self, seconds: u64, name: &str, mode: &str, users: &[&str]) {
+        let schedule = json!({ "every": seconds });
         let new =
             json!({ "name": name, "database": "main", "mode": mode, "users": users, "schedule": schedule });
         self.post("/v1/rotations", &new);
@@ -196,6 +276,18 @@ impl World {
     /// A rotation as the API shows it.
     pub(crate) fn shown(&self, rotation: &str) -> Rotation {
         self.outer.block_on(self.admin().get(&format!("/v1/rotations/{rotation}"))).unwrap()
+    }
+
+    /// How often a password of it has changed.
+    pub(crate) fn turns(&self, rotation: &str) -> u64 {
+        let (platform, runtime) = self.platform.as_ref().unwrap();
+        let store = &platform.app().store;
+        let id = self.shown(rotation).id;
+        runtime.block_on(async {
+            let organisation = sqlx::query_scalar::<sqlx::Any, String>("SELECT organisation FROM rotations");
+            let organisation = organisation.fetch_one(store.reader()).await.unwrap();
+            rotations::by_id(store, &organisation, &id).await.unwrap().unwrap().turns
+        })
     }
 
     pub(crate) fn credentials(&self, name: &str) -> Result<Credentials, ClientError> {
@@ -267,7 +359,7 @@ impl World {
 /// The platform goes first, while those that it talks to are there.
 impl Drop for World {
     fn drop(&mut self) {
-        if let Some((platform, runtime)) = self.platform.take() {
+        for (platform, runtime) in self.second.take().into_iter().chain(self.platform.take()) {
             runtime.block_on(async { drop(platform) });
             runtime.shutdown_timeout(Duration::from_secs(5));
         }

@@ -62,16 +62,30 @@ async fn work_on_it_is_claimed_by_one() {
     let world = World::new().await;
     let (acme, id) = defined(&world).await;
     let until = world.store.clock().now() + 60;
-    let first = claim(&world.store, &acme, &id, until).await.unwrap().unwrap();
-    assert_eq!(claim(&world.store, &acme, &id, until).await.unwrap(), None);
+    let first = claim(&world.store, &acme, &id, false, until).await.unwrap().unwrap();
+    assert_eq!(claim(&world.store, &acme, &id, false, until).await.unwrap(), None);
     release(&world.store, &acme, &id, first - 1).await.unwrap();
     assert_eq!(
-        claim(&world.store, &acme, &id, until).await.unwrap(),
+        claim(&world.store, &acme, &id, false, until).await.unwrap(),
         None,
         "an older claim releases nothing"
     );
     release(&world.store, &acme, &id, first).await.unwrap();
-    assert_eq!(claim(&world.store, &acme, &id, until).await.unwrap(), Some(first + 1));
+    assert_eq!(claim(&world.store, &acme, &id, false, until).await.unwrap(), Some(first + 1));
     world.store.clock().advance(std::time::Duration::from_secs(61));
-    assert_eq!(claim(&world.store, &acme, &id, until + 99).await.unwrap(), Some(first + 2));
+    assert_eq!(claim(&world.store, &acme, &id, false, until + 99).await.unwrap(), Some(first + 2));
+}
+
+#[tokio::test]
+async fn a_root_rotation_that_is_settled_is_not_settled_again() {
+    let world = World::new().await;
+    let (store, (acme, id)) = (&world.store, defined(&world).await);
+    let until = store.clock().now() + 60;
+    assert_eq!(claim(store, &acme, &id, true, until).await.unwrap(), None, "nothing is pending");
+    let first = claim(store, &acme, &id, false, until).await.unwrap().unwrap();
+    let mut change = store.quiet_change(&acme).await.unwrap();
+    assert!(root::begin(&mut change, &id, first, "pending").await.unwrap());
+    change.commit().await.unwrap();
+    release(store, &acme, &id, first).await.unwrap();
+    assert_eq!(claim(store, &acme, &id, true, until).await.unwrap(), Some(first + 1));
 }

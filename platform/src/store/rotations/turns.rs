@@ -8,20 +8,21 @@ use super::{current_place, pending_place};
 use crate::store::{Change, Store, StoreError, to_row};
 
 /// At most `limit` rotations of every organisation that are due and that nobody works on, those that are due longest
-/// first; organisation and id. What older epochs began waits until its organisation confirms.
+/// first; organisation, id and how often it was claimed. What older epochs began waits until its organisation confirms.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn due(store: &Store, limit: u32) -> Result<Vec<(String, String)>, StoreError> {
-    let statement = "SELECT r.organisation, r.id FROM rotations r JOIN organisations o ON o.id = r.organisation \
+pub async fn due(store: &Store, limit: u32) -> Result<Vec<(String, String, i64)>, StoreError> {
+    let statement = "SELECT r.organisation, r.id, r.claim FROM rotations r JOIN organisations o ON o.id = r.organisation \
         WHERE r.next_at <= $1 AND r.claim_until <= $1 AND (r.epoch = $2 OR o.confirmed_epoch = $2) \
         ORDER BY r.next_at, r.id LIMIT $3";
-    let query = sqlx::query_as::<Any, (String, String)>(statement).bind(store.now());
+    let query = sqlx::query_as::<Any, (String, String, i64)>(statement).bind(store.now());
     let query = query.bind(&store.installation().epoch).bind(i64::from(limit));
     Ok(query.fetch_all(store.reader()).await?)
 }
 
-/// Claims a rotation for this platform instance until `until`, unless another one has it. The number of the claim.
+/// Claims a rotation, which was claimed `known` times when it was looked at, for this platform instance until `until`.
+/// The number of the claim; `None` where another one has it, or has had it since: what was seen need not be so any more.
 ///
 /// # Errors
 /// Those of the database.
@@ -29,14 +30,15 @@ pub async fn claim(
     store: &Store,
     organisation: &str,
     id: &str,
+    known: i64,
     until: u64,
 ) -> Result<Option<i64>, StoreError> {
     let mut change = store.unaudited_change(organisation).await?;
     let now = change.now();
     let statement = "UPDATE rotations SET claim_owner = $3, claim_until = $4, claim = claim + 1 \
-        WHERE organisation = $1 AND id = $2 AND claim_until <= $5 RETURNING claim";
+        WHERE organisation = $1 AND id = $2 AND claim_until <= $5 AND claim = $6 RETURNING claim";
     let update = sqlx::query_scalar::<Any, i64>(statement).bind(organisation).bind(id);
-    let update = update.bind(store.instance().to_owned()).bind(to_row(until)).bind(now);
+    let update = update.bind(store.instance().to_owned()).bind(to_row(until)).bind(now).bind(known);
     let claim = update.fetch_optional(change.connection()).await?;
     change.commit().await?;
     Ok(claim)
