@@ -29,6 +29,10 @@ const MOST: usize = 1000;
 const LOST: &str = "its mark is this installation's, and no lease of it lives: it is dropped when a later search finds \
     it again";
 
+/// What it says of one that an older epoch has made, while that is not confirmed.
+const OLDER: &str = "it is from before this platform was restored from a backup: it is dropped only after an \
+    administrator has confirmed that";
+
 /// One round: the servers that were not searched for long.
 pub(super) async fn round(app: &Arc<App>) -> Result<(), StoreError> {
     let due = orphans::due(&app.store, app.config.times.orphan_scan, AT_ONCE).await?;
@@ -61,18 +65,7 @@ pub(crate) async fn search(app: &App, database: &databases::Row) -> Result<(), W
         let mut session = session(app, database, None).await?;
         users::marked(&mut session).await?
     };
-    // Rows come before users: whoever is here now and lives has one by now.
-    let (mut found, mut leases) = (Vec::new(), BTreeMap::new());
-    for user in marked {
-        let Some((one, lease)) = judge(app, database, &user).await? else { continue };
-        if let Some(lease) = lease.filter(|_| one.ours) {
-            leases.insert(one.username.clone(), lease);
-        }
-        found.push(one);
-    }
-    // Ours first: however many others there are, they hide none.
-    found.sort_by_key(|one| !one.ours);
-    found.truncate(MOST);
+    let (found, leases) = suspects(app, database, marked).await?;
     let (organisation, id) = (&database.organisation, &database.id);
     orphans::record(&app.store, (organisation, id), &found).await?;
     let times = &app.config.times;
@@ -85,42 +78,62 @@ pub(crate) async fn search(app: &App, database: &databases::Row) -> Result<(), W
     Ok(())
 }
 
-/// What is to be said of a user that bears a mark, and the lease that it names; `None` where all is well.
-async fn judge(
+/// What is to be said of users that bear marks, those that are provably ours first: however many others there are, they
+/// hide none. And of ours, the leases that their marks name.
+async fn suspects(
     app: &App,
     database: &databases::Row,
-    user: &Marked,
-) -> Result<Option<(Found, Option<String>)>, WorkError> {
-    let installation = app.store.installation();
-    let key = mark_key(app).await?;
-    let (finding, ours, lease) = match mark::read(key, &installation.id, &user.username, Some(&user.comment))
-    {
-        Finding::None => return Ok(None),
+    marked: Vec<Marked>,
+) -> Result<(Vec<Found>, BTreeMap<String, String>), WorkError> {
+    let (key, installation) = (mark_key(app).await?, app.store.installation());
+    let read = |user: &Marked| mark::read(key, &installation.id, &user.username, Some(&user.comment));
+    let marks: Vec<_> = marked.into_iter().map(|user| (read(&user), user.username)).collect();
+    // Rows come before users: whoever is here now and lives has one by now.
+    let named: Vec<_> = marks.iter().filter_map(|(mark, _)| mark.lease()).collect();
+    let known = Known {
+        epoch: &installation.epoch,
+        confirmed: orphans::confirmed(&app.store, &database.organisation).await?,
+        holders: orphans::holders(&app.store, &database.organisation, &named).await?,
+    };
+    let (mut found, mut leases) = (Vec::new(), BTreeMap::new());
+    for (mark, username) in &marks {
+        let Some((finding, ours)) = judge(mark, &known) else { continue };
+        if let Some(lease) = mark.lease().filter(|_| ours) {
+            leases.insert(username.clone(), lease.to_owned());
+        }
+        found.push(Found { username: username.clone(), finding, ours });
+    }
+    found.sort_by_key(|one| !one.ours);
+    found.truncate(MOST);
+    Ok((found, leases))
+}
+
+/// What a judgement on a mark depends on.
+struct Known<'a> {
+    epoch: &'a str,
+    /// Whether marks of older epochs count.
+    confirmed: bool,
+    holders: BTreeMap<String, Holder>,
+}
+
+/// What is to be said of a user that bears this mark, and whether it is ours; `None` where all is well.
+fn judge(mark: &Finding, known: &Known<'_>) -> Option<(String, bool)> {
+    match mark {
+        Finding::None => None,
         Finding::Foreign(other) => {
-            (format!("it bears the mark of another installation, {other}"), false, None)
+            Some((format!("it bears the mark of another installation, {other}"), false))
         }
         Finding::Forged => {
-            ("its mark is not valid: it was forged, or the user was renamed".to_owned(), false, None)
+            Some(("its mark is not valid: it was forged, or the user was renamed".to_owned(), false))
         }
-        Finding::Valid(mark) => {
-            match orphans::holder(&app.store, &database.organisation, &mark.lease).await? {
-                Holder::Lives | Holder::Other => return Ok(None),
-                Holder::Nobody => {}
+        Finding::Valid(mark) => match known.holders.get(&mark.lease) {
+            Some(Holder::Lives | Holder::Other) => None,
+            Some(Holder::Nobody) | None if known.confirmed || mark.epoch == known.epoch => {
+                Some((LOST.to_owned(), true))
             }
-            let counts = mark.epoch == installation.epoch
-                || orphans::confirmed(&app.store, &database.organisation).await?;
-            let finding = match counts {
-                true => LOST.to_owned(),
-                false => {
-                    "it is from before this platform was restored from a backup: it is dropped only after \
-                        an administrator has confirmed that"
-                        .to_owned()
-                }
-            };
-            (finding, counts, Some(mark.lease))
-        }
-    };
-    Ok(Some((Found { username: user.username.clone(), finding, ours }, lease)))
+            Some(Holder::Nobody) | None => Some((OLDER.to_owned(), false)),
+        },
+    }
 }
 
 /// Drops a user that is nobody's lease; its mark is looked at once more. `false` where it is not there any more, or

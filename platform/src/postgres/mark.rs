@@ -54,6 +54,16 @@ pub enum Finding {
     Valid(Mark),
 }
 
+impl Finding {
+    /// The lease's id, where this installation says so.
+    pub fn lease(&self) -> Option<&str> {
+        match self {
+            Self::Valid(mark) => Some(&mark.lease),
+            Self::None | Self::Foreign(_) | Self::Forged => None,
+        }
+    }
+}
+
 impl Mark {
     /// The comment for the user `username`.
     pub fn comment(&self, key: &Key, username: &str) -> String {

@@ -1,5 +1,6 @@
 //! Users on servers that look like leases of nobody: what searches have found, and which search is due.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sqlx::{Any, FromRow};
@@ -7,6 +8,9 @@ use sqlx::{Any, FromRow};
 use super::json::word;
 use super::{Change, Store, StoreError, of_row, to_row};
 use crate::words::{LeaseState, Orphan};
+
+/// Leases that one statement looks up: below what either database takes.
+const BATCH: usize = 500;
 
 /// A database whose server is to be searched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,22 +166,47 @@ pub enum Holder {
     Other,
 }
 
-/// Whose the lease with this id is. A server may serve several organisations, and its users say nothing of them: this
-/// looks through all of them, and tells no more than that.
+/// Whose the lease with this id is: one of [`holders`].
 ///
 /// # Errors
 /// Those of the database.
 pub async fn holder(store: &Store, organisation: &str, lease: &str) -> Result<Holder, StoreError> {
-    let query =
-        sqlx::query_as::<Any, (String, String)>("SELECT organisation, state FROM leases WHERE id = $1");
-    let Some((owner, state)) = query.bind(lease).fetch_optional(store.reader()).await? else {
-        return Ok(Holder::Nobody);
-    };
-    Ok(match word::<LeaseState>(&state)? {
+    let mut holders = holders(store, organisation, &[lease]).await?;
+    Ok(holders.remove(lease).unwrap_or(Holder::Nobody))
+}
+
+/// Whose the leases with these ids are; those of which nothing is known are not among them. A server may serve several
+/// organisations, and its users say nothing of them: this looks through all of them, and tells no more than that.
+///
+/// # Errors
+/// Those of the database.
+pub async fn holders(
+    store: &Store,
+    organisation: &str,
+    leases: &[&str],
+) -> Result<BTreeMap<String, Holder>, StoreError> {
+    let mut holders = BTreeMap::new();
+    for batch in leases.chunks(BATCH) {
+        let places: Vec<_> = (1..=batch.len()).map(|number| format!("${number}")).collect();
+        let statement =
+            format!("SELECT id, organisation, state FROM leases WHERE id IN ({})", places.join(", "));
+        let mut query = sqlx::query_as::<Any, (String, String, String)>(sqlx::AssertSqlSafe(statement));
+        for lease in batch {
+            query = query.bind(*lease);
+        }
+        for (id, owner, state) in query.fetch_all(store.reader()).await? {
+            holders.insert(id, held(organisation, &owner, word(&state)?));
+        }
+    }
+    Ok(holders)
+}
+
+fn held(organisation: &str, owner: &str, state: LeaseState) -> Holder {
+    match state {
         LeaseState::Creating | LeaseState::Active | LeaseState::Revoking => Holder::Lives,
         _ if owner != organisation => Holder::Other,
         _ => Holder::Nobody,
-    })
+    }
 }
 
 /// Whether the leases and marks of older epochs are this organisation's to end.

@@ -258,4 +258,10 @@ async fn lost_users_are_remembered(site: &Site) {
     assert_eq!(listed.iter().map(|orphan| &*orphan.username).collect::<Vec<_>>(), ["b", "c"]);
     assert_eq!(orphans::holder(&site.store, of.0, "nobody").await.unwrap(), orphans::Holder::Nobody);
     assert_eq!(orphans::holder(&site.store, "other", "e1").await.unwrap(), orphans::Holder::Other);
+    // However many are asked for.
+    let strangers: Vec<_> = (0..1_200).map(|number| format!("x{number}")).collect();
+    let mut asked: Vec<_> = strangers.iter().map(String::as_str).collect();
+    asked.insert(700, "e1");
+    let holders = orphans::holders(&site.store, "other", &asked).await.unwrap();
+    assert_eq!(holders.into_iter().collect::<Vec<_>>(), [("e1".to_owned(), orphans::Holder::Other)]);
 }
