@@ -105,6 +105,7 @@ async fn user(app: &App, begun: &Begun) -> Result<(), WorkError> {
     let key = mark_key(app).await?;
     let mut session = server.session(app).await?;
     begun.has_time(app)?;
+    app.config.faults.reach("lease.create:turn").await;
     let installation = app.store.installation();
     let mark = Mark {
         installation: installation.id.clone(),

@@ -43,6 +43,7 @@ const BATCH: u32 = 500;
 /// Every step at which a test can stop the world: in the order of a lease's life.
 pub const STEPS: &[&str] = &[
     "lease.create:row",
+    "lease.create:turn",
     "lease.create:begun",
     "lease.create:made",
     "lease.create:committed",

@@ -5,7 +5,9 @@
 
 mod crash;
 mod ends;
+mod late;
 mod life;
 mod lost;
+mod restored;
 mod two;
 mod world;

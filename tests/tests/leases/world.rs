@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) made: Init,
     pub(crate) http: reqwest::Client,
     pub(crate) clock: Clock,
+    /// For how long work is claimed.
+    claim: Duration,
     store: Option<DatabaseUrl>,
     address: SocketAddr,
     outside: Runtime,
@@ -82,6 +84,15 @@ impl World {
     }
 
     pub(crate) fn with(store_in_postgres: bool, faults: Faults) -> (Self, Instance) {
+        Self::that_claims_for(Duration::from_secs(12), store_in_postgres, faults)
+    }
+
+    /// The same, and whoever claims work has it for so long.
+    pub(crate) fn that_claims_for(
+        claim: Duration,
+        store_in_postgres: bool,
+        faults: Faults,
+    ) -> (Self, Instance) {
         let (place, ports) = (Place::new(), Ports::claim());
         let server = Postgres::start(&ports);
         let store = store_in_postgres.then(|| {
@@ -98,7 +109,7 @@ impl World {
         let http = http(&made.platform_ca);
         let (gateway, relay) = (None, None);
         let mut world =
-            Self { gateway, relay, server, place, ports, made, http, clock, store, address, outside };
+            Self { gateway, relay, server, place, ports, made, http, clock, claim, store, address, outside };
         let instance = world.start("platform-1", address, faults);
         world.begin(&instance);
         (world, instance)
@@ -145,7 +156,7 @@ impl World {
         let times = &mut config.times;
         (times.heartbeat, times.ping, times.duties) = (second, second, second);
         times.missed_heartbeats = 60;
-        (times.work, times.claim) = (second * 5, second * 12);
+        (times.work, times.claim) = (second * 5, self.claim);
         (times.work_pause, times.lease_duties) = (second * 2, second / 5);
         times.stuck = second * 4;
         // Searches of their own would come between those that tests ask for.
