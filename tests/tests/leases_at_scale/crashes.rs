@@ -25,8 +25,6 @@ use super::world::{SECRET, admin, define, leases, strangers, target, usernames};
 /// Everything is looked at often, and what hangs is called so after half a minute.
 const TIMES: &str = "heartbeat=1,ping=1,duties=0.2,watcher-claim=2,\
     claim=12,work=5,work-pause=2,stuck=60,lease-duties=0.2,orphan-scan=2";
-/// Lives that are under way at once.
-const AT_ONCE: usize = 4;
 /// How long one request is tried again, and how long everything may take until it has settled.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -173,7 +171,8 @@ async fn live(admin: Client, number: usize) {
     }
 }
 
-async fn lives_with_crashes(count: usize) {
+/// So many lives, of which `at_once` are under way at a time.
+async fn lives_with_crashes(count: usize, at_once: usize) {
     let world = World::new();
     let installation = Installation::new(&world, None, TIMES);
     let mut site = Site::new(&world, &installation);
@@ -181,7 +180,7 @@ async fn lives_with_crashes(count: usize) {
     define(&admin, &site.postgres, SECRET).await;
 
     let (next, mut lives) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
-    for _ in 0..AT_ONCE {
+    for _ in 0..at_once {
         let (admin, next) = (admin.clone(), Arc::clone(&next));
         lives.spawn(async move {
             loop {
@@ -261,11 +260,11 @@ async fn settle(admin: &Client) -> Vec<Lease> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_lives_of_leases_survive_crashes_of_every_part() {
-    lives_with_crashes(50).await;
+    lives_with_crashes(50, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes half an hour: cargo xtask test --long"]
 async fn a_thousand_lives_of_leases_survive_crashes_of_every_part() {
-    lives_with_crashes(1_000).await;
+    lives_with_crashes(1_000, 16).await;
 }
