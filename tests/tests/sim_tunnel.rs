@@ -233,6 +233,19 @@ fn each_direction_of_a_stream_ends_by_itself() {
 }
 
 #[test]
+fn who_only_listens_may_say_so_before_there_is_a_connection() {
+    let mut world = World::seeded(5);
+    let relay = world.relay("a");
+    world.target("source", 19, Target::Source(vec![7; 1000]));
+    let gateway = world.gateway("gw").allowing("tcp://source:19").on([relay]);
+    let stream = world.connector().open(gateway, "tcp://source:19");
+    world.finish(stream);
+    world.run_until_quiet();
+    assert_eq!(world.received(stream).len(), 1000);
+    assert_eq!(world.party(stream).heard_end(), Some(End::Finished));
+}
+
+#[test]
 fn a_target_that_breaks_off_resets_its_stream_and_no_other() {
     let (mut world, relay, _, connector) = tunnel(World::seeded(5));
     world.target("fragile", 1, Target::Breaks(1000));

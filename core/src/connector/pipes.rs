@@ -39,6 +39,8 @@ struct Wish {
     gateway: GatewayKey,
     target: Target,
     until: Instant,
+    /// Nothing was said, and nothing will be: the end goes out behind OPEN.
+    finished: bool,
     /// Whether a connection was lost over it already: once is an accident.
     unlucky: bool,
 }
@@ -108,7 +110,8 @@ impl Pipes {
             return Err(OpenError::TooMany);
         }
         let until = now + self.open_timeout;
-        let pipe = self.pipes.insert(Pipe::Waiting(Wish { gateway, target, until, unlucky: false }));
+        let wish = Wish { gateway, target, until, finished: false, unlucky: false };
+        let pipe = self.pipes.insert(Pipe::Waiting(wish));
         self.waiting.entry(gateway).or_default().push_back(pipe);
         self.overdue.set(pipe, until);
         Ok(pipe)
@@ -130,6 +133,9 @@ impl Pipes {
             let open = Frame::Open(Open { target: wish.target.clone(), deadline, trace: None });
             let mut pump = Pump::new(conn, stream);
             pump.begin(step.quic, &encode(&open));
+            if wish.finished {
+                pump.finish(step.quic);
+            }
             let opening = Some(Opening { reader: FrameReader::default(), wish: wish.clone() });
             *entry = Pipe::Started { pump, opening };
             self.by_stream.insert((conn, stream), pipe);
@@ -287,16 +293,16 @@ impl Pipes {
     pub(super) fn write(&mut self, quic: &mut Endpoint, pipe: PipeId, bytes: &[u8]) -> Write {
         match self.pipes.get_mut(pipe) {
             Some(Pipe::Started { pump, .. }) => pump.write(quic, bytes),
-            Some(Pipe::Waiting(_)) => Write::Blocked,
-            None => Write::Closed,
+            Some(Pipe::Waiting(wish)) if !wish.finished => Write::Blocked,
+            Some(Pipe::Waiting(_)) | None => Write::Closed,
         }
     }
 
-    /// Finishing a pipe that has no stream yet gives it up.
+    /// A pipe that has no stream yet remembers it: who only listens may say so at once.
     pub(super) fn finish(&mut self, quic: &mut Endpoint, pipe: PipeId) {
-        match self.pipes.get_mut(pipe).map(Pipe::pump) {
-            Some(Some(pump)) => pump.finish(quic),
-            Some(None) => self.close(quic, pipe),
+        match self.pipes.get_mut(pipe) {
+            Some(Pipe::Started { pump, .. }) => pump.finish(quic),
+            Some(Pipe::Waiting(wish)) => wish.finished = true,
             None => {}
         }
     }
