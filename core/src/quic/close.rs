@@ -26,7 +26,7 @@ pub enum CloseReason {
     VersionMismatch,
     /// The other end's application closed it.
     PeerClosed {
-        /// Its error code.
+        /// Its error code; 0 while the handshake lasts, when it does not travel.
         code: u64,
         /// Its words, at most 256 bytes.
         reason: String,
@@ -96,6 +96,11 @@ impl CloseReason {
         match alert(number) {
             Some(alert) => Self::TlsRefusedByPeer { alert },
             None if code == TransportErrorCode::CONNECTION_REFUSED => Self::Refused,
+            // How an application says goodbye while the handshake lasts: its code and its words are for nobody who is
+            // not verified yet (RFC 9000 §10.2.3).
+            None if code == TransportErrorCode::APPLICATION_ERROR => {
+                Self::PeerClosed { code: 0, reason: String::new() }
+            }
             None => Self::BlamedByPeer { code: number, reason: words(reason) },
         }
     }

@@ -221,6 +221,17 @@ fn a_close_is_told_with_its_code() {
 }
 
 #[test]
+fn a_goodbye_during_the_handshake_is_no_error() {
+    let mut pair = Pair::new();
+    let here = pair.dial();
+    pair.run(DELAY + DELAY / 2); // the server has answered, and nobody has heard it yet
+    pair.client.endpoint.close(pair.now, here, 42, b"done");
+    pair.run(10 * SECOND);
+    let reason = CloseReason::PeerClosed { code: 0, reason: String::new() };
+    assert_eq!(pair.server.take(closed), Some(reason), "what it says is for those who are verified");
+}
+
+#[test]
 fn who_was_forgotten_hears_of_it_at_once() {
     let (mut pair, here, there) = Pair::connected();
     // The other end takes its leave, and nobody hears it.
