@@ -211,3 +211,16 @@ fn a_short_cut_in_the_network_is_sat_out() {
     assert_eq!(world.received(stream), b"before and after");
     assert!(world.longest_stall(stream) < Duration::from_secs(20));
 }
+
+#[test]
+fn a_gateway_that_closes_while_its_relay_is_silent_gives_up_its_socket() {
+    let mut world = World::seeded(3);
+    let relay = world.relay("a");
+    let gateway = world.gateway("gw").on([relay]);
+    world.await_gateway(gateway);
+    world.kill(relay);
+    world.call(gateway, Gateway::close);
+    world.run_for(secs(3));
+    assert!(world.news(gateway).contains(&gateway::Event::Closed));
+    assert_eq!(world.sockets(gateway), 0);
+}

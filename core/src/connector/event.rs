@@ -92,6 +92,15 @@ pub enum Event {
     },
 }
 
+/// What a connector holds at present.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Connections of QUIC, those included that are being made or are ending.
+    pub connections: usize,
+    /// Pipes, those included that are not open yet.
+    pub pipes: usize,
+}
+
 /// What a connector has dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {

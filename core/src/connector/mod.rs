@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 pub use error::{ConnectError, DiscoverError, Failure, OpenError, PermitError};
-pub use event::{Counters, Event};
+pub use event::{Counters, Event, Holdings};
 
 pub use crate::io::GatewayKey;
 use crate::io::{Completion, Datagrams, Forwards, LinkId, PipeId, Read, To, Transmit, Write};
@@ -263,6 +263,11 @@ impl Connector {
     /// What was dropped.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// What it holds at present.
+    pub fn holdings(&self) -> Holdings {
+        Holdings { connections: self.quic.len(), pipes: self.pipes.len() }
     }
 
     /// The number of pipes.

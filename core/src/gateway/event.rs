@@ -188,6 +188,23 @@ pub enum RelayLost {
     Client(client::Lost),
 }
 
+/// What a gateway holds at present.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Connections of QUIC, those included that are being made or are ending.
+    pub connections: usize,
+    /// Streams that have no pipe yet, or that lead to one.
+    pub streams: usize,
+    /// Pipes to targets.
+    pub pipes: usize,
+    /// Names that are being looked up.
+    pub queries: usize,
+    /// Sockets, one for each relay with a client.
+    pub sockets: usize,
+    /// Bytes that wait for channels; at most 256 KiB for each relay.
+    pub parked: usize,
+}
+
 /// What a gateway has dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {

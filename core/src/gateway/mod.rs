@@ -33,7 +33,7 @@ use crate::rand::{Rng, Seed};
 use crate::time::{Clock, Deadline, UnixTime, WallCell, Why};
 use crate::tunnel::Target;
 use crate::turn::credentials::Credentials;
-pub use event::{Cause, Counters, Event, RelayLost};
+pub use event::{Cause, Counters, Event, Holdings, RelayLost};
 use permits::Permits;
 pub use policy::{Judge, RuleError, TargetPolicy, TargetRule};
 use relays::Relays;
@@ -314,6 +314,18 @@ impl Gateway {
         self.counters
     }
 
+    /// What it holds at present.
+    pub fn holdings(&self) -> Holdings {
+        Holdings {
+            connections: self.quic.len(),
+            streams: self.sessions.streams(),
+            pipes: self.sessions.pipes(),
+            queries: self.queries.len(),
+            sockets: self.relays.sockets(),
+            parked: self.relays.parked(),
+        }
+    }
+
     /// Takes received bytes out of a pipe.
     pub fn pipe_read(&mut self, _now: Instant, pipe: PipeId, buf: &mut [u8]) -> Read {
         self.sessions.pipe_read(&mut self.quic, pipe, buf)
@@ -447,6 +459,8 @@ impl Gateway {
         settle_quic(step, sessions);
         let overdue = self.closing.is_some_and(|at| now >= at);
         if self.closing.is_some() && !self.closed && (overdue || self.relays.are_closed()) {
+            let (ref mut step, relays, _) = self.step(now);
+            relays.abandon(step);
             self.closed = true;
             self.events.push_back(Event::Closed);
         }

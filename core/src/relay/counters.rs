@@ -19,6 +19,28 @@ pub struct Status {
     pub auth_failures: u64,
 }
 
+/// What a relay holds at present. All but `sockets`, which counts those it listens on too, is nothing when nobody uses
+/// the relay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Allocations, those included whose sockets are being bound.
+    pub allocations: usize,
+    /// Permissions of all allocations.
+    pub permissions: usize,
+    /// Channels of all allocations.
+    pub channels: usize,
+    /// Ports that wait for their allocation (RFC 8656 §7.2).
+    pub reservations: usize,
+    /// Relayed ports, reserved ones included, of both versions of IP.
+    pub ports: usize,
+    /// Sockets, listening ones included.
+    pub sockets: usize,
+    /// Deadlines.
+    pub timers: usize,
+    /// Replies and Data indications that wait for `poll_transmit`; at most 4,096.
+    pub waiting: usize,
+}
+
 /// Totals since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {

@@ -55,7 +55,7 @@ use crate::turn::nonce::Nonces;
 
 pub use budget::ReplyBudget;
 pub use config::{Config, RelayAddress};
-pub use counters::{Counters, Drop, Flow, Status};
+pub use counters::{Counters, Drop, Flow, Holdings, Status};
 pub use event::{Event, Released};
 
 use allocation::AllocationId;
@@ -143,6 +143,11 @@ impl Relay {
     #[doc(hidden)]
     pub fn check(&self) {
         self.table.check();
+    }
+
+    /// What it holds at present. O(allocations): for reports and tests, not for the data path.
+    pub fn holdings(&self) -> Holdings {
+        Holdings { waiting: self.outbox.len(), ..self.table.holdings() }
     }
 }
 

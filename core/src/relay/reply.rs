@@ -140,6 +140,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The next one; its bytes are appended to `out`.
     pub(super) fn poll(&mut self, out: &mut Vec<u8>) -> Option<Transmit> {
         let (transmit, bytes) = self.queue.pop_front()?;

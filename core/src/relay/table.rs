@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::allocation::{Allocation, AllocationId, FiveTuple, Leg, Owner, Phase};
 use super::channel::Refusal;
 use super::config::{Config, IpVersion};
+use super::counters::Holdings;
 use super::permission::Full;
 use super::ports::{Parity, Ports};
 use super::quota::{Exceeded, Quota};
@@ -387,6 +388,21 @@ impl Table {
     /// The number of allocations, pending ones too.
     pub(super) fn len(&self) -> usize {
         self.allocations.len()
+    }
+
+    /// Everything that it holds, counted.
+    pub(super) fn holdings(&self) -> Holdings {
+        let all = || self.allocations.iter().map(|(_, allocation)| allocation);
+        Holdings {
+            allocations: self.allocations.len(),
+            permissions: all().map(|allocation| allocation.permissions.peers().count()).sum(),
+            channels: all().map(|allocation| allocation.channels.numbers().count()).sum(),
+            reservations: self.reservations.len(),
+            ports: self.ports_v4.taken() + self.ports_v6.taken(),
+            sockets: self.sockets.len(),
+            timers: self.timers.len(),
+            waiting: 0,
+        }
     }
 
     /// Panics unless all indexes say the same.

@@ -124,6 +124,16 @@ impl Relays {
         open.flat_map(|(_, relay)| relay.relayed.iter().copied()).collect()
     }
 
+    /// The number of sockets.
+    pub(super) fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// How many bytes wait for channels.
+    pub(super) fn parked(&self) -> usize {
+        self.relays.iter().map(|relay| relay.parked_bytes).sum()
+    }
+
     pub(super) fn deadline(&self) -> Option<Deadline> {
         let again = self.again.next().map(|at| Deadline { at, why: Why::Retry });
         let secret = self.secret.next().map(|at| Deadline { at, why: Why::Permission });
@@ -346,6 +356,17 @@ impl Relays {
         self.closing = true;
         for client in self.relays.iter_mut().filter_map(|relay| relay.client.as_mut()) {
             client.close(step.now);
+        }
+    }
+
+    /// Gives up what could not be given back: relays find out when the allocations run out.
+    pub(super) fn abandon(&mut self, step: &mut Step<'_>) {
+        for relay in &mut self.relays {
+            relay.client = None;
+            relay.socket = None;
+        }
+        for (socket, _) in std::mem::take(&mut self.sockets).iter() {
+            step.out.push_back(Event::Effect(Effect::Unbind { socket }));
         }
     }
 

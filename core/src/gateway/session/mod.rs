@@ -122,6 +122,11 @@ impl Sessions {
         self.pipes.len()
     }
 
+    /// The number of streams.
+    pub(super) fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
     /// Who asked for a pipe, and for what.
     pub(super) fn wish(&self, pipe: PipeId) -> Option<(&Identity, &Target)> {
         let pipe = self.pipes.get(pipe)?;
