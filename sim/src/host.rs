@@ -26,6 +26,8 @@ pub(crate) struct Host {
     pub(crate) sockets: Sockets,
     pub(crate) pipes: BTreeMap<PipeId, Stream>,
     pub(crate) woken: VecDeque<PipeId>,
+    /// How often a deadline of its machines has come.
+    pub(crate) wakes: u64,
     /// Addresses that somebody else on this host has bound.
     pub(crate) taken: Vec<SocketAddr>,
 }
@@ -43,6 +45,7 @@ impl Host {
             sockets: Sockets::default(),
             pipes: BTreeMap::new(),
             woken: VecDeque::new(),
+            wakes: 0,
             taken: Vec::new(),
         }
     }

@@ -27,13 +27,16 @@
 mod clock;
 mod firewall;
 mod host;
+pub mod invariants;
 mod link;
 mod machine;
 mod machines;
+pub mod model;
 mod nat;
 mod network;
 mod party;
 mod pki;
+pub mod plan;
 mod queue;
 mod target;
 mod trace;

@@ -23,6 +23,12 @@ impl Odds {
     }
 }
 
+impl std::fmt::Display for Odds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} %", f64::from(self.0) / 10_000.0)
+    }
+}
+
 /// `5.percent()`.
 pub trait Percent {
     /// This many in a hundred; at most all.

@@ -194,6 +194,10 @@ impl Network {
         self.places[host].captured.as_deref().unwrap_or_default()
     }
 
+    pub(crate) fn take_captured(&mut self, host: HostIndex) -> Vec<Packet> {
+        self.places[host].captured.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     pub(crate) fn dropped(&self, reason: Drop) -> u64 {
         self.drops.get(&reason).copied().unwrap_or(0)
     }

@@ -7,6 +7,7 @@ mod fuzz;
 mod miri;
 mod mutants;
 mod packages;
+mod sim;
 mod step;
 
 use std::os::unix::process::CommandExt;
@@ -37,6 +38,9 @@ enum Task {
     /// Installs PostgreSQL and coturn first where they are missing (apt, as root or through sudo without a
     /// password). Stops at the first failure.
     Test(checks::Options),
+    /// Play simulated worlds with the standard mix of faults: `cargo xtask sim --seed 7` tells one,
+    /// `cargo xtask sim --seeds 10000` tries many.
+    Sim(sim::Options),
     /// Measure which lines of the core its tests and the simulator's reach; fails below 95 %.
     ///
     /// Prints the lines that nothing reaches, and the share of each room. Installs cargo-llvm-cov and the toolchain's
@@ -80,6 +84,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo { release, arguments } => demo(release, &arguments),
         Task::Test(options) => checks::run(&options),
         Task::Coverage(options) => coverage::run(&options),
+        Task::Sim(options) => sim::run(&options),
         Task::Bench { arguments } => bench(&arguments),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Miri => miri::run(),

@@ -37,6 +37,11 @@ impl Steps {
         Ok(())
     }
 
+    /// Says something that belongs to the step that follows.
+    pub(crate) fn note(&self, line: &str) {
+        announce(&format!("── {line}"));
+    }
+
     /// Records that a step was left out, and why.
     pub(crate) fn skip(&mut self, name: &str, why: &'static str) {
         announce(&format!("── {name}: skipped, {why}"));

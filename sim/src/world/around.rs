@@ -147,6 +147,21 @@ impl World {
         self.network.captured(on.host)
     }
 
+    /// Takes what was captured at a host so far.
+    pub fn take_captured<M>(&mut self, on: Handle<M>) -> Vec<Packet> {
+        self.network.take_captured(on.host)
+    }
+
+    /// Whether a host has a machine.
+    pub fn is_running<M>(&self, on: Handle<M>) -> bool {
+        self.hosts[on.host].machine.is_some()
+    }
+
+    /// How often a deadline has woken the machines of a host.
+    pub fn wakes<M>(&self, on: Handle<M>) -> u64 {
+        self.hosts[on.host].wakes
+    }
+
     /// Lets a packet arrive that nobody sent, from wherever it says.
     pub fn inject(&mut self, packet: Packet) {
         match self.network.door(packet.to.ip()) {

@@ -175,7 +175,7 @@ impl World {
 }
 
 /// The public addresses that the first `count` connectors and homes of a world will have: gateways permit them.
-pub(super) fn first_connectors(families: Families, count: u16) -> Vec<IpAddr> {
+pub(crate) fn first_connectors(families: Families, count: u16) -> Vec<IpAddr> {
     (1..=count).flat_map(|number| addresses(families, Kind::Connector, number).public).collect()
 }
 

@@ -48,8 +48,11 @@ impl World {
         }
     }
 
-    /// The relayed addresses that a gateway has told last, best first.
+    /// The relayed addresses that a gateway has told last, best first; none while it does not run.
     pub fn addresses(&self, of: Handle<Gateway>) -> &[SocketAddr] {
+        if !self.is_running(of) {
+            return &[];
+        }
         let told = |event: &Event| matches!(event, Event::Addresses(_));
         match self.news(of).iter().rfind(|event| told(event)) {
             Some(Event::Addresses(addresses)) => addresses,

@@ -37,6 +37,7 @@ use crate::target::Directory;
 pub use connectors::ConnectorBuilder;
 pub use fleet::Behind;
 use fleet::Fleet;
+pub(crate) use fleet::first_connectors;
 pub use gateways::GatewayBuilder;
 use transfer::Watch;
 pub use transfer::{Point, Transfer};
@@ -280,6 +281,7 @@ impl World {
             self.happen(happening);
         } else if let Some((_, host)) = self.deadlines.first() {
             self.note_spin(host);
+            self.hosts[host].wakes += 1;
             self.input(host, Driven::handle_timeout);
         }
         self.act_on_watches();
