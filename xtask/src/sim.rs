@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// The first of them; fresh ones by default.
     #[arg(long, value_name = "SEED", conflicts_with = "seed")]
     from: Option<u64>,
-    /// Build with optimisations: minutes of building, and half the time for each seed.
+    /// Build with optimisations: some minutes of building, which many seeds repay.
     #[arg(long)]
     release: bool,
 }
