@@ -1,6 +1,6 @@
 //! What a packet suffers on its way between two hosts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_core::rand::Rng;
 
@@ -57,15 +57,19 @@ pub struct Bursts {
     pub end: Odds,
     /// How many packets are lost within. Outside it is [`Link::loss`].
     pub loss: Odds,
+    /// When a burst is over in any case. States change with packets alone: without this, whoever sends a packet every
+    /// few seconds could be in one burst for a minute, which no cause of bursts is good for.
+    pub longest: Duration,
 }
 
 impl Bursts {
-    /// Bursts of `length` packets on average, all of them lost, of which each packet outside begins one by `begin`.
+    /// Bursts of `length` packets on average and 1 s at most, all of them lost, of which each packet outside begins one
+    /// by `begin`.
     ///
     /// # Panics
     /// When `length` is 0.
     pub fn of(length: u32, begin: Odds) -> Self {
-        Self { begin, end: Odds(Odds::ALL / length), loss: Odds(Odds::ALL) }
+        Self { begin, end: Odds(Odds::ALL / length), loss: Odds(Odds::ALL), longest: Duration::from_secs(1) }
     }
 }
 
@@ -151,12 +155,14 @@ impl Link {
     }
 
     /// How long one packet travels, and its copy when it is doubled; nothing when it is lost.
+    /// `burst` is the link's memory: since when there has been one.
     pub(crate) fn crossings(
         &self,
-        in_burst: &mut bool,
+        now: Instant,
+        burst: &mut Option<Instant>,
         rng: &mut Rng,
     ) -> Option<(Duration, Option<Duration>)> {
-        if self.loss(in_burst, rng).hit(rng) {
+        if self.loss(now, burst, rng).hit(rng) {
             return None;
         }
         let first = self.crossing(rng);
@@ -165,11 +171,14 @@ impl Link {
     }
 
     /// The odds of losing the next packet.
-    fn loss(&self, in_burst: &mut bool, rng: &mut Rng) -> Odds {
+    fn loss(&self, now: Instant, burst: &mut Option<Instant>, rng: &mut Rng) -> Odds {
         let Some(bursts) = self.bursts else { return self.loss };
-        let turns = if *in_burst { bursts.end } else { bursts.begin };
-        *in_burst ^= turns.hit(rng);
-        if *in_burst { bursts.loss } else { self.loss }
+        *burst = burst.filter(|&began| now.duration_since(began) < bursts.longest);
+        let turns = if burst.is_some() { bursts.end } else { bursts.begin };
+        if turns.hit(rng) {
+            *burst = if burst.is_some() { None } else { Some(now) };
+        }
+        if burst.is_some() { bursts.loss } else { self.loss }
     }
 
     fn crossing(&self, rng: &mut Rng) -> Duration {
@@ -189,8 +198,9 @@ mod tests {
     #[test]
     fn chances_are_about_what_they_say() {
         let mut rng = Rng::new([3; 32]);
+        let now = Instant::now();
         let link = Link::default().losing(5.percent()).duplicating(10.percent());
-        let crossings: Vec<_> = (0..10_000).map(|_| link.crossings(&mut false, &mut rng)).collect();
+        let crossings: Vec<_> = (0..10_000).map(|_| link.crossings(now, &mut None, &mut rng)).collect();
         let lost = crossings.iter().filter(|crossing| crossing.is_none()).count();
         let doubled = crossings.iter().flatten().filter(|(_, second)| second.is_some()).count();
         assert!((400..600).contains(&lost), "{lost}");
@@ -201,14 +211,27 @@ mod tests {
     fn bursts_are_as_long_and_as_many_as_they_say() {
         let mut rng = Rng::new([3; 32]);
         let link = Link::default().bursting(Bursts::of(10, 1.percent()));
-        let mut in_burst = false;
+        let (now, mut burst) = (Instant::now(), None);
         let lost: Vec<bool> =
-            (0..100_000).map(|_| link.crossings(&mut in_burst, &mut rng).is_none()).collect();
+            (0..100_000).map(|_| link.crossings(now, &mut burst, &mut rng).is_none()).collect();
         let bursts = lost.windows(2).filter(|pair| *pair == [false, true]).count();
         let losses = lost.iter().filter(|&&lost| lost).count();
         // 1 / (100 + 10) of all packets begin one.
         assert!((800..1000).contains(&bursts), "{bursts}");
         assert!((9 * bursts..11 * bursts).contains(&losses), "{losses} in {bursts}");
+    }
+
+    #[test]
+    fn a_burst_is_over_after_its_longest_time_however_few_packets_there_were() {
+        let mut rng = Rng::new([3; 32]);
+        let (now, mut burst) = (Instant::now(), None);
+        let endless = Bursts { end: 0.percent(), ..Bursts::of(1, 100.percent()) };
+        let link = Link::default().bursting(endless);
+        assert!(link.crossings(now, &mut burst, &mut rng).is_none());
+        let kind = Link::default().bursting(Bursts { begin: 0.percent(), ..endless });
+        let after = |ms| now + Duration::from_millis(ms);
+        assert!(kind.crossings(after(999), &mut burst, &mut rng).is_none());
+        assert!(kind.crossings(after(1000), &mut burst, &mut rng).is_some());
     }
 
     #[test]

@@ -33,8 +33,19 @@ pub struct Party {
     heard_end: Option<End>,
     said_end: Option<End>,
     closed: bool,
+    pace: Option<Pace>,
     last: Instant,
     stall: Duration,
+}
+
+/// How fast somebody reads.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    bytes_per_second: u64,
+    /// Reads no more before that.
+    rests: Instant,
+    /// For when the next reading was planned.
+    planned: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +56,15 @@ enum Manners {
     Echoes,
     /// Says nothing, and finishes when the other end has.
     Listens,
+    /// Says nothing, reads until its buffer is full, and hangs up when nobody is there any more.
+    Hangs,
     /// Hangs up after it heard that many bytes, or the end.
     Breaks(usize),
 }
 
 impl Party {
-    /// The most that an echo holds before it reads no more.
-    const ECHO: usize = 64 * 1024;
+    /// The most that an echo holds before it reads no more, and that anybody reads at once.
+    const BUFFER: usize = 64 * 1024;
 
     pub(crate) fn sender(now: Instant, script: Vec<u8>) -> Self {
         Self::new(now, script, Manners::Says { finish: true })
@@ -73,6 +86,16 @@ impl Party {
         Self::new(now, Vec::new(), Manners::Breaks(limit))
     }
 
+    pub(crate) fn hanging(now: Instant) -> Self {
+        Self::new(now, Vec::new(), Manners::Hangs)
+    }
+
+    /// A sink that reads at most that many bytes per second.
+    pub(crate) fn slow(now: Instant, bytes_per_second: u64) -> Self {
+        let pace = Pace { bytes_per_second: bytes_per_second.max(1), rests: now, planned: None };
+        Self { pace: Some(pace), ..Self::sink(now) }
+    }
+
     fn new(now: Instant, script: Vec<u8>, manners: Manners) -> Self {
         Self {
             heard: Vec::new(),
@@ -82,6 +105,7 @@ impl Party {
             heard_end: None,
             said_end: None,
             closed: false,
+            pace: None,
             last: now,
             stall: Duration::ZERO,
         }
@@ -164,18 +188,31 @@ impl Party {
         }
     }
 
+    /// When it reads on by itself: told once for each time.
+    pub(crate) fn resumes(&mut self) -> Option<Instant> {
+        let pace = self.pace.as_mut()?;
+        let news = !self.closed && self.heard_end.is_none() && pace.planned != Some(pace.rests);
+        pace.planned = Some(pace.rests);
+        news.then_some(pace.rests)
+    }
+
     fn is_fed_up(&self) -> bool {
+        if self.manners == Manners::Hangs {
+            return self.said_end.is_some() || self.heard_end == Some(End::Reset);
+        }
         let limit = if let Manners::Breaks(limit) = self.manners { limit } else { usize::MAX };
         self.heard.len() >= limit || (limit < usize::MAX && self.heard_end.is_some())
     }
 
     fn hear(&mut self, now: Instant, machine: &mut dyn Driven, pipe: PipeId) -> bool {
         let room = match self.manners {
-            Manners::Echoes if self.said_end.is_none() => Self::ECHO - (self.heard.len() - self.said),
+            Manners::Echoes if self.said_end.is_none() => Self::BUFFER - (self.heard.len() - self.said),
             Manners::Breaks(limit) => limit.saturating_sub(self.heard.len()),
-            _ => Self::ECHO,
+            Manners::Hangs => Self::BUFFER - self.heard.len(),
+            _ => self.pace.map_or(Self::BUFFER, Pace::sip),
         };
-        if self.heard_end.is_some() || room == 0 {
+        let rests = self.pace.is_some_and(|pace| now < pace.rests);
+        if self.heard_end.is_some() || room == 0 || rests {
             return false;
         }
         let before = self.heard.len();
@@ -187,6 +224,9 @@ impl Party {
             "a read of {got} into {room} bytes"
         );
         self.heard.truncate(before + got);
+        if let Some(pace) = &mut self.pace {
+            pace.rest(now, got);
+        }
         match read {
             Read::Bytes(_) => {}
             Read::Blocked => return false,
@@ -216,15 +256,32 @@ impl Party {
     }
 
     fn hold_or_finish(&mut self, now: Instant, machine: &mut dyn Driven, pipe: PipeId) -> bool {
+        if self.manners == Manners::Hangs {
+            // With nothing to write it asks whether anybody is there.
+            let gone = machine.pipe_write(now, pipe, &[]) == Write::Closed;
+            self.said_end = gone.then_some(End::Reset);
+            return gone;
+        }
         let finishes = match self.manners {
             Manners::Says { finish } => finish,
             Manners::Echoes | Manners::Listens => self.heard_end.is_some(),
-            Manners::Breaks(_) => false,
+            Manners::Breaks(_) | Manners::Hangs => false,
         };
         if finishes {
             machine.pipe_finish(now, pipe);
             self.said_end = Some(End::Finished);
         }
         finishes
+    }
+}
+
+impl Pace {
+    /// How much it reads at once: what it reads in a twentieth of a second.
+    fn sip(self) -> usize {
+        usize::try_from(self.bytes_per_second / 20).unwrap_or(usize::MAX).clamp(1, Party::BUFFER)
+    }
+
+    fn rest(&mut self, now: Instant, after: usize) {
+        self.rests = now + Duration::from_nanos(after as u64 * 1_000_000_000 / self.bytes_per_second);
     }
 }

@@ -12,10 +12,10 @@ use crate::clock::UNIX_START;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// When a certificate is good, seen from the beginning of the world.
+/// When a certificate is good, seen from when it is issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Validity {
-    /// From before the beginning, for that long from then on.
+    /// From shortly before, for that long from then on.
     For(Duration),
     /// It ran out the day before.
     Expired,
@@ -30,8 +30,7 @@ impl Default for Validity {
 }
 
 impl Validity {
-    fn terms(self, serial: Serial) -> Terms {
-        let start = UnixTime(UNIX_START.as_secs());
+    fn terms(self, serial: Serial, start: UnixTime) -> Terms {
         let shifted = |by: i64| UnixTime(start.0.saturating_add_signed(by));
         let day = DAY.as_secs().cast_signed();
         match self {
@@ -59,6 +58,10 @@ struct Issuers {
     connectors: Authority,
 }
 
+/// A key that can be made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyNumber(u32);
+
 /// Who vouches for somebody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Vouching {
@@ -68,16 +71,18 @@ pub(crate) struct Vouching {
 }
 
 impl Pki {
-    /// The chain and the key of a new leaf.
+    /// The chain and the key of a new leaf, issued `now`.
     pub(crate) fn issue(
         &mut self,
+        now: UnixTime,
+        key: KeyNumber,
         by: &Vouching,
         role: Role,
         targets: Option<&[String]>,
         validity: Validity,
     ) -> Certified {
-        let key = self.key();
-        let terms = validity.terms(self.serial());
+        let key = key.key();
+        let terms = validity.terms(self.serial(), now);
         let issuers = self.issuers(by);
         let authority = if role.connects() { &issuers.connectors } else { &issuers.gateways };
         let leaf = authority.issue(role, targets, &key.public(), terms).expect("the office fits the role");
@@ -106,12 +111,14 @@ impl Pki {
     }
 
     fn found(&mut self, by: &Vouching) -> Issuers {
-        let mut terms = || Validity::For(3650 * DAY).terms(self.serial());
+        let beginning = UnixTime(UNIX_START.as_secs());
+        let mut terms = || Validity::For(3650 * DAY).terms(self.serial(), beginning);
         let [for_root, for_gateways, for_connectors] = [terms(), terms(), terms()];
-        let root = Authority::root(name(&by.organisation), TrustDomain::default(), &self.key(), for_root)
-            .expect("the dates are sensible");
+        let root =
+            Authority::root(name(&by.organisation), TrustDomain::default(), &self.new_key().key(), for_root)
+                .expect("the dates are sensible");
         let mut below = |office, terms| {
-            root.intermediate(office, &self.key(), terms).expect("a root makes intermediates")
+            root.intermediate(office, &self.new_key().key(), terms).expect("a root makes intermediates")
         };
         Issuers {
             organisation: by.organisation.clone(),
@@ -121,16 +128,23 @@ impl Pki {
         }
     }
 
-    fn key(&mut self) -> Key {
+    /// A key that nobody has yet.
+    pub(crate) fn new_key(&mut self) -> KeyNumber {
         self.keys += 1;
-        let mut seed = [0; 32];
-        seed[..4].copy_from_slice(&self.keys.to_be_bytes());
-        Key::ed25519(seed)
+        KeyNumber(self.keys)
     }
 
     fn serial(&mut self) -> Serial {
         self.serials += 1;
         Serial::new(self.serials)
+    }
+}
+
+impl KeyNumber {
+    fn key(self) -> Key {
+        let mut seed = [0; 32];
+        seed[..4].copy_from_slice(&self.0.to_be_bytes());
+        Key::ed25519(seed)
     }
 }
 

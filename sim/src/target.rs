@@ -14,6 +14,11 @@ pub enum Target {
     Echo,
     /// Swallows what it gets, and finishes when the other end has.
     Sink,
+    /// The same, at most that many bytes per second.
+    Slow(u64),
+    /// Takes the connection and then does nothing: it says nothing, reads no more than a socket's buffer holds (64 KiB),
+    /// and never hangs up.
+    Hangs,
     /// Sends that and finishes at once, without waiting for anything.
     Source(Vec<u8>),
     /// Takes that many bytes, or fewer up to their end, then resets the connection.
@@ -42,6 +47,8 @@ impl Target {
         match self {
             Self::Echo => Party::echo(now),
             Self::Source(bytes) => Party::sender(now, bytes.clone()),
+            Self::Slow(rate) => Party::slow(now, *rate),
+            Self::Hangs => Party::hanging(now),
             Self::Breaks(limit) => Party::breaking(now, *limit),
             _ => Party::sink(now),
         }

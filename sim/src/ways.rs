@@ -24,8 +24,8 @@ pub(crate) struct Ways {
 struct State {
     /// When its queue is empty; of links with a rate.
     free: Option<Instant>,
-    /// Whether a burst of losses goes on; of links that have bursts.
-    in_burst: bool,
+    /// Since when there has been a burst of losses; of links that have bursts.
+    burst: Option<Instant>,
 }
 
 impl Ways {
@@ -51,14 +51,14 @@ impl Ways {
     ) -> Result<(Instant, Option<Instant>), Drop> {
         let link = self.link(way);
         if link.rate.is_none() && link.bursts.is_none() {
-            return link.crossings(&mut false, rng).map(|times| from(now, times)).ok_or(Drop::Lost);
+            return link.crossings(now, &mut None, rng).map(|times| from(now, times)).ok_or(Drop::Lost);
         }
         let state = self.states.entry(way).or_default();
         let leaves = match link.rate {
             Some(rate) => state.queue(now, rate, size)?,
             None => now,
         };
-        link.crossings(&mut state.in_burst, rng).map(|times| from(leaves, times)).ok_or(Drop::Lost)
+        link.crossings(now, &mut state.burst, rng).map(|times| from(leaves, times)).ok_or(Drop::Lost)
     }
 }
 

@@ -1,18 +1,16 @@
 //! Connectors of a world, and the streams that they open.
 
-use std::rc::Rc;
-
 use adit_core::connector::{Config, Connector, GatewayConfig, GatewayKey};
 use adit_core::gateway::Gateway;
-use adit_core::pki::{Certified, Role, tls};
+use adit_core::pki::Role;
 use adit_core::time::WallCell;
-use adit_core::tunnel::ALPN;
 
 use super::fleet::{Behind, Kind, ORGANISATION};
+use super::papers::Member;
 use super::{Handle, World};
 use crate::firewall::Firewall;
 use crate::party::Stream;
-use crate::pki::{Validity, Vouching, expected, name};
+use crate::pki::{Validity, Vouching, name};
 
 /// A connector that is about to be made.
 pub struct ConnectorBuilder<'a> {
@@ -23,6 +21,7 @@ pub struct ConnectorBuilder<'a> {
     targets: Option<Vec<String>>,
     vouching: Vouching,
     validity: Validity,
+    renewing: bool,
     adjust: Box<dyn Fn(&mut Config)>,
 }
 
@@ -37,6 +36,7 @@ impl World {
             targets: None,
             vouching: Vouching::of(ORGANISATION),
             validity: Validity::default(),
+            renewing: false,
             adjust: Box::new(|_| {}),
         }
     }
@@ -60,8 +60,9 @@ impl World {
             self.call(from, |connector, now| connector.set_addresses(now, key, addresses));
             return key;
         }
-        let make = self.fleet.dialling[&from.host].clone();
-        let config = make.gateway(self, through, addresses);
+        let tls = self.client_tls(from.host, through.host);
+        let server_name = self.fleet.gateway_names[&through.host].clone();
+        let config = GatewayConfig { tls, server_name, addresses };
         let key = self.call(from, |connector, _| connector.add_gateway(config));
         self.fleet.keys.insert(known, key);
         key
@@ -111,6 +112,12 @@ impl ConnectorBuilder<'_> {
         self
     }
 
+    /// Gives it another certificate each time that two thirds of the life of the last one are over.
+    pub fn renewing(mut self) -> Self {
+        self.renewing = true;
+        self
+    }
+
     /// Changes its configuration, the same way after each restart.
     pub fn configured(mut self, adjust: impl Fn(&mut Config) + 'static) -> Self {
         self.adjust = Box::new(adjust);
@@ -131,48 +138,17 @@ impl ConnectorBuilder<'_> {
 
 impl<'a> ConnectorBuilder<'a> {
     fn begin(self) -> (&'a mut World, Handle<Connector>) {
-        let Self { world, behind, firewall, role, targets, vouching, validity, adjust } = self;
+        let Self { world, behind, firewall, role, targets, vouching, validity, renewing, adjust } = self;
         let (handle, _) = world.settle_down("connector", Kind::Connector, behind);
         world.set_firewall(handle, firewall);
-        let own = world.fleet.pki.issue(&vouching, role, targets.as_deref(), validity);
         let wall = WallCell::default();
-        let dialling = Dialling { own, wall: wall.clone() };
-        world.fleet.dialling.insert(handle.host, Rc::new(dialling));
+        world.fleet.walls.insert(handle.host, wall.clone());
+        world.enrol(handle, Member { role, targets, vouching, validity, relaying: None, renewing });
         world.make(handle, move |world| {
             let mut config = Config::new(wall.clone());
             adjust(&mut config);
             world.start(handle, |clock, now, seed| Connector::new(config, clock, now, seed));
         });
         (world, handle)
-    }
-}
-
-/// With what a connector dials gateways.
-pub(super) struct Dialling {
-    own: Certified,
-    wall: WallCell,
-}
-
-impl Dialling {
-    /// The gateway as it is announced: with the name that it goes by, of the organisation that the connector is of.
-    fn gateway(
-        &self,
-        world: &mut World,
-        gateway: Handle<Gateway>,
-        addresses: Vec<std::net::SocketAddr>,
-    ) -> GatewayConfig {
-        let organisation = self.own.identity().organisation.as_str();
-        let anchors = world.fleet.pki.gateway_anchors(organisation);
-        let own_name = &world.fleet.gateway_names[&gateway.host];
-        let tls = tls::client_config(
-            &self.own,
-            anchors,
-            expected(organisation),
-            name(own_name),
-            &[ALPN],
-            self.wall.clone(),
-        );
-        let tls = tls.expect("the key belongs to the certificate");
-        GatewayConfig { tls, server_name: own_name.clone(), addresses }
     }
 }

@@ -101,6 +101,10 @@ impl World {
         let Some(&stream) = self.hosts[host].pipes.get(&pipe) else { return };
         let party = &mut self.parties[stream.0];
         party.pump(self.present.now(), machine, pipe);
+        if let Some(at) = party.resumes() {
+            let life = self.hosts[host].life;
+            self.queue.plan(at, Happening::Resumes { host, life, pipe });
+        }
         if party.is_over() {
             self.hosts[host].pipes.remove(&pipe);
             self.open -= 1;

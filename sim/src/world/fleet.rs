@@ -6,15 +6,15 @@ use std::rc::Rc;
 
 use adit_core::client::Families;
 use adit_core::connector::GatewayKey;
+use adit_core::time::WallCell;
 
-use crate::clock::UNIX_START;
 use crate::machine::Machine;
 use crate::nat::Nat;
 use crate::network::{Home, HostIndex};
 use crate::pki::Pki;
 use crate::target::Target;
 
-use super::connectors::Dialling;
+use super::papers::{Member, Papers};
 use super::{Handle, World};
 
 /// What makes the machine of a host, the first time and after each death.
@@ -25,7 +25,10 @@ pub(crate) struct Fleet {
     pub(super) pki: Pki,
     pub(super) gateway_names: BTreeMap<HostIndex, String>,
     pub(super) keys: BTreeMap<(HostIndex, u32, HostIndex), GatewayKey>,
-    pub(super) dialling: BTreeMap<HostIndex, Rc<Dialling>>,
+    pub(super) members: BTreeMap<HostIndex, Rc<Member>>,
+    pub(super) papers: BTreeMap<HostIndex, Papers>,
+    /// The time, as the TLS of connectors reads it.
+    pub(super) walls: BTreeMap<HostIndex, WallCell>,
     makers: BTreeMap<HostIndex, Maker>,
     counts: BTreeMap<Kind, u16>,
 }
@@ -47,7 +50,9 @@ impl Default for Fleet {
             pki: Pki::default(),
             gateway_names: BTreeMap::new(),
             keys: BTreeMap::new(),
-            dialling: BTreeMap::new(),
+            members: BTreeMap::new(),
+            papers: BTreeMap::new(),
+            walls: BTreeMap::new(),
             makers: BTreeMap::new(),
             counts: BTreeMap::new(),
         }
@@ -59,9 +64,6 @@ pub(super) const SECRET: &[u8] = b"only in simulated worlds";
 
 /// The organisation of everybody who is not said to be of another.
 pub(super) const ORGANISATION: &str = "acme";
-
-/// When credentials run out: in a month.
-pub(super) const CREDENTIALS_EXPIRE: u64 = UNIX_START.as_secs() + 30 * 86_400;
 
 /// The addresses of one host: public ones, and private ones where there is a NAT between.
 pub(super) struct Addresses {
@@ -98,7 +100,8 @@ impl World {
     }
 
     /// Starts the machine of a host anew, with another seed; kills it first if it still runs. What it had in memory
-    /// is lost.
+    /// is lost; what it had on its disk is not: its key, its certificate and its credentials, or a relay's secrets.
+    /// Compare [`reinstall`](Self::reinstall).
     pub fn restart<M: Machine>(&mut self, on: Handle<M>) {
         self.kill(on);
         let make = self.fleet.makers.get(&on.host).expect("a world made it").clone();

@@ -1,20 +1,19 @@
 //! Gateways of a world.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 use adit_core::gateway::{Config, Event, Gateway, RelayConfig, TargetPolicy};
-use adit_core::pki::{Certified, Name, Role, tls};
+use adit_core::pki::{Name, Role};
 use adit_core::relay::Relay;
-use adit_core::time::{UnixTime, WallCell};
-use adit_core::tunnel::ALPN;
+use adit_core::time::WallCell;
 use adit_core::turn::credentials::Credentials;
 
-use super::fleet::{Behind, CREDENTIALS_EXPIRE, Kind, ORGANISATION, SECRET, first_connectors};
+use super::fleet::{Behind, Kind, ORGANISATION, SECRET, first_connectors};
+use super::papers::{Member, Relaying};
 use super::{Handle, World, relays};
 use crate::firewall::Firewall;
-use crate::pki::{Validity, Vouching, expected, name};
+use crate::pki::{Validity, Vouching, name};
 
 /// A gateway that is about to be made.
 pub struct GatewayBuilder<'a> {
@@ -26,6 +25,8 @@ pub struct GatewayBuilder<'a> {
     vouching: Vouching,
     validity: Validity,
     secret: Vec<u8>,
+    credentials: Duration,
+    renewing: bool,
     permitted: u16,
     adjust: Box<dyn Fn(&mut Config)>,
 }
@@ -43,6 +44,8 @@ impl World {
             vouching: Vouching::of(ORGANISATION),
             validity: Validity::default(),
             secret: SECRET.to_vec(),
+            credentials: Duration::from_secs(30 * 86_400),
+            renewing: false,
             permitted: 8,
             adjust: Box::new(|_| {}),
         }
@@ -113,6 +116,19 @@ impl GatewayBuilder<'_> {
         self
     }
 
+    /// Gives it credentials for relays that run out after that time, instead of thirty days.
+    pub fn credentials_for(mut self, life: Duration) -> Self {
+        self.credentials = life;
+        self
+    }
+
+    /// Gives it another certificate and other credentials each time that two thirds of the life of the last ones are
+    /// over, of whichever is shorter.
+    pub fn renewing(mut self) -> Self {
+        self.renewing = true;
+        self
+    }
+
     /// Permits the first that many connectors and homes of the world, instead of the first eight.
     pub fn permitting(mut self, count: u16) -> Self {
         self.permitted = count;
@@ -127,29 +143,19 @@ impl GatewayBuilder<'_> {
 
     /// Starts it with an allocation on each of `relays`.
     pub fn on(self, relays: impl AsRef<[Handle<Relay>]>) -> Handle<Gateway> {
-        let Self {
-            world,
-            name: own_name,
-            behind,
-            firewall,
-            allowed,
-            vouching,
-            validity,
-            secret,
-            permitted,
-            adjust,
-        } = self;
-        let (handle, _) = world.settle_down(&own_name, Kind::Gateway, behind);
-        world.set_firewall(handle, firewall);
+        let Self { world, name: own_name, vouching, secret, .. } = self;
+        let (handle, _) = world.settle_down(&own_name, Kind::Gateway, self.behind);
+        world.set_firewall(handle, self.firewall);
+        world.fleet.gateway_names.insert(handle.host, own_name.clone());
         let role = Role::Gateway { gateway: name(&own_name), instance: Name::zero() };
-        let own = world.fleet.pki.issue(&vouching, role, None, validity);
-        let credentials = Credentials::time_limited(&secret, UnixTime(CREDENTIALS_EXPIRE), &own_name);
-        let relays = relays.as_ref().iter().map(|relay| world.relay_config(*relay, &credentials)).collect();
-        world.fleet.gateway_names.insert(handle.host, own_name);
-        let plan =
-            Rc::new(Plan { own, relays, allowed, organisation: vouching.organisation, permitted, adjust });
+        let relays = relays.as_ref().to_vec();
+        let relaying = Relaying { relays, secret, id: own_name, life: self.credentials };
+        let (validity, renewing) = (self.validity, self.renewing);
+        let member = Member { role, targets: None, vouching, validity, relaying: Some(relaying), renewing };
+        world.enrol(handle, member);
+        let plan = Plan { allowed: self.allowed, permitted: self.permitted, adjust: self.adjust };
         world.make(handle, move |world| {
-            let config = plan.config(world);
+            let config = plan.config(world, handle);
             world.start(handle, |clock, now, seed| {
                 Gateway::new(config, clock, now, seed).expect("the TLS configuration is ours")
             });
@@ -158,25 +164,20 @@ impl GatewayBuilder<'_> {
     }
 }
 
-/// What a gateway is made from, each time anew.
+/// What a gateway is made from, each time anew, besides its papers.
 struct Plan {
-    own: Certified,
-    relays: Vec<RelayConfig>,
     allowed: Vec<String>,
-    organisation: String,
     permitted: u16,
     adjust: Box<dyn Fn(&mut Config)>,
 }
 
 impl Plan {
-    fn config(&self, world: &mut World) -> Config {
+    fn config(&self, world: &mut World, of: Handle<Gateway>) -> Config {
         let wall = WallCell::default();
-        let anchors = world.fleet.pki.connector_anchors(&self.organisation);
-        let tls = tls::server_config(&self.own, anchors, expected(&self.organisation), &[ALPN], wall.clone())
-            .expect("the key belongs to the certificate");
+        let tls = world.server_tls(of, wall.clone());
         let rules = self.allowed.iter().map(|rule| rule.parse().expect("a scenario's rules are rules"));
         let mut config = Config {
-            relays: self.relays.clone(),
+            relays: world.relay_configs(of),
             permit: first_connectors(world.fleet.families, self.permitted),
             targets: TargetPolicy::new(rules.collect()),
             ..Config::new(tls, wall)
@@ -187,6 +188,14 @@ impl Plan {
 }
 
 impl World {
+    /// The relays that a gateway uses, with the credentials that it has now.
+    fn relay_configs(&self, of: Handle<Gateway>) -> Vec<RelayConfig> {
+        let relaying = self.fleet.members[&of.host].relaying.as_ref();
+        let credentials = self.fleet.papers[&of.host].credentials.as_ref();
+        let (relaying, credentials) = relaying.zip(credentials).expect("gateways use relays");
+        relaying.relays.iter().map(|&relay| self.relay_config(relay, credentials)).collect()
+    }
+
     fn relay_config(&self, relay: Handle<Relay>, credentials: &Credentials) -> RelayConfig {
         RelayConfig {
             host: self.hosts[relay.host].addresses[0].to_string(),

@@ -9,6 +9,7 @@ mod connectors;
 mod effects;
 mod fleet;
 mod gateways;
+mod papers;
 mod relays;
 mod streams;
 mod traffic;
@@ -39,6 +40,7 @@ pub use fleet::Behind;
 use fleet::Fleet;
 pub(crate) use fleet::first_connectors;
 pub use gateways::GatewayBuilder;
+pub use papers::Agent;
 use transfer::Watch;
 pub use transfer::{Point, Transfer};
 
@@ -94,10 +96,32 @@ struct Spin {
 }
 
 enum Happening {
-    Arrives { door: Door, packet: Packet },
-    Completes { host: HostIndex, life: u32, done: Completion },
-    Connects { host: HostIndex, life: u32, pipe: PipeId, to: SocketAddr, result: Result<(), ErrorKind> },
-    Wakes { host: HostIndex },
+    Arrives {
+        door: Door,
+        packet: Packet,
+    },
+    Completes {
+        host: HostIndex,
+        life: u32,
+        done: Completion,
+    },
+    Connects {
+        host: HostIndex,
+        life: u32,
+        pipe: PipeId,
+        to: SocketAddr,
+        result: Result<(), ErrorKind>,
+    },
+    Resumes {
+        host: HostIndex,
+        life: u32,
+        pipe: PipeId,
+    },
+    Wakes {
+        host: HostIndex,
+    },
+    /// Something that is no machine's.
+    Duty(Box<dyn FnOnce(&mut World)>),
 }
 
 impl World {
@@ -244,6 +268,11 @@ impl World {
         self.present.advance(end);
     }
 
+    /// Does something when `time` has passed.
+    pub fn after(&mut self, time: Duration, act: impl FnOnce(&mut Self) + 'static) {
+        self.queue.plan(self.now() + time, Happening::Duty(Box::new(act)));
+    }
+
     /// Runs until `done`, at most for `limit`; whether it came to be.
     pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
         let end = self.now() + limit;
@@ -307,8 +336,13 @@ impl World {
             Happening::Connects { host, life, pipe, to, result } if life == self.hosts[host].life => {
                 self.connect(host, pipe, to, result);
             }
+            Happening::Resumes { host, life, pipe } if life == self.hosts[host].life => {
+                self.hosts[host].woken.push_back(pipe);
+                self.settle(host);
+            }
             Happening::Wakes { host } => self.wake_up(host),
-            Happening::Completes { .. } | Happening::Connects { .. } => {}
+            Happening::Duty(act) => act(self),
+            Happening::Completes { .. } | Happening::Connects { .. } | Happening::Resumes { .. } => {}
         }
     }
 

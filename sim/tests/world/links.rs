@@ -55,7 +55,7 @@ fn losses_in_bursts_come_together_in_each_direction_by_itself() {
     assert!(lost as usize > 8 * gaps.len(), "{gaps:?}");
     let (mut world, a, b) = pair(Link::default());
     // From `a` the first packet begins a burst that never ends; answers from `b` know nothing of it.
-    let endless = Bursts { begin: 100.percent(), end: 0.percent(), loss: 100.percent() };
+    let endless = Bursts { end: 0.percent(), ..Bursts::of(1, 100.percent()) };
     world.set_way(a, b, Link::default().bursting(endless));
     say(&mut world, a, B, 99, b"?lost");
     say(&mut world, b, A, 99, b"?kept");

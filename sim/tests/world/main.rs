@@ -5,6 +5,7 @@
 mod firewalls;
 mod links;
 mod nats;
+mod targets;
 mod tube;
 
 use std::net::SocketAddr;
