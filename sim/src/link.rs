@@ -55,7 +55,7 @@ pub struct Bursts {
     pub begin: Odds,
     /// How many packets end it, of those within: a fifth means bursts of five packets on average.
     pub end: Odds,
-    /// How many packets are lost within. Outside it is [`Link::loss`].
+    /// How many packets are lost within. Outside it is [`Link::losing`].
     pub loss: Odds,
     /// When a burst is over in any case. States change with packets alone: without this, whoever sends a packet every
     /// few seconds could be in one burst for a minute, which no cause of bursts is good for.

@@ -66,7 +66,8 @@ fn is_noticed(copy: &Path, patch: &Path) -> Result<bool> {
     let output = output?;
     let said = said(&output);
     let failed = said.lines().filter_map(|line| line.trim_start().strip_prefix("FAIL [")).next();
-    let by = failed.and_then(|line| line.split_once(']')).map(|(_, test)| test.trim());
+    // FAIL [   0.012s] ( 12/372) adit-core relay::tests::…
+    let by = failed.and_then(|line| line.rsplit_once(") ")).map(|(_, test)| test.trim());
     let verdict = match (output.status.success(), by) {
         (true, _) => "LIVES".to_owned(),
         (false, Some(test)) => test.to_owned(),

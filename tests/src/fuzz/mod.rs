@@ -1,9 +1,9 @@
 //! What the fuzz targets do, each in a function of the bytes that a fuzzer makes up. A function panics where the code
 //! does what it must not; `fuzz/` feeds it by libFuzzer, and `tests/corpora.rs` replays what is in `fuzz/corpus`.
 //!
-//! - Bytes as the network brings them: [`stun`], [`differential`], [`framing`], [`tunnel`], [`certificates`].
-//! - Texts as people write them: [`texts`]; of the platform's: `requests`, `sql`.
-//! - Bytes that stand for what happens, one thing after the other: [`relay`], [`client`], [`worlds`].
+//! - Bytes as the network brings them: [`stun()`], [`differential()`], [`framing()`], [`tunnel()`], [`certificates()`].
+//! - Texts as people write them: [`texts()`]; of the platform's: `requests`, `sql`.
+//! - Bytes that stand for what happens, one thing after the other: [`relay()`], [`client()`], [`worlds()`].
 
 mod certificates;
 mod client;
