@@ -1,6 +1,7 @@
 //! Sessions with the servers of databases: through their gateways, never directly; bounded for each database, and
 //! kept for a moment for whoever needs one next.
 
+pub(crate) mod pace;
 mod pool;
 pub(crate) mod reach;
 

@@ -24,10 +24,10 @@ use crate::store::leases::changes::Claim;
 use crate::store::leases::{self, Inserted, New, Row};
 use crate::store::{StoreError, again, databases, secrets};
 use crate::trust::random_id;
-use crate::words::{IssuedLease, LeaseState, NewLease};
+use crate::words::{IssuedLease, LeaseState, NewLease, NewSecret};
 
 /// The shortest life, in seconds.
-pub(crate) const SHORTEST: u64 = 60;
+const SHORTEST: u64 = 60;
 
 /// From one look at a lease that another request makes to the next.
 const LOOK: Duration = Duration::from_millis(100);
@@ -71,11 +71,7 @@ async fn wish(app: &App, caller: &Caller, new: &NewLease, key: Option<&str>) -> 
     if !caller.uses(&secret.project_id) {
         return Err(Problem::forbidden("Only members of the secret's project may lease it."));
     }
-    let ttl = new.ttl.unwrap_or(secret.definition.default_ttl);
-    if !(SHORTEST..=secret.definition.max_ttl).contains(&ttl) {
-        let longest = secret.definition.max_ttl;
-        return Err(Problem::bad_request(format!("ttl is {SHORTEST} to {longest} seconds for this secret.")));
-    }
+    let ttl = ttl(&secret.definition, new.ttl)?;
     let database = databases::by_id(store, organisation, &secret.database_id).await?;
     let database = database.ok_or_else(|| Problem::not_found("secret"))?;
     let asked = new.ttl.map(|ttl| ttl.to_string()).unwrap_or_default();
@@ -85,6 +81,17 @@ async fn wish(app: &App, caller: &Caller, new: &NewLease, key: Option<&str>) -> 
         request: hash(&[&secret.id, &asked]),
         server: Server { database, secret },
     })
+}
+
+/// The life that is asked for, in seconds: what the secret says where none is.
+pub(super) fn ttl(definition: &NewSecret, wanted: Option<u64>) -> Result<u64, Problem> {
+    let (ttl, longest) = (wanted.unwrap_or(definition.default_ttl), definition.max_ttl);
+    match (SHORTEST..=longest).contains(&ttl) {
+        true => Ok(ttl),
+        false => {
+            Err(Problem::bad_request(format!("ttl is {SHORTEST} to {longest} seconds for this secret.")))
+        }
+    }
 }
 
 /// What the same request was answered before, which may still be under way.

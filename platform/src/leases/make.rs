@@ -10,13 +10,15 @@ use zeroize::Zeroizing;
 
 use super::create::issued;
 use super::remove::{User, remove};
-use super::server::{Server, WorkError, mark_key};
+use super::server::{Server, mark_key};
 use super::{detail, object};
 use crate::api::App;
-use crate::api::problem::{Code, Problem, sentence};
+use crate::api::problem::{Code, Problem};
 use crate::postgres::mark::Mark;
 use crate::postgres::{SqlError, users};
 use crate::secrets::prepare;
+use crate::servers::pace::{in_time, too_late};
+use crate::servers::reach::Failure;
 use crate::store::leases::changes::{self, Claim, Which};
 use crate::store::leases::{self, Row};
 use crate::store::{StoreError, again};
@@ -83,14 +85,14 @@ async fn make(app: &Arc<App>, begun: Begun) -> Result<IssuedLease, Problem> {
     }
 }
 
-async fn make_user(app: &App, begun: &Begun) -> Result<(), WorkError> {
+async fn make_user(app: &App, begun: &Begun) -> Result<(), Failure> {
     let secret = &begun.server.secret;
     if secret.group_role.is_some() && secret.prepared_at.is_none() {
         prepare(app, secret, &begun.server.database, &actor(&begun.row)).await?;
     }
     match user(app, begun).await {
         // Somebody has dropped the group.
-        Err(WorkError::Sql(SqlError::Refused { code, .. }))
+        Err(Failure::Sql(SqlError::Refused { code, .. }))
             if code == UNDEFINED_OBJECT && secret.group_role.is_some() =>
         {
             prepare(app, secret, &begun.server.database, &actor(&begun.row)).await?;
@@ -100,7 +102,7 @@ async fn make_user(app: &App, begun: &Begun) -> Result<(), WorkError> {
     }
 }
 
-async fn user(app: &App, begun: &Begun) -> Result<(), WorkError> {
+async fn user(app: &App, begun: &Begun) -> Result<(), Failure> {
     let Begun { server, row, claim, .. } = begun;
     let key = mark_key(app).await?;
     let mut session = server.session(app).await?;
@@ -135,12 +137,11 @@ async fn user(app: &App, begun: &Begun) -> Result<(), WorkError> {
 impl Begun {
     /// What would be done on the server after the claim has run out could meet another instance that undoes it.
     fn has_time(&self, app: &App) -> Result<(), SqlError> {
-        let times = &app.config.times;
-        let (until, now) = (self.row.claimed_until, app.clock.now());
-        let passed = self.since.elapsed() + times.work >= times.claim;
-        match passed || now.saturating_add(times.work.as_secs()) >= until {
-            false => Ok(()),
-            true => Err(SqlError::Unreachable("it took too long until its turn came".to_owned())),
+        in_time(app, self.since)?;
+        let ends_at = app.clock.now().saturating_add(app.config.times.work.as_secs());
+        match ends_at < self.row.claimed_until {
+            true => Ok(()),
+            false => Err(too_late()),
         }
     }
 }
@@ -184,14 +185,14 @@ fn actor(row: &Row) -> String {
     format!("identity:{}", row.lease.identity)
 }
 
-async fn not_made(app: &App, begun: &Begun, error: WorkError) -> Problem {
+async fn not_made(app: &App, begun: &Begun, error: Failure) -> Problem {
     let Begun { row, claim, .. } = begun;
     let is_certain = match &error {
-        WorkError::Sql(error) => error.nothing_was_done(),
-        WorkError::Store(_) | WorkError::Lost | WorkError::Other(_) => true,
+        Failure::Sql(error) => error.nothing_was_done(),
+        _ => true,
     };
     let error = match error {
-        WorkError::Sql(error) => WorkError::Sql(error.without(&[&begun.password])),
+        Failure::Sql(error) => Failure::Sql(error.without(&[&begun.password])),
         other => other,
     };
     let reason = format!("its user was not made: {error}");
@@ -217,17 +218,6 @@ async fn not_made(app: &App, begun: &Begun, error: WorkError) -> Problem {
     give_back(app, row, claim).await;
     tracing::info!(lease = row.id, is_certain, "a lease was not made");
     error.into()
-}
-
-impl From<WorkError> for Problem {
-    fn from(error: WorkError) -> Self {
-        match error {
-            WorkError::Store(error) => error.into(),
-            WorkError::Sql(error) => error.into(),
-            WorkError::Lost => Self::conflict("Somebody else works on the lease; try again.").retry_after(1),
-            WorkError::Other(text) => Self::conflict(sentence(&text)),
-        }
-    }
 }
 
 /// The claim is of no more use here; whoever is to end the lease may go on.

@@ -7,9 +7,10 @@
 //! 5. In every database on the server where it owns something or is granted something, it does no more.
 //! 6. It is dropped.
 
-use super::server::{Server, WorkError, mark_key, session};
+use super::server::{Server, mark_key, session};
 use crate::api::App;
 use crate::postgres::{Session, mark, users};
+use crate::servers::reach::Failure;
 use crate::store::databases;
 use crate::store::leases::changes::Claim;
 use crate::store::leases::due;
@@ -42,18 +43,18 @@ impl<'a> User<'a> {
         }
     }
 
-    async fn keep(&self, app: &App) -> Result<(), WorkError> {
+    async fn keep(&self, app: &App) -> Result<(), Failure> {
         let Some(claim) = self.claim else { return Ok(()) };
         let organisation = &self.database.organisation;
         match due::keep(&app.store, organisation, claim, app.config.times.claim).await? {
             true => Ok(()),
-            false => Err(WorkError::Lost),
+            false => Err(Failure::Busy),
         }
     }
 }
 
 /// Removes a user. `false` where there was none that is the lease's.
-pub(super) async fn remove(app: &App, user: User<'_>) -> Result<bool, WorkError> {
+pub(super) async fn remove(app: &App, user: User<'_>) -> Result<bool, Failure> {
     let Some(prepared) = without_login(app, user).await? else { return Ok(false) };
     app.config.faults.reach("lease.revoke:sessions").await;
     let dbnames = without_prepared(app, user, prepared).await?;
@@ -74,7 +75,7 @@ pub(super) async fn remove(app: &App, user: User<'_>) -> Result<bool, WorkError>
 
 /// It can't log in, and nobody is logged in as it. The databases where it has prepared transactions; `None` where there
 /// is no user that is the lease's.
-async fn without_login(app: &App, user: User<'_>) -> Result<Option<Vec<String>>, WorkError> {
+async fn without_login(app: &App, user: User<'_>) -> Result<Option<Vec<String>>, Failure> {
     let mut session = session(app, user.database, None).await?;
     user.keep(app).await?;
     if !is_there(app, &mut session, user).await? {
@@ -88,11 +89,7 @@ async fn without_login(app: &App, user: User<'_>) -> Result<Option<Vec<String>>,
 }
 
 /// It has no prepared transactions in `prepared` any more. The databases where it owns something or is granted something.
-async fn without_prepared(
-    app: &App,
-    user: User<'_>,
-    prepared: Vec<String>,
-) -> Result<Vec<String>, WorkError> {
+async fn without_prepared(app: &App, user: User<'_>, prepared: Vec<String>) -> Result<Vec<String>, Failure> {
     for dbname in prepared {
         user.keep(app).await?;
         let mut session = session(app, user.database, Some(&dbname)).await?;
@@ -103,7 +100,7 @@ async fn without_prepared(
 }
 
 /// Whether the user is there, and the lease's. Whoever may still be making it is waited for.
-async fn is_there(app: &App, session: &mut Session, user: User<'_>) -> Result<bool, WorkError> {
+async fn is_there(app: &App, session: &mut Session, user: User<'_>) -> Result<bool, Failure> {
     let Some(comment) = users::find(session, user.username, user.lease).await? else { return Ok(false) };
     if user.is_known {
         return Ok(true);
@@ -115,7 +112,7 @@ async fn is_there(app: &App, session: &mut Session, user: User<'_>) -> Result<bo
     })
 }
 
-async fn own_statements(app: &App, user: User<'_>) -> Result<(), WorkError> {
+async fn own_statements(app: &App, user: User<'_>) -> Result<(), Failure> {
     let Some((definition, dbname)) = user.definition else { return Ok(()) };
     if definition.revocation.is_empty() {
         return Ok(());

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::create::SHORTEST;
+use super::create::ttl;
 use super::make::give_back;
 use super::object;
-use super::server::{Server, WorkError};
+use super::server::Server;
 use crate::api::App;
 use crate::api::caller::Caller;
 use crate::api::problem::{Code, Problem};
 use crate::postgres::users;
-use crate::servers::reach::linked;
+use crate::servers::reach::{Failure, linked};
 use crate::store::leases::changes::{self, Claim};
 use crate::store::leases::{self, Row, due};
 use crate::store::{StoreError, again};
@@ -33,12 +33,7 @@ pub(crate) async fn renew(
     let server = Server::of(&app.store, &row.organisation, &row.secret).await?;
     let server = server.ok_or_else(|| Problem::not_found("lease"))?;
     linked(app, &server.database).await?;
-    let definition = &server.secret.definition;
-    let ttl = wanted.ttl.unwrap_or(definition.default_ttl);
-    if !(SHORTEST..=definition.max_ttl).contains(&ttl) {
-        let longest = definition.max_ttl;
-        return Err(Problem::bad_request(format!("ttl is {SHORTEST} to {longest} seconds for this secret.")));
-    }
+    let ttl = ttl(&server.secret.definition, wanted.ttl)?;
     // The claim is given back when whoever waits for the answer is gone, too.
     let (app, actor) = (app.clone(), caller.actor());
     let work = tokio::spawn(async move { claimed(&app, &actor, &server, row, ttl).await });
@@ -87,11 +82,11 @@ async fn lengthen(
     row: &Row,
     claim: &Claim,
     ttl: u64,
-) -> Result<bool, WorkError> {
+) -> Result<bool, Failure> {
     let Some(expires_at) = later(row, app.clock.now(), ttl) else { return Ok(false) };
     let mut session = server.session(app).await?;
     if !due::keep(&app.store, &row.organisation, claim, app.config.times.claim).await? {
-        return Err(WorkError::Lost);
+        return Err(Failure::Busy);
     }
     let remaining = Duration::from_secs(expires_at.saturating_sub(app.clock.now()));
     let definition = &server.secret.definition;

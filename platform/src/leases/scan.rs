@@ -12,10 +12,11 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::remove::{User, remove};
-use super::server::{WorkError, mark_key, session};
+use super::server::{mark_key, session};
 use crate::api::App;
 use crate::postgres::mark::{self, Finding};
 use crate::postgres::users::{self, Marked};
+use crate::servers::reach::Failure;
 use crate::store::orphans::{self, Due, Found, Holder};
 use crate::store::{StoreError, databases};
 
@@ -60,7 +61,7 @@ async fn one(app: Arc<App>, due: Due) {
 }
 
 /// Searches a database's server, notes what was found, and drops what has to be.
-pub(crate) async fn search(app: &App, database: &databases::Row) -> Result<(), WorkError> {
+pub(crate) async fn search(app: &App, database: &databases::Row) -> Result<(), Failure> {
     let marked = {
         let mut session = session(app, database, None).await?;
         users::marked(&mut session).await?
@@ -84,7 +85,7 @@ async fn suspects(
     app: &App,
     database: &databases::Row,
     marked: Vec<Marked>,
-) -> Result<(Vec<Found>, BTreeMap<String, String>), WorkError> {
+) -> Result<(Vec<Found>, BTreeMap<String, String>), Failure> {
     let (key, installation) = (mark_key(app).await?, app.store.installation());
     let read = |user: &Marked| mark::read(key, &installation.id, &user.username, Some(&user.comment));
     let marks: Vec<_> = marked.into_iter().map(|user| (read(&user), user.username)).collect();
@@ -144,7 +145,7 @@ pub(crate) async fn drop_one(
     username: &str,
     lease: &str,
     actor: &str,
-) -> Result<bool, WorkError> {
+) -> Result<bool, Failure> {
     let user = User { database, username, lease, is_known: false, definition: None, claim: None };
     let dropped = remove(app, user).await?;
     if dropped {
@@ -177,7 +178,7 @@ pub(crate) async fn drop_by_hand(
     database: &databases::Row,
     username: &str,
     actor: &str,
-) -> Result<Dropped, WorkError> {
+) -> Result<Dropped, Failure> {
     let marked = {
         let mut session = session(app, database, None).await?;
         users::marked(&mut session).await?

@@ -1,7 +1,6 @@
-//! What work on leases has in common: the server that it is done on, and how it can go wrong.
+//! What work on leases has in common: the server that it is done on, and the key of its marks.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use thiserror::Error;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -11,34 +10,6 @@ use crate::servers::Held;
 use crate::servers::reach::{self, Failure};
 use crate::store::{INSTALLATION, Store, StoreError, audit, databases, secrets, setting, settings};
 use crate::trust::random;
-
-/// Why work on a lease failed.
-#[derive(Debug, Error)]
-pub(crate) enum WorkError {
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The server.
-    #[error(transparent)]
-    Sql(#[from] SqlError),
-    /// Somebody else does it by now.
-    #[error("somebody else works on it")]
-    Lost,
-    /// Something that it needs is not as it has to be.
-    #[error("{0}")]
-    Other(String),
-}
-
-impl From<Failure> for WorkError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Store(error) => Self::Store(error),
-            Failure::Sql(error) => Self::Sql(error),
-            Failure::Busy => Self::Lost,
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
 
 /// A secret and its database.
 #[derive(Debug, Clone)]
@@ -60,7 +31,7 @@ impl Server {
     }
 
     /// A session in the secret's database.
-    pub(crate) async fn session(&self, app: &App) -> Result<Held, WorkError> {
+    pub(crate) async fn session(&self, app: &App) -> Result<Held, Failure> {
         session(app, &self.database, Some(&self.secret.dbname)).await
     }
 }
@@ -70,11 +41,11 @@ pub(crate) async fn session(
     app: &App,
     database: &databases::Row,
     dbname: Option<&str>,
-) -> Result<Held, WorkError> {
+) -> Result<Held, Failure> {
     let limit = app.config.times.work;
     let opening = timeout(limit, reach::session(app, database, dbname));
     let late = |_| SqlError::Unreachable(format!("no session within {} s", limit.as_secs_f32()));
-    Ok(opening.await.map_err(late)??)
+    opening.await.map_err(late)?
 }
 
 /// The key with which users on servers are marked. It is made when it is first needed.

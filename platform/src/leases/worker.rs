@@ -6,25 +6,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
 use tokio::task::{Id, JoinSet};
 
 use super::make::give_back;
 use super::remove::{User, remove};
-use super::server::{Server, WorkError};
+use super::server::Server;
 use super::{detail, object};
 use crate::api::App;
 use crate::fleet::duties::jittered;
-use crate::store::leases::changes::{self, Claim, Failure};
+use crate::servers::pace::pause;
+use crate::servers::reach::Failure;
+use crate::store::leases::changes::{self, Claim};
 use crate::store::leases::{Row, due};
 use crate::store::{StoreError, again};
-use crate::trust::random;
 use crate::words::LeaseState;
-
-/// The first pause after a failure, in seconds.
-const FIRST_PAUSE: u64 = 1;
 
 /// Works for ever.
 pub(super) async fn work(app: Arc<App>) {
@@ -126,7 +123,7 @@ impl Worker {
 async fn end(app: &App, row: Row, claim: &Claim) -> bool {
     match try_to_end(app, &row, claim).await {
         Ok(()) => true,
-        Err(WorkError::Lost) => {
+        Err(Failure::Busy) => {
             give_back(app, &row, claim).await;
             true
         }
@@ -139,13 +136,13 @@ async fn end(app: &App, row: Row, claim: &Claim) -> bool {
     }
 }
 
-async fn try_to_end(app: &App, row: &Row, claim: &Claim) -> Result<(), WorkError> {
+async fn try_to_end(app: &App, row: &Row, claim: &Claim) -> Result<(), Failure> {
     if row.lease.state != LeaseState::Revoking && !begin_end(app, row, claim).await? {
-        return Err(WorkError::Lost);
+        return Err(Failure::Busy);
     }
     app.config.faults.reach("lease.revoke:row").await;
     let server = Server::of(&app.store, &row.organisation, &row.secret).await?;
-    let server = server.ok_or_else(|| WorkError::Other("its secret is not there".to_owned()))?;
+    let server = server.ok_or_else(|| Failure::Refused("its secret is not there".to_owned()))?;
     remove(app, User::of(&server, &row.lease.username, claim, row.made)).await?;
     again(|| async {
         let mut change = app.store.change(&row.organisation, "platform").await?;
@@ -180,16 +177,16 @@ async fn begin_end(app: &App, row: &Row, claim: &Claim) -> Result<bool, StoreErr
     .await
 }
 
-async fn note_failure(app: &App, row: &Row, claim: &Claim, error: &WorkError) -> Result<(), StoreError> {
+async fn note_failure(app: &App, row: &Row, claim: &Claim, error: &Failure) -> Result<(), StoreError> {
     let now = app.clock.now();
     let since = row.failing_since.unwrap_or(now);
     let attempts = row.attempts.saturating_add(1);
     let stuck = now.saturating_sub(since) >= app.config.times.stuck.as_secs();
-    let next_at = now.saturating_add(pause(attempts, app.config.times.work_pause, random()));
+    let next_at = now.saturating_add(pause(row.attempts, app.config.times.work_pause));
     let text = error.to_string();
     tracing::warn!(lease = row.id, attempts, stuck, %error, "a lease could not be ended; it is tried again");
     again(|| async {
-        let failure = Failure { error: &text, attempts, since, stuck, next_at };
+        let failure = changes::Failure { error: &text, attempts, since, stuck, next_at };
         let mut change = match stuck != row.stuck {
             true => app.store.change(&row.organisation, "platform").await?,
             false => app.store.quiet_change(&row.organisation).await?,
@@ -206,27 +203,9 @@ async fn note_failure(app: &App, row: &Row, claim: &Claim, error: &WorkError) ->
     .await
 }
 
-/// For how many seconds to wait after so many attempts that failed: twice as long each time, at most `longest`, and
-/// less by up to a quarter, which `chance` says.
-fn pause(attempts: u32, longest: Duration, chance: [u8; 2]) -> u64 {
-    let doubled = FIRST_PAUSE << attempts.saturating_sub(1).min(20);
-    let whole = doubled.min(longest.as_secs()).max(1);
-    let part = u64::from(u16::from_be_bytes(chance));
-    whole - whole * part / (4 * u64::from(u16::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_grow_up_to_a_bound_and_are_never_nothing() {
-        let longest = Duration::from_secs(300);
-        let pauses: Vec<_> = (1..=12).map(|attempts| pause(attempts, longest, [0, 0])).collect();
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        assert_eq!(pause(u32::MAX, longest, [255, 255]), 225);
-        assert_eq!(pause(1, Duration::ZERO, [255, 255]), 1);
-    }
 
     #[test]
     fn a_database_that_fails_is_tried_one_at_a_time() {

@@ -8,10 +8,11 @@ use std::time::Instant;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{in_time, try_login};
+use super::try_login;
 use crate::api::App;
 use crate::postgres::{SqlError, password, scram, users};
 use crate::servers::Held;
+use crate::servers::pace::in_time;
 use crate::servers::reach::{Failure, linked, session};
 use crate::store::databases::{self, Row, root};
 use crate::store::{StoreError, again};

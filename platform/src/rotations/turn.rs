@@ -12,10 +12,11 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{in_time, pause, schedule, try_login};
+use super::{schedule, try_login};
 use crate::api::App;
 use crate::postgres::{Login, SqlError, password, scram, users};
 use crate::servers::Held;
+use crate::servers::pace::{in_time, pause};
 use crate::servers::reach::{Failure, linked, session};
 use crate::store::rotations::{self, Row, turns};
 use crate::store::{again, databases};

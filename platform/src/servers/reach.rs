@@ -40,7 +40,8 @@ impl From<Failure> for Problem {
             Failure::Store(error) => error.into(),
             Failure::Sql(error) => error.into(),
             Failure::Busy => {
-                Self::conflict("The password is being changed already; look again.").retry_after(1)
+                Self::conflict("Another request or platform instance works on it already; look again.")
+                    .retry_after(1)
             }
             Failure::Gone => Self::not_found("object"),
             Failure::Unlinked(project, target, gateway) => unlinked(&project, &target, &gateway),
