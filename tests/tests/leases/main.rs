@@ -10,4 +10,5 @@ mod life;
 mod lost;
 mod restored;
 mod two;
+mod ways;
 mod world;
