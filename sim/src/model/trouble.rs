@@ -40,6 +40,9 @@ const SAT_OUT: Duration = secs(8);
 const NEW_ALLOCATION: Duration = secs(150);
 /// How long an attempt may still suffer from what is over: the next try of a handshake or of an OPEN comes late.
 const LATE: Duration = secs(10);
+/// How long a handshake goes on whose NAT has forgotten it: no server follows a client to another address before the
+/// handshake is confirmed (RFC 9000 §9), and those who ask meanwhile wait for the same attempt.
+const ATTEMPT: Duration = secs(30);
 
 impl Trouble {
     /// Whether it concerns streams of a connector through a gateway. All relays are on every way: a connection may go by
@@ -54,7 +57,7 @@ impl Trouble {
 
     /// Whether its time and what follows from it meet the life of a stream.
     pub(super) fn meets(&self, asked: Duration, ended: Duration) -> bool {
-        self.from <= ended && asked <= self.until + self.aftermath().max(LATE)
+        self.from <= ended && asked <= self.until + self.aftermath().max(self.late())
     }
 
     /// How long nothing got through.
@@ -82,7 +85,12 @@ impl Trouble {
     /// Whether it may end a stream that is not open yet: handshakes have less patience than connections, and want
     /// certificates that are good now.
     pub(super) fn hinders(&self, asked: Duration, ended: Duration) -> bool {
-        self.from <= ended && asked <= self.until + LATE
+        self.from <= ended && asked <= self.until + self.late()
+    }
+
+    /// For how long after its end attempts may still suffer.
+    fn late(&self) -> Duration {
+        if self.kind == Kind::Rebind { ATTEMPT } else { LATE }
     }
 
     /// For how long after its end streams may still suffer that begin then.
