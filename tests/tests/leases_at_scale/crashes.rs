@@ -264,7 +264,7 @@ async fn fifty_lives_of_leases_survive_crashes_of_every_part() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes half an hour: cargo xtask test --long"]
+#[ignore = "takes a quarter of an hour: cargo xtask test --long"]
 async fn a_thousand_lives_of_leases_survive_crashes_of_every_part() {
     lives_with_crashes(1_000, 16).await;
 }
