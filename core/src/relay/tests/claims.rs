@@ -187,11 +187,13 @@ fn a_challenge_holds_neither_user_nor_signature() {
     let mut client = bench.client(CLIENT);
     client.credentials.password = "wrong".to_owned();
     let wrong = client.sign(bare(bench.builder(Method::ALLOCATE)));
+    client.credentials.username = "nobody".to_owned();
+    let unknown = client.sign(bare(bench.builder(Method::ALLOCATE)));
     let anonymous = bare(bench.builder(Method::ALLOCATE)).finish();
-    for request in [wrong, anonymous] {
+    for request in [wrong, unknown, anonymous] {
         let reply = Reply(bench.ask(client.address, &request));
         let message = reply.message();
-        assert_eq!((reply.code(), message.username()), (401, Ok(None)));
+        assert_eq!((reply.code(), message.username(), message.realm()), (401, Ok(None), Ok(Some("adit"))));
         assert!(!message.has_integrity() && message.nonce().unwrap().is_some_and(|nonce| nonce.len() < 128));
     }
 }
