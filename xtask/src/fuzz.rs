@@ -19,7 +19,7 @@ use crate::{has_subcommand, quietly};
 const FUZZ: &str = "fuzz";
 /// The longest input that is made up, in bytes.
 const MOST_BYTES: u32 = 4096;
-/// What an input may take, in seconds: a world of the longest plan takes a tenth of it on a slow machine.
+/// What an input may take, in seconds, before it counts as one that breaks its target.
 const SLOW: u32 = 30;
 
 /// Options of `cargo xtask fuzz`.
