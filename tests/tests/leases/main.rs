@@ -5,6 +5,8 @@
 
 mod crash;
 mod ends;
+#[path = "../in_process/mod.rs"]
+mod in_process;
 mod late;
 mod life;
 mod lost;

@@ -18,7 +18,7 @@ fn from_backup(world: &World, file: &Path) -> Instance {
     std::fs::create_dir(&directory).unwrap();
     std::fs::copy(world.root_keys(), directory.join("root-keys")).unwrap();
     world.outside(restore(&Home::new(&directory, None), file, world.clock.clone())).unwrap();
-    let instance = world.start("platform-2", world.address(), Faults::default());
+    let instance = world.start("platform-2", world.address, Faults::default());
     world.wait_until_healthy(&instance);
     instance
 }

@@ -1,46 +1,45 @@
-//! A platform in this process, which a test can stop anywhere; a relay, a gateway and a PostgreSQL as processes.
+//! Databases and secrets behind a platform in this process, a relay, a gateway and a PostgreSQL.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt as _;
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adit_platform::api::App;
-use adit_platform::clock::Clock;
-use adit_platform::config::{Config, DatabaseUrl};
 use adit_platform::fault::Faults;
-use adit_platform::init::{Init, Options, init};
 use adit_platform::server::Platform;
-use adit_tests::adit::command;
-use adit_tests::place::Place;
-use adit_tests::ports::Ports;
-use adit_tests::postgres::{DATABASE, PASSWORD, Postgres, USER, client, query};
-use adit_tests::process::{Finished, PATIENCE, Running, finish};
+use adit_tests::postgres::{DATABASE, PASSWORD, USER, client, query};
+use adit_tests::process::{Finished, PATIENCE, finish};
 use reqwest::Method;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+
+use crate::in_process::{Site, wait};
 
 /// How long what takes several steps may take on a machine that is busy.
 pub(crate) const LONG: Duration = PATIENCE.saturating_mul(4);
 
 /// Everything but the platform's instances.
 pub(crate) struct World {
-    pub(crate) gateway: Option<Running>,
-    pub(crate) relay: Option<Running>,
-    pub(crate) server: Postgres,
-    pub(crate) place: Place,
-    pub(crate) ports: Ports,
-    pub(crate) made: Init,
+    site: Site,
     pub(crate) http: reqwest::Client,
-    pub(crate) clock: Clock,
-    /// For how long work is claimed.
-    claim: Duration,
-    store: Option<DatabaseUrl>,
-    address: SocketAddr,
-    outside: Runtime,
+}
+
+impl Deref for World {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Site {
+        &mut self.site
+    }
 }
 
 /// A platform instance with a runtime of its own.
@@ -72,10 +71,6 @@ impl Answer {
     }
 }
 
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
-}
-
 impl World {
     /// A world with one instance, up to a database with the secrets `reader` and `owner`; the store is in SQLite, or in
     /// the same PostgreSQL.
@@ -93,44 +88,20 @@ impl World {
         store_in_postgres: bool,
         faults: Faults,
     ) -> (Self, Instance) {
-        let (place, ports) = (Place::new(), Ports::claim());
-        let server = Postgres::start(&ports);
-        let store = store_in_postgres.then(|| {
-            server.superuser(&format!("CREATE DATABASE store OWNER {USER}"));
-            let port = server.port();
-            DatabaseUrl(format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{port}/store?sslmode=disable"))
-        });
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.one()));
-        let mut options = Options::new(&format!("https://{address}"), "acme");
-        options.database = store.clone();
-        let outside = runtime();
-        let clock = Clock::system();
-        let made = outside.block_on(init(&place.path("platform-1"), &options, clock.clone())).unwrap();
-        let http = http(&made.platform_ca);
-        let (gateway, relay) = (None, None);
-        let mut world =
-            Self { gateway, relay, server, place, ports, made, http, clock, claim, store, address, outside };
-        let instance = world.start("platform-1", address, faults);
-        world.begin(&instance);
+        let site = Site { claim, ..Site::new(store_in_postgres) };
+        let http = http(&site.made.platform_ca);
+        let mut world = Self { site, http };
+        let instance = world.start("platform-1", world.address, faults);
+        world.start_agents();
+        world.define(&instance);
         (world, instance)
     }
 
     /// Starts an instance in the directory `directory`, which has the root keys.
     pub(crate) fn start(&self, directory: &str, address: SocketAddr, faults: Faults) -> Instance {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let runtime = runtime();
-            let config = self.config(directory, address, faults.clone());
-            match runtime.block_on(Platform::start_by(config, self.clock.clone())) {
-                Ok(platform) => {
-                    let (app, platform) = (platform.app().clone(), Some(platform));
-                    return Instance { runtime: Some(runtime), platform, app, address };
-                }
-                // What has crashed takes a moment to let go of its lock and its port.
-                Err(error) if Instant::now() > until => panic!("{error}"),
-                Err(_) => std::thread::sleep(Duration::from_millis(200)),
-            }
-        }
+        let (platform, runtime) = self.platform(directory, address, &faults);
+        let app = platform.app().clone();
+        Instance { runtime: Some(runtime), platform: Some(platform), app, address }
     }
 
     pub(crate) fn start_again(&self) -> Instance {
@@ -139,85 +110,12 @@ impl World {
 
     /// Another instance on the same store, which has to be in PostgreSQL.
     pub(crate) fn start_second(&self, faults: Faults) -> Instance {
-        let directory = self.place.path("platform-2");
-        if !directory.exists() {
-            std::fs::create_dir(&directory).unwrap();
-            std::fs::copy(self.place.path("platform-1").join("root-keys"), directory.join("root-keys"))
-                .unwrap();
-        }
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.one()));
-        self.start("platform-2", address, faults)
-    }
-
-    /// Lengths of time that a test can wait for.
-    fn config(&self, directory: &str, address: SocketAddr, faults: Faults) -> Config {
-        let mut config = Config::new(self.place.path(directory), address);
-        let second = Duration::from_secs(1);
-        let times = &mut config.times;
-        (times.heartbeat, times.ping, times.duties) = (second, second, second);
-        times.missed_heartbeats = 60;
-        (times.work, times.claim) = (second * 5, self.claim);
-        (times.work_pause, times.lease_duties) = (second * 2, second / 5);
-        times.stuck = second * 4;
-        // Searches of their own would come between those that tests ask for.
-        times.orphan_scan = second * 24 * 3600;
-        config.relay_peer_networks = vec!["127.0.0.0/8".parse().unwrap()];
-        config.connector_bind = Ipv4Addr::LOCALHOST.into();
-        config.public_url = Some(format!("https://{}", self.address));
-        config.database = self.store.clone();
-        config.faults = faults;
-        config
-    }
-
-    fn begin(&mut self, instance: &Instance) {
-        let operator = self.made.operator_token.to_string();
-        let port = self.ports.one();
-        let url = format!("turn:127.0.0.1:{port}?transport=udp");
-        self.ask(instance, &operator, Method::POST, "/v1/relays", json!({ "name": "r1", "urls": [url] }))
-            .expect(201);
-        self.enrolment_token(instance, &operator, "/v1/relays/r1", "relay.token");
-        let range = self.ports.range(40);
-        let mut relay = self.agent("relay");
-        relay.args(["--listen", &format!("127.0.0.1:{port}"), "--allowed-peer-ip", "127.0.0.1"]);
-        relay.args(["--min-port", &range.start().to_string(), "--max-port", &range.end().to_string()]);
-        let mut relay = Running::start("adit relay", relay);
-        relay.expect_line("listening on");
-        self.relay = Some(relay);
-
-        self.post(instance, "/v1/gateways", json!({ "name": "gw" })).expect(201);
-        let admin = self.admin();
-        self.enrolment_token(instance, &admin, "/v1/gateways/gw", "gateway.token");
-        self.gateway = Some(self.start_gateway());
-        self.wait_until_healthy(instance);
-        self.define(instance);
-    }
-
-    pub(crate) fn start_gateway(&self) -> Running {
-        let mut gateway = self.agent("gateway");
-        gateway.args(["--allow", "tcp://127.0.0.1:*", "--grace-period", "1"]);
-        Running::start("adit gateway", gateway)
-    }
-
-    fn agent(&self, part: &str) -> Command {
-        let mut command = command(self.place.root(), &[part, "start"]);
-        command.args(["--domain", &format!("https://{}", self.address)]);
-        command.args(["--state-dir", &format!("{part}.state"), "--token-file", &format!("{part}.token")]);
-        command
-    }
-
-    fn enrolment_token(&self, instance: &Instance, token: &str, object: &str, file: &str) {
-        let path = format!("{object}/enrolment-tokens");
-        let made = self.ask(instance, token, Method::POST, &path, json!({})).expect(201);
-        let path = self.place.write(file, made["token"].as_str().unwrap());
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let (directory, address) = self.second();
+        self.start(directory, address, faults)
     }
 
     pub(crate) fn wait_until_healthy(&self, instance: &Instance) {
-        let is_healthy = || {
-            let shown = self.get(instance, "/v1/gateways/gw").expect(200);
-            shown["instances"][0]["health"]["state"] == "healthy"
-        };
-        eventually("the gateway is healthy", is_healthy);
+        self.site.wait_until_healthy(instance.address);
     }
 
     /// The database `main` with a table of its owner's, and what may be leased on it.
@@ -353,10 +251,6 @@ impl World {
         self.place.path("platform-1").join("root-keys")
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         Path::new(self.place.root()).join(name)
     }
@@ -414,11 +308,7 @@ impl Drop for Instance {
 /// Waits until it is so.
 #[track_caller]
 pub(crate) fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let until = Instant::now() + LONG;
-    while !is_so() {
-        assert!(Instant::now() < until, "not within {} s: {what}", LONG.as_secs());
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    wait(what, LONG, is_so);
 }
 
 fn http(ca: &str) -> reqwest::Client {

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
+#[path = "../in_process/mod.rs"]
+mod in_process;
 mod world;
 
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use world::{ADMIN, ADMIN_PASSWORD, World, lets_in};
 fn whoever_reads_before_logging_in_never_fails_with_two_users() {
     let world = World::new();
     world.rotation("app", "two-user", &["one", "two"]);
-    let (over, port) = (Arc::new(AtomicBool::new(false)), world.postgres.port());
+    let (over, port) = (Arc::new(AtomicBool::new(false)), world.postgres().port());
     let readers: Vec<_> = (0..4)
         .map(|_| {
             let (admin, over) = (world.admin(), over.clone());
@@ -135,7 +137,7 @@ fn a_user_is_changed_by_one_only() {
     let second = |user: &str| {
         json!({
             "name": "second", "project": "shop", "gateway": "gw", "host": "127.0.0.1",
-            "port": world.postgres.port(), "tls": "disable", "admin_user": user, "admin_password": ADMIN_PASSWORD,
+            "port": world.postgres().port(), "tls": "disable", "admin_user": user, "admin_password": ADMIN_PASSWORD,
         })
     };
     let refused = world.try_post("/v1/databases", &second("two")).unwrap_err().to_string();

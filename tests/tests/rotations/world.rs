@@ -1,29 +1,24 @@
-//! A platform in this process, which can be stopped at any step, with a PostgreSQL behind a real gateway and relay.
+//! Databases and rotations behind a platform in this process, which can be stopped at any step, with a PostgreSQL behind
+//! a real gateway and relay.
 
-use std::fs::{Permissions, set_permissions};
-use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt as _;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use adit_platform::client::{Client, ClientError, Trust};
-use adit_platform::clock::Clock;
-use adit_platform::config::{Config, DatabaseUrl};
+use adit_platform::client::{Client, ClientError};
 use adit_platform::fault::Faults;
-use adit_platform::init::{Init, Options, init};
 use adit_platform::server::Platform;
 use adit_platform::store::{databases, rotations};
-use adit_platform::words::{Credentials, EnrolmentToken, Gateway, HealthState, Rotation};
-use adit_tests::adit::command;
-use adit_tests::place::Place;
-use adit_tests::ports::Ports;
-use adit_tests::postgres::{DATABASE, PASSWORD, Postgres, USER};
-use adit_tests::process::{PATIENCE, Running};
+use adit_platform::words::{Credentials, Rotation};
+use adit_tests::postgres::{DATABASE, Postgres};
+use adit_tests::process::PATIENCE;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio_postgres::NoTls;
+
+use crate::in_process::{Site, wait};
 
 /// The admin user on the server, which is no superuser, and what its password is at first.
 pub(crate) const ADMIN: &str = "adit";
@@ -78,21 +73,11 @@ impl Meeting {
 }
 
 pub(crate) struct World {
-    // The order in which they end.
-    _parts: Vec<Running>,
     platform: Option<(Platform, Runtime)>,
     second: Option<(Platform, Runtime)>,
     pub(crate) meeting: Arc<Meeting>,
-    store: Option<DatabaseUrl>,
-    /// Where the test itself runs.
-    outer: Runtime,
     steps: Arc<Mutex<Steps>>,
-    clock: Clock,
-    made: Init,
-    address: SocketAddr,
-    pub(crate) postgres: Postgres,
-    ports: Ports,
-    place: Place,
+    site: Site,
 }
 
 impl World {
@@ -104,56 +89,30 @@ impl World {
     /// The same with a second instance, both on the PostgreSQL that has the database.
     pub(crate) fn with_two_instances() -> Self {
         let mut world = Self::with(true);
-        let directory = world.place.path("platform-2");
-        std::fs::create_dir(&directory).unwrap();
-        std::fs::copy(world.place.path("platform").join("root-keys"), directory.join("root-keys")).unwrap();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, world.ports.one()));
-        world.second = Some(world.instance("platform-2", address));
+        let (directory, address) = world.site.second();
+        world.second = Some(world.instance(directory, address));
         world
     }
 
     fn with(store_in_postgres: bool) -> Self {
-        let (place, ports) = (Place::new(), Ports::claim());
-        let outer = Runtime::new().unwrap();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.one()));
-        let postgres = Postgres::start(&ports);
-        let store = store_in_postgres.then(|| {
-            postgres.superuser(&format!("CREATE DATABASE store OWNER {USER}"));
-            let port = postgres.port();
-            DatabaseUrl(format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{port}/store?sslmode=disable"))
-        });
-        let mut options = Options::new(&format!("https://{address}"), "acme");
-        options.database = store.clone();
-        let made = outer.block_on(init(&place.path("platform"), &options, Clock::system())).unwrap();
-        postgres.superuser(&format!("CREATE ROLE {ADMIN} LOGIN CREATEROLE PASSWORD '{ADMIN_PASSWORD}'"));
+        let site = Site::new(store_in_postgres);
+        site.server.superuser(&format!("CREATE ROLE {ADMIN} LOGIN CREATEROLE PASSWORD '{ADMIN_PASSWORD}'"));
         for user in ["one", "two"] {
-            postgres.superuser(&format!("CREATE ROLE {user} LOGIN"));
+            site.server.superuser(&format!("CREATE ROLE {user} LOGIN"));
         }
-        let mut world = Self {
-            _parts: Vec::new(),
-            platform: None,
-            second: None,
-            meeting: Arc::new(Meeting::new()),
-            store,
-            outer,
-            steps: Arc::default(),
-            clock: Clock::system(),
-            made,
-            address,
-            postgres,
-            ports,
-            place,
-        };
+        let meeting = Arc::new(Meeting::new());
+        let mut world = Self { platform: None, second: None, meeting, steps: Arc::default(), site };
         world.start();
-        world.relay_and_gateway();
-        let target = format!("tcp://127.0.0.1:{}", world.postgres.port());
+        world.site.start_agents();
+        let port = world.postgres().port();
+        let target = format!("tcp://127.0.0.1:{port}");
         world.post("/v1/projects", &json!({ "name": "shop" }));
         world.post("/v1/links", &json!({ "project": "shop", "gateway": "gw", "targets": [target] }));
         world.post(
             "/v1/databases",
             &json!({
                 "name": "main", "project": "shop", "gateway": "gw", "host": "127.0.0.1",
-                "port": world.postgres.port(), "tls": "disable", "database": DATABASE, "admin_user": ADMIN,
+                "port": port, "tls": "disable", "database": DATABASE, "admin_user": ADMIN,
                 "admin_password": ADMIN_PASSWORD,
             }),
         );
@@ -161,36 +120,13 @@ impl World {
     }
 
     fn start(&mut self) {
-        self.platform = Some(self.instance("platform", self.address));
+        self.platform = Some(self.instance("platform-1", self.site.address));
     }
 
     fn instance(&self, directory: &str, address: SocketAddr) -> (Platform, Runtime) {
-        let (runtime, until) = (Runtime::new().unwrap(), Instant::now() + PATIENCE);
-        loop {
-            let config = self.config(directory, address);
-            match runtime.block_on(Platform::start_by(config, self.clock.clone())) {
-                Ok(platform) => return (platform, runtime),
-                // What is left of the one before may still hold its files.
-                Err(error) => assert!(Instant::now() < until, "the platform does not start: {error}"),
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-
-    fn config(&self, directory: &str, address: SocketAddr) -> Config {
-        let mut config = Config::new(self.place.path(directory), address);
-        config.public_url = Some(format!("https://{}", self.address));
-        config.database = self.store.clone();
-        let times = &mut config.times;
-        let second = Duration::from_secs(1);
-        (times.heartbeat, times.ping, times.duties) = (second, second, second);
-        times.missed_heartbeats = 30;
-        (times.claim, times.work) = (12 * second, 5 * second);
-        (times.lease_duties, times.work_pause) = (second / 5, second);
-        config.relay_peer_networks = vec!["127.0.0.0/8".parse().unwrap()];
-        config.connector_bind = Ipv4Addr::LOCALHOST.into();
-        let (steps, meeting, is_second) = (self.steps.clone(), self.meeting.clone(), address != self.address);
-        config.faults = Faults::new(move |step| {
+        let (steps, meeting) = (self.steps.clone(), self.meeting.clone());
+        let is_second = address != self.site.address;
+        let faults = Faults::new(move |step| {
             let stop = note(&steps, step);
             let meeting = (step == "rotate:due").then(|| meeting.clone());
             async move {
@@ -202,53 +138,21 @@ impl World {
                 }
             }
         });
-        config
+        self.site.platform(directory, address, &faults)
     }
 
-    fn relay_and_gateway(&mut self) {
-        let operator = self.client(&self.made.operator_token);
-        let port = self.ports.one();
-        let urls = [format!("turn:127.0.0.1:{port}?transport=udp")];
-        let _: Value =
-            self.outer.block_on(operator.post("/v1/relays", &json!({ "name": "r", "urls": urls }))).unwrap();
-        self.post("/v1/gateways", &json!({ "name": "gw" }));
-        let range = self.ports.range(30);
-        let mut relay = self.agent("relay", &operator, "/v1/relays/r");
-        relay.args(["--listen", &format!("127.0.0.1:{port}"), "--allowed-peer-ip", "127.0.0.1"]);
-        relay.args(["--min-port", &range.start().to_string(), "--max-port", &range.end().to_string()]);
-        let mut gateway = self.agent("gateway", &self.admin(), "/v1/gateways/gw");
-        gateway.args(["--allow", "tcp://127.0.0.1:*", "--grace-period", "1"]);
-        self._parts = vec![Running::start("adit gateway", gateway), Running::start("adit relay", relay)];
-        self.until("the gateway is healthy", PATIENCE * 2, |world| {
-            let gateway: Gateway = world.outer.block_on(world.admin().get("/v1/gateways/gw")).unwrap();
-            gateway.health.state == HealthState::Healthy
-        });
-    }
-
-    fn agent(&self, part: &str, client: &Client, object: &str) -> std::process::Command {
-        let path = format!("{object}/enrolment-tokens");
-        let token: EnrolmentToken = self.outer.block_on(client.post(&path, &json!({}))).unwrap();
-        let file = self.place.write(&format!("{part}.token"), &token.token);
-        set_permissions(file, Permissions::from_mode(0o600)).unwrap();
-        let mut command = command(self.place.root(), &[part, "start"]);
-        command.args(["--domain", &format!("https://{}", self.address)]);
-        command.args(["--state-dir", &format!("{part}.state"), "--token-file", &format!("{part}.token")]);
-        command
-    }
-
-    fn client(&self, token: &str) -> Client {
-        let trust = Trust::from_pem(self.made.platform_ca.as_bytes()).unwrap();
-        Client::new(self.address.to_string().parse().unwrap(), &trust).unwrap().with_token(token)
+    pub(crate) fn postgres(&self) -> &Postgres {
+        &self.site.server
     }
 
     /// A client of the administrator.
     pub(crate) fn admin(&self) -> Client {
-        self.client(&self.made.admin_token)
+        self.site.client(&self.site.made.admin_token)
     }
 
     /// Where a test's own tasks run.
     pub(crate) fn outer(&self) -> &Runtime {
-        &self.outer
+        &self.site.outside
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
@@ -256,7 +160,7 @@ impl World {
     }
 
     pub(crate) fn try_post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
-        self.outer.block_on(self.admin().post(path, body))
+        self.outer().block_on(self.admin().post(path, body))
     }
 
     /// Defines a rotation of these users, and waits for its first turn.
@@ -275,7 +179,7 @@ impl World {
 
     /// A rotation as the API shows it.
     pub(crate) fn shown(&self, rotation: &str) -> Rotation {
-        self.outer.block_on(self.admin().get(&format!("/v1/rotations/{rotation}"))).unwrap()
+        self.outer().block_on(self.admin().get(&format!("/v1/rotations/{rotation}"))).unwrap()
     }
 
     /// How often a password of it has changed.
@@ -291,12 +195,12 @@ impl World {
     }
 
     pub(crate) fn credentials(&self, name: &str) -> Result<Credentials, ClientError> {
-        self.outer.block_on(self.admin().get(&format!("/v1/rotations/{name}/credentials")))
+        self.outer().block_on(self.admin().get(&format!("/v1/rotations/{name}/credentials")))
     }
 
     /// Whether the server lets this user in, asked directly.
     pub(crate) fn lets_in(&self, user: &str, password: &str) -> bool {
-        self.outer.block_on(lets_in(self.postgres.port(), user, password))
+        self.outer().block_on(lets_in(self.postgres().port(), user, password))
     }
 
     /// The admin user's password as the platform knows it, once no rotation of it is under way.
@@ -314,7 +218,7 @@ impl World {
 
     /// Lets time pass at once.
     pub(crate) fn advance(&self, by: Duration) {
-        self.clock.advance(by);
+        self.site.clock.advance(by);
     }
 
     /// Asks for `path`, crashes the platform at `step`, and starts it again.
@@ -322,7 +226,7 @@ impl World {
         let (sender, stopped) = mpsc::channel();
         self.steps.lock().unwrap().armed = Some((step.to_owned(), sender));
         let (admin, path) = (self.admin(), path.to_owned());
-        let asked = self.outer.spawn(async move {
+        let asked = self.outer().spawn(async move {
             let _: Result<Value, _> = admin.post(&path, &json!({})).await;
         });
         stopped.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{step} is not reached"));
@@ -348,11 +252,7 @@ impl World {
 
     #[track_caller]
     fn until(&self, what: &str, patience: Duration, is: impl Fn(&Self) -> bool) {
-        let until = Instant::now() + patience;
-        while !is(self) {
-            assert!(Instant::now() < until, "it does not come to this: {what}");
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        wait(what, patience, || is(self));
     }
 }
 
