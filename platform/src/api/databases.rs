@@ -21,7 +21,7 @@ use crate::servers::reach::{detached, tested, unlinked};
 use crate::store::databases::root::alone;
 use crate::store::databases::{self, New, Row, Settings};
 use crate::store::{Change, gateways, leases, links, projects, rotations, secrets};
-use crate::words::{Database, DatabaseChange, NewDatabase, Page, TestReport};
+use crate::words::{Database, DatabaseChange, Gateway, NewDatabase, Page, TestReport};
 
 /// The longest password, in bytes.
 const MAX_PASSWORD: usize = 1024;
@@ -156,11 +156,13 @@ async fn update(
     let id = managed(&app, &caller, &database).await?.id;
     let password = with.admin_password.as_deref();
     password.map_or(Ok(()), check_password)?;
+    let gateway = other_gateway(&app, &caller, with.gateway.as_deref()).await?;
     let mut change = app.change(&caller).await?;
-    // What others have just changed is what this change is of.
+    // What others have just changed is what this change is of. Whatever it reads from here on it reads by its own
+    // connection: many that wait for each other would otherwise hold all there are.
     alone(&mut change).await?;
     let row = databases::in_change(&mut change, &id).await?.ok_or_else(|| Problem::not_found("database"))?;
-    let (gateway, after) = after(&app, &caller, &row, &with).await?;
+    let (gateway, after) = after(&row, &with, gateway)?;
     if password.is_none() {
         goes_nowhere_else(&with, &row.words(), &after)?;
     }
@@ -176,7 +178,7 @@ async fn update(
     };
     check(&settings)?;
     let target = databases::target(settings.host, settings.port);
-    if !links::allows(&app.store, &caller.organisation, &row.project_id, &gateway, &target).await? {
+    if !links::allows_in_change(&mut change, &row.project_id, &gateway, &target).await? {
         return Err(unlinked(&row.project, &target, &after.gateway));
     }
     not_rotated(&mut change, &settings).await?;
@@ -198,19 +200,21 @@ async fn update(
     Ok(Json(by_id(&app, &caller, &row.id).await?))
 }
 
+/// The gateway that a change names.
+async fn other_gateway(app: &App, caller: &Caller, key: Option<&str>) -> Result<Option<Gateway>, Problem> {
+    let Some(key) = key else { return Ok(None) };
+    let found = gateways::find(&app.store, &caller.organisation, caller.only_projects_of(), key).await?;
+    found.ok_or_else(|| Problem::not_found("gateway")).map(Some)
+}
+
 /// What a database is to be, and the id of the gateway that it is to go through.
-async fn after(
-    app: &App,
-    caller: &Caller,
-    row: &Row,
-    with: &DatabaseChange,
-) -> Result<(String, Database), Problem> {
+fn after(row: &Row, with: &DatabaseChange, gateway: Option<Gateway>) -> Result<(String, Database), Problem> {
     let mut after = row.words().with(with);
     after.host = checked_target(&after.host, after.port)?.host.to_string();
-    let Some(key) = &with.gateway else { return Ok((row.gateway_id.clone(), after)) };
-    let found = gateways::find(&app.store, &caller.organisation, caller.only_projects_of(), key).await?;
-    let gateway = found.ok_or_else(|| Problem::not_found("gateway"))?;
-    Ok((gateway.id, Database { gateway: gateway.name, ..after }))
+    Ok(match gateway {
+        Some(gateway) => (gateway.id, Database { gateway: gateway.name, ..after }),
+        None => (row.gateway_id.clone(), after),
+    })
 }
 
 /// The password that is kept would be shown to whoever is there.
@@ -222,7 +226,8 @@ fn goes_nowhere_else(with: &DatabaseChange, before: &Database, after: &Database)
         true => Ok(()),
         false => Err(Problem::bad_request(
             "Another host, port, gateway, tls or ca comes with the admin_password: it is sent there. Only where tls is \
-             and stays verify-full, and host and ca stay, may gateway and port change without it.",
+             and stays verify-full, host and ca stay, and the host is a full DNS name (db.example.com), may gateway \
+             and port change without it.",
         )),
     }
 }

@@ -92,10 +92,30 @@ pub async fn allows(
     gateway: &str,
     target: &str,
 ) -> Result<bool, StoreError> {
-    let statement = "SELECT targets FROM links WHERE organisation = $1 AND project = $2 AND gateway = $3";
-    let query = sqlx::query_scalar::<Any, String>(statement).bind(organisation).bind(project).bind(gateway);
-    let targets = query.fetch_optional(store.reader()).await?.map(|targets| list::<Vec<String>>(&targets));
-    Ok(targets.transpose()?.is_some_and(|targets| targets.iter().any(|allowed| allowed == target)))
+    let query = sqlx::query_scalar::<Any, String>(TARGETS).bind(organisation).bind(project).bind(gateway);
+    is_among(query.fetch_optional(store.reader()).await?, target)
+}
+
+/// The same as it is within the change.
+///
+/// # Errors
+/// Those of the database.
+pub async fn allows_in_change(
+    change: &mut Change,
+    project: &str,
+    gateway: &str,
+    target: &str,
+) -> Result<bool, StoreError> {
+    let organisation = change.organisation().to_owned();
+    let query = sqlx::query_scalar::<Any, String>(TARGETS).bind(organisation).bind(project).bind(gateway);
+    is_among(query.fetch_optional(change.connection()).await?, target)
+}
+
+const TARGETS: &str = "SELECT targets FROM links WHERE organisation = $1 AND project = $2 AND gateway = $3";
+
+fn is_among(targets: Option<String>, target: &str) -> Result<bool, StoreError> {
+    let targets = targets.map(|targets| list::<Vec<String>>(&targets)).transpose()?;
+    Ok(targets.is_some_and(|targets| targets.iter().any(|allowed| allowed == target)))
 }
 
 /// What became of a link.
