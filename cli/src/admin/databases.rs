@@ -47,8 +47,8 @@ enum What {
     /// Change what is said of a database; what no flag names stays.
     ///
     /// Where server, gateway, TLS or authorities change, the admin user's password is asked for, since it will be sent
-    /// there. Only where TLS is and stays verify-full, and host and authorities stay, may gateway and port change
-    /// without it: the certificate shows that it is the same server. So the way to a database whose password only the
+    /// there. Only where TLS is and stays verify-full, host and authorities stay, and the host is a full DNS name
+    /// (db.example.com), may gateway and port change without it: the certificate shows that it is the same server. So the way to a database whose password only the
     /// platform knows may change. A server does not change while leases live on it.
     Change(Box<Change>),
     /// Delete a database, which no secret and no rotation may need any more.

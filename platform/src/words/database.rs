@@ -1,5 +1,7 @@
 //! Databases: where dynamic secrets and rotations make and change users.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -73,14 +75,23 @@ impl Database {
 
     /// Whether the admin user's password that is kept may be used as `after` says: whoever is there must be whom it was
     /// given for. Either the way there and its protection are the same, or the certificate shows it, whatever leads
-    /// there: the same authorities have to say that it is the same host, before and after.
+    /// there: the same authorities have to say that it is the same host, before and after. Only a full DNS name says
+    /// that: an address, `localhost` or a short name is another machine behind another gateway, or at another port.
     #[must_use]
     pub fn keeps_password(&self, after: &Self) -> bool {
         let protected = |it: &Self| (it.host.clone(), it.tls, it.ca.clone(), it.admin_user.clone());
-        let is_shown = self.tls == TlsMode::VerifyFull;
+        let is_shown = self.tls == TlsMode::VerifyFull && is_full_name(&self.host);
         let same_way = self.gateway == after.gateway && self.port == after.port;
         protected(self) == protected(after) && (same_way || is_shown)
     }
+}
+
+/// Whether a host is a DNS name that means the same machine everywhere.
+fn is_full_name(host: &str) -> bool {
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    let local = [".localhost", ".local", ".internal", ".lan", ".home.arpa"];
+    let is_address = name.parse::<IpAddr>().is_ok() || name.contains(':') || name.starts_with('[');
+    name.contains('.') && !is_address && !local.iter().any(|suffix| name.ends_with(suffix))
 }
 
 /// A database to be defined.
@@ -117,8 +128,9 @@ pub struct NewDatabase {
 }
 
 /// What of a database is to be changed: the fields that are there. Where host, port, gateway, tls or ca change, the admin
-/// password has to be among them, since it is sent there; only where tls is and stays `verify-full`, and host and ca
-/// stay, may gateway and port change without it. Host, port and admin user stay while leases live.
+/// password has to be among them, since it is sent there; only where tls is and stays `verify-full`, host and ca
+/// stay, and the host is a full DNS name, may gateway and port change without it. Host, port and admin user stay while
+/// leases live.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseChange {
@@ -217,7 +229,7 @@ mod tests {
             name: "main".to_owned(),
             project: "shop".to_owned(),
             gateway: "gw".to_owned(),
-            host: "db".to_owned(),
+            host: "db.example.com".to_owned(),
             port: 5432,
             tls,
             ca: Some("PEM".to_owned()),
@@ -232,6 +244,17 @@ mod tests {
     fn keeps(tls: TlsMode, change: serde_json::Value) -> bool {
         let before = database(tls);
         before.keeps_password(&before.with(&serde_json::from_value(change).unwrap()))
+    }
+
+    #[test]
+    fn what_is_another_machine_elsewhere_is_shown_by_no_certificate() {
+        for host in
+            ["db", "localhost", "db.localhost", "127.0.0.1", "10.0.0.1", "::1", "db.internal", "db.local."]
+        {
+            let before = Database { host: host.to_owned(), ..database(TlsMode::VerifyFull) };
+            let after = Database { gateway: "other".to_owned(), ..before.clone() };
+            assert!(!before.keeps_password(&after) && before.keeps_password(&before), "{host}");
+        }
     }
 
     #[test]
@@ -256,9 +279,11 @@ mod tests {
         }
         // What was no name check before says nothing of who was there.
         assert!(!keeps(TlsMode::VerifyCa, json!({ "tls": "verify-full", "gateway": "other" })));
-        for same in
-            [json!({}), json!({ "host": "db", "port": 5432, "gateway": "gw" }), json!({ "database": "b" })]
-        {
+        for same in [
+            json!({}),
+            json!({ "host": "db.example.com", "port": 5432, "gateway": "gw" }),
+            json!({ "database": "b" }),
+        ] {
             assert!(keeps(TlsMode::Require, same.clone()), "{same}");
         }
     }
