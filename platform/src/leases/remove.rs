@@ -9,7 +9,7 @@
 
 use super::server::{Server, mark_key, session};
 use crate::api::App;
-use crate::postgres::{Session, mark, users};
+use crate::postgres::{Session, SqlError, mark, users};
 use crate::servers::reach::Failure;
 use crate::store::databases;
 use crate::store::leases::changes::Claim;
@@ -59,18 +59,30 @@ pub(super) async fn remove(app: &App, user: User<'_>) -> Result<bool, Failure> {
     app.config.faults.reach("lease.revoke:sessions").await;
     let dbnames = without_prepared(app, user, prepared).await?;
     own_statements(app, user).await?;
-    for dbname in dbnames {
-        user.keep(app).await?;
-        let owned = user.definition.map_or(Owned::Reassign, |(definition, _)| definition.owned);
-        let mut session = session(app, user.database, Some(&dbname)).await?;
-        users::disown(&mut session, user.username, owned, user.lease).await?;
-        app.config.faults.reach("lease.revoke:disowned").await;
-    }
+    disown(app, user, dbnames).await?;
     user.keep(app).await?;
     let mut session = session(app, user.database, None).await?;
     users::drop(&mut session, user.username, user.lease).await?;
     app.config.faults.reach("lease.revoke:dropped").await;
     Ok(true)
+}
+
+/// It owns nothing and may do nothing in `dbnames` any more. What a server refuses in one database, where others have
+/// granted it something for instance, keeps nobody from the next one.
+async fn disown(app: &App, user: User<'_>, dbnames: Vec<String>) -> Result<(), Failure> {
+    let owned = user.definition.map_or(Owned::Reassign, |(definition, _)| definition.owned);
+    let mut refused = None;
+    for dbname in dbnames {
+        user.keep(app).await?;
+        let mut session = session(app, user.database, Some(&dbname)).await?;
+        match users::disown(&mut session, user.username, owned, user.lease).await {
+            Ok(_) => {}
+            Err(error @ SqlError::Refused { .. }) => refused = refused.or(Some(error)),
+            Err(error) => return Err(error.into()),
+        }
+        app.config.faults.reach("lease.revoke:disowned").await;
+    }
+    refused.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// It can't log in, and nobody is logged in as it. The databases where it has prepared transactions; `None` where there
