@@ -365,6 +365,7 @@ impl Relays {
             relay.client = None;
             relay.socket = None;
         }
+        self.again = DeadlineQueue::default();
         for (socket, _) in std::mem::take(&mut self.sockets).iter() {
             step.out.push_back(Event::Effect(Effect::Unbind { socket }));
         }
