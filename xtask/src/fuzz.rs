@@ -112,7 +112,9 @@ fn targets(core: bool) -> Result<Vec<String>> {
 
 fn build(core: bool, target: Option<&str>) -> Result<()> {
     let mut build = nightly("cargo");
-    build.args(["fuzz", "build", "--sanitizer", "none"]).args(core.then_some("--no-default-features"));
+    build
+        .args(["fuzz", "build", "--sanitizer", "none", "--target-dir", "fuzz/target"])
+        .args(core.then_some("--no-default-features"));
     build.args(target).env_remove("CARGO").env_remove("RUSTC");
     eprintln!("building the targets …");
     anyhow::ensure!(build.status().context("cannot run rustup")?.success(), "the targets do not compile");
@@ -124,7 +126,7 @@ fn grow(target: &str, time: Duration) -> Result<Report> {
     let grown = grown(target)?;
     let mut fuzz = program(target)?;
     fuzz.args([format!("-max_total_time={}", time.as_secs().max(1)), format!("-max_len={MOST_BYTES}")]);
-    fuzz.args([format!("-timeout={SLOW}"), "-print_final_stats=1".to_owned()]);
+    fuzz.args([format!("-timeout={SLOW}"), format!("-report_slow_units={SLOW}")]).arg("-print_final_stats=1");
     fuzz.arg(&grown).arg(corpus(target)).stderr(Stdio::piped()).stdout(Stdio::null());
     let before = fs::read_dir(&grown)?.count();
     let mut child = fuzz.spawn().with_context(|| format!("cannot run {target}"))?;
@@ -135,7 +137,10 @@ fn grow(target: &str, time: Duration) -> Result<Report> {
     }
     let ended = child.wait()?;
     report.found = fs::read_dir(&grown)?.count().saturating_sub(before);
-    if !ended.success() && report.broken.is_none() {
+    if ended.success() {
+        // What merely took long was written down as well.
+        report.broken = None;
+    } else if report.broken.is_none() {
         bail!("{target} ended with {ended}: {}", report.last.make_contiguous().join("\n"));
     }
     Ok(report)
