@@ -88,7 +88,8 @@ impl World {
         store_in_postgres: bool,
         faults: Faults,
     ) -> (Self, Instance) {
-        let site = Site { claim, ..Site::new(store_in_postgres) };
+        let mut site = Site::new(store_in_postgres);
+        site.claim = claim;
         let http = http(&site.made.platform_ca);
         let mut world = Self { site, http };
         let instance = world.start("platform-1", world.address, faults);
