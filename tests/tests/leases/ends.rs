@@ -1,6 +1,7 @@
 //! Leases end with what they were made by, and belong to whom they belong.
 
-use adit_tests::postgres::PASSWORD;
+use adit_tests::postgres::{PASSWORD, USER, client};
+use adit_tests::process::{PATIENCE, finish};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -135,4 +136,34 @@ fn a_database_does_not_move_away_from_leases_that_live() {
     change(there).expect(200);
     // Nothing is known of the new place.
     assert_eq!(world.get(&instance, "/v1/secrets/reader").expect(200)["prepared_at"], Value::Null);
+}
+
+#[test]
+fn what_others_have_granted_in_one_database_keeps_nothing_in_the_next() {
+    let (world, instance) = World::new(false);
+    let issued = world.lease(&instance, "owner");
+    let username = &issued.username;
+    let _ = world.server.superuser(&format!("CREATE DATABASE zoo OWNER {USER}"));
+    let in_zoo = |sql: &str| {
+        let mut psql = client("psql", "127.0.0.1", world.server.port());
+        psql.env("PGDATABASE", "zoo").args(["-X", "-A", "-t", "-c", sql]);
+        finish("psql", psql, PATIENCE).success()
+    };
+    in_zoo(&format!("CREATE TABLE animals (n int); GRANT SELECT ON animals TO \"{username}\""));
+    let is_granted = || in_zoo("SELECT relacl FROM pg_class WHERE relname = 'animals'").contains(username);
+    assert!(is_granted());
+    let strangers = format!(
+        "CREATE ROLE stranger; CREATE SCHEMA theirs AUTHORIZATION stranger; SET ROLE stranger; \
+         CREATE TABLE theirs.t (n int); GRANT SELECT ON theirs.t TO {USER}, \"{username}\""
+    );
+    let _ = world.server.superuser(&strangers);
+
+    world.delete(&instance, &format!("/v1/leases/{}", issued.id)).expect(200);
+    eventually("what the platform may take back is taken back", || !is_granted());
+    let shown = || world.get(&instance, &format!("/v1/leases/{}", issued.id)).expect(200);
+    eventually("it says who has granted what", || shown()["trouble"].to_string().contains("stranger"));
+    assert_eq!(shown()["state"], "revoking");
+    let _ = world.server.superuser(&format!("SET ROLE stranger; REVOKE ALL ON theirs.t FROM \"{username}\""));
+    world.wait_for_state(&instance, &issued.id, "revoked");
+    assert!(!world.has_user(username));
 }

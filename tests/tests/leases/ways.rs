@@ -5,7 +5,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Instance, World};
+use crate::world::{Answer, Instance, World, answer};
 
 fn change(world: &World, instance: &Instance, body: Value) -> Answer {
     world.ask(instance, &world.admin(), Method::PATCH, "/v1/databases/main", body)
@@ -101,4 +101,21 @@ fn a_password_that_only_the_platform_knows_follows_where_certificates_show_the_s
         change(&world, &instance, body).problem(400, "bad-request");
     }
     change(&world, &instance, json!({ "gateway": "gw", "port": port })).expect(200);
+}
+
+#[test]
+fn many_changes_at_once_leave_each_other_a_connection_to_the_store() {
+    let (world, instance) = World::new(true);
+    let changes: Vec<_> = (2..42)
+        .map(|count| {
+            let way = world.request(&instance, &world.admin(), Method::PATCH, "/v1/databases/main");
+            way.json(&json!({ "gateway": "gw", "max_connections": count }))
+        })
+        .collect();
+    let answers = world.outside(async {
+        let mut all = tokio::task::JoinSet::new();
+        changes.into_iter().for_each(|change| drop(all.spawn(answer(change))));
+        all.join_all().await
+    });
+    answers.into_iter().for_each(|answer| drop(answer.expect(200)));
 }
