@@ -53,6 +53,8 @@ pub(super) struct Agenda {
     interval: Duration,
     /// Heartbeats fail: a change is no reason to hurry.
     failing: bool,
+    /// Something has changed since the last heartbeat was written.
+    changed: bool,
     backoff: Backoff,
 }
 
@@ -65,6 +67,7 @@ impl Agenda {
             times: [now; 4],
             interval: Duration::from_secs(15),
             failing: false,
+            changed: false,
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
         }
     }
@@ -99,16 +102,24 @@ impl Agenda {
         self.times[Step::Certificate as usize] = renewal;
     }
 
+    /// `step` is on its way: what changes from now on, a heartbeat does not say.
+    pub(super) fn asked(&mut self, step: Step) {
+        if step == Step::Heartbeat {
+            self.changed = false;
+        }
+    }
+
     /// A heartbeat was answered.
     pub(super) fn reported(&mut self, now: Instant, interval: Duration) {
         self.interval = interval;
         self.failing = false;
         self.backoff.reset();
-        self.times[Step::Heartbeat as usize] = now + interval;
+        self.times[Step::Heartbeat as usize] = now + if self.changed { GATHER } else { interval };
     }
 
     /// Something has changed that the platform must know at once.
     pub(super) fn hurry(&mut self, now: Instant) {
+        self.changed = true;
         if !self.failing {
             let at = &mut self.times[Step::Heartbeat as usize];
             *at = (*at).min(now + GATHER);
@@ -215,6 +226,19 @@ mod tests {
         agenda.failed(now, Step::Heartbeat, &away());
         agenda.hurry(now);
         assert!(agenda.next().1 >= now + FIRST_PAUSE / 2, "who is away is not pestered");
+    }
+
+    #[test]
+    fn what_changes_while_a_heartbeat_is_on_its_way_has_one_of_its_own() {
+        let now = Instant::now();
+        let mut agenda = running(now);
+        agenda.asked(Step::Heartbeat);
+        agenda.hurry(now);
+        agenda.reported(now, INTERVAL);
+        assert_eq!(agenda.next(), (Step::Heartbeat, now + GATHER));
+        agenda.asked(Step::Heartbeat);
+        agenda.reported(now, INTERVAL);
+        assert_eq!(agenda.next(), (Step::Heartbeat, now + INTERVAL));
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl Agent {
                     self.hear(Instant::now(), step, answer)
                 }
                 () = sleep_until(at.into()), if asked.is_none() => {
+                    self.line.agenda.asked(step);
                     asked = Some((step, self.ask(step)));
                     Ok(())
                 }

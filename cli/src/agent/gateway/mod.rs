@@ -153,6 +153,7 @@ impl<R: Runtime> Agent<R> {
                     self.hear(Instant::now(), step, answer)
                 }
                 () = sleep_until(at.into()), if asked.is_none() => {
+                    self.line.agenda.asked(step);
                     asked = Some((step, self.ask(step)));
                     Ok(())
                 }
