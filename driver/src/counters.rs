@@ -1,6 +1,7 @@
 //! What a hub has moved, and what it has dropped and why.
 
-/// Counters of one hub since it was made. Datagrams are counted after segmentation.
+/// Counters of one hub since it was made. Datagrams are counted after segmentation. A link is a TCP connection of the
+/// machine's own.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Counters {
     /// Datagrams that arrived.
@@ -13,7 +14,7 @@ pub struct Counters {
     pub send_calls: u64,
     /// Datagrams dropped because their socket's queue was full.
     pub dropped_full: u64,
-    /// Datagrams dropped because they named a socket that is closed, or a link.
+    /// Datagrams dropped because they named a socket that is closed, or pieces for a link that is.
     pub dropped_unbound: u64,
     /// Datagrams dropped because they were larger than the path takes.
     pub dropped_large: u64,
@@ -23,6 +24,20 @@ pub struct Counters {
     pub dropped_error: u64,
     /// Receive calls that failed for another reason than that there was nothing.
     pub receive_errors: u64,
+    /// Links that came to a listener.
+    pub links_accepted: u64,
+    /// Connections that the machine did not want, and that were reset.
+    pub links_refused: u64,
+    /// Calls to accept that failed: for want of descriptors, say.
+    pub accept_errors: u64,
+    /// Links that were opened from here.
+    pub links_opened: u64,
+    /// Links that ended with an error, or could not be opened.
+    pub links_broken: u64,
+    /// Bytes that links brought.
+    pub link_received: u64,
+    /// Bytes that the kernel took for links.
+    pub link_sent: u64,
     /// Times that the wall clock was found to have been set, or the machine to have slept.
     pub clock_steps: u64,
     /// Events that the application was too slow to fetch.

@@ -2,16 +2,16 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use adit_core::io::{Direction, SocketId};
+use adit_core::io::Direction;
 
 use crate::hub::{Hub, Request};
 use crate::machine::Machine;
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, SourceId};
 use crate::runtime::{Alarm, Readiness, Runtime};
 use crate::shared::{Closer, Shared};
 
@@ -19,13 +19,13 @@ use crate::shared::{Closer, Shared};
 const TURNS: usize = 8;
 
 /// Registers sockets with a runtime, which the task asks for their readiness.
-pub(crate) struct Registrar<R> {
+pub struct Registrar<R> {
     runtime: R,
-    ready: Vec<(SocketId, Direction)>,
+    ready: Vec<(SourceId, Direction)>,
 }
 
 /// A hub that a task turns.
-pub(crate) type Driven<M, R> = Shared<M, Registrar<R>>;
+pub type Driven<M, R> = Shared<M, Registrar<R>>;
 
 impl<R: Runtime> Registrar<R> {
     pub(crate) fn new(runtime: R) -> Self {
@@ -38,16 +38,29 @@ impl<R: Runtime> Registrar<R> {
 }
 
 impl<R: Runtime> Reactor for Registrar<R> {
-    type Socket = R::Udp;
+    type Socket = R::Socket;
 
-    fn register(&mut self, _id: SocketId, socket: UdpSocket) -> io::Result<R::Udp> {
+    fn register(&mut self, _id: SourceId, socket: OwnedFd) -> io::Result<R::Socket> {
         self.runtime.register(socket)
     }
 
     /// The task asks every blocked socket before each turn.
-    fn want_writable(&mut self, _id: SocketId, _socket: &mut R::Udp, _want: bool) {}
+    fn want_writable(&mut self, _id: SourceId, _socket: &mut R::Socket, _want: bool) {}
 
-    fn deregister(&mut self, _id: SocketId, _socket: R::Udp) {}
+    fn deregister(&mut self, _id: SourceId, _socket: R::Socket) {}
+}
+
+/// Starts a task that turns the hub of `machine`, which was made with the clock of `now`, until it is closed. For machines
+/// that ask for nothing but sockets: names and targets are refused to them.
+pub fn spawn<M, R>(runtime: &R, machine: M, now: Instant) -> Arc<Driven<M, R>>
+where
+    M: Machine<Event: Send> + Send + 'static,
+    R: Runtime,
+{
+    start(runtime, machine, now, |shared| {
+        let shared = Arc::clone(shared);
+        move |request| shared.refuse(&request)
+    })
 }
 
 /// Starts a task that turns the hub of `machine` until it is closed. `serve` is given what the hub asks of the
@@ -106,11 +119,11 @@ where
 /// of sockets, so asking each is cheaper than a list of those that changed.
 fn mark_ready<M: Machine, R: Runtime>(hub: &mut Hub<M, Registrar<R>>, cx: &mut Context<'_>) {
     let mut ready = std::mem::take(&mut hub.reactor_mut().ready);
-    for (id, socket, blocked) in hub.sockets() {
-        if socket.poll_readable(cx).is_ready() {
+    for (id, socket, interest) in hub.sockets() {
+        if interest.read && socket.poll_readable(cx).is_ready() {
             ready.push((id, Direction::Read));
         }
-        if blocked && socket.poll_writable(cx).is_ready() {
+        if interest.write && socket.poll_writable(cx).is_ready() {
             ready.push((id, Direction::Write));
         }
     }

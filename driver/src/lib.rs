@@ -22,7 +22,7 @@
 //! - [`Shared`] is a hub behind one lock, with the wakers of everybody who waits for it.
 //! - [`Stream`] is one pipe of a shared hub, as `poll_read`, `poll_write` and `poll_shutdown`.
 //!
-//! That is all that the relay's thread needs. Asynchronous runtimes share the rest too: [`Gateway`], [`Connector`]
+//! That is all that the relay's thread needs; [`spawn`] turns a hub in a task of a runtime instead. Asynchronous runtimes share the rest too: [`Gateway`], [`Connector`]
 //! and [`forward`](fn@forward) run on anything that is a [`Runtime`], which knows when a socket is ready, sleeps,
 //! spawns, looks names up and connects by TCP.
 //!
@@ -35,29 +35,27 @@
 //! Here is a relay whose reactor tells everything, always:
 //!
 //! ```
-//! use std::net::UdpSocket;
-//! use std::os::fd::{AsFd, BorrowedFd};
+//! use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 //! use std::time::{Duration, Instant};
 //! use std::{io, thread};
 //!
-//! use adit_core::io::SocketId;
 //! use adit_core::relay::{Config, Event, Relay};
 //! use adit_core::turn::credentials::Authenticator;
-//! use adit_driver::{Hub, Notice, Reactor, UdpIo};
+//! use adit_driver::{Hub, Notice, Reactor, SocketIo, SourceId};
 //!
 //! struct Always;
-//! struct Socket(UdpSocket);
+//! struct Socket(OwnedFd);
 //!
 //! impl Reactor for Always {
 //!     type Socket = Socket;
-//!     fn register(&mut self, _: SocketId, socket: UdpSocket) -> io::Result<Socket> {
+//!     fn register(&mut self, _: SourceId, socket: OwnedFd) -> io::Result<Socket> {
 //!         Ok(Socket(socket))
 //!     }
-//!     fn want_writable(&mut self, _: SocketId, _: &mut Socket, _: bool) {}
-//!     fn deregister(&mut self, _: SocketId, _: Socket) {}
+//!     fn want_writable(&mut self, _: SourceId, _: &mut Socket, _: bool) {}
+//!     fn deregister(&mut self, _: SourceId, _: Socket) {}
 //! }
 //!
-//! impl UdpIo for Socket {
+//! impl SocketIo for Socket {
 //!     fn try_read<T>(&self, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 //!         attempt()
 //!     }
@@ -78,10 +76,10 @@
 //! let mut hub = Hub::new(Relay::new(config, clock, now, adit_driver::random_seed()), Always, now);
 //! let mut listening = None;
 //! while listening.is_none() {
-//!     let sockets: Vec<_> = hub.sockets().map(|(id, _, blocked)| (id, blocked)).collect();
-//!     for (id, blocked) in sockets {
+//!     let sockets: Vec<_> = hub.sockets().map(|(id, _, interest)| (id, interest)).collect();
+//!     for (id, interest) in sockets {
 //!         hub.mark_readable(id);
-//!         if blocked {
+//!         if interest.write {
 //!             hub.mark_writable(id);
 //!         }
 //!     }
@@ -102,7 +100,7 @@
 //!
 //! # Another runtime
 //!
-//! Implement [`Runtime`], with its socket ([`UdpIo`], [`Readiness`]) and its timer ([`Alarm`]), and wrap [`Pipe`] in
+//! Implement [`Runtime`], with its socket ([`SocketIo`], [`Readiness`]) and its timer ([`Alarm`]), and wrap [`Pipe`] in
 //! the runtime's own traits for reading and writing. The two that exist take some two hundred lines each. What must
 //! hold:
 //!
@@ -143,6 +141,7 @@ mod forward;
 mod gateway;
 mod hub;
 mod join;
+mod link;
 mod machine;
 mod machines;
 mod news;
@@ -162,6 +161,7 @@ pub use connector::Connector;
 pub use counters::Counters;
 pub use dialler::Dial;
 pub use discovery::{Discovered, Found};
+pub use drive::{Driven, Registrar, spawn};
 pub use events::Notice;
 pub use forward::{Forwarded, forward, forward_pool};
 pub use gateway::Gateway;
@@ -172,7 +172,7 @@ pub use news::News;
 pub use opening::{DiscoverError, OpenError, Opener, PingError};
 pub use pipe::Pipe;
 pub use pool::{Pool, PoolInstance};
-pub use reactor::{Reactor, UdpIo};
+pub use reactor::{Interest, Reactor, SocketIo, SourceId};
 pub use runtime::{Alarm, Readiness, Runtime};
 pub use shared::{Closer, Shared};
 pub use stream::Stream;

@@ -1,11 +1,14 @@
 //! What all machines have in common, for the code that drives any of them. The machines have inherent methods of
 //! the same names; nobody else should need these traits.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::task::Waker;
 use std::time::Instant;
 
-use adit_core::io::{Completion, Datagrams, Effect, Forwards, LinkId, PipeId, Read, Transmit, Write};
+use adit_core::io::{
+    Completion, Datagrams, Effect, Forwards, LinkId, PipeId, Read, SocketId, Transmit, Write,
+};
 use adit_core::time::{Deadline, UnixTime};
 
 /// A protocol machine: see the documentation of `adit_core` for what each method promises.
@@ -15,7 +18,18 @@ pub trait Machine {
 
     /// A batch of datagrams from one source.
     fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards);
-    /// Bytes of a TCP or TLS link.
+    /// A TCP connection has come to a listener. The machine gives it an identifier, or refuses it: then it is reset.
+    /// Most machines listen nowhere.
+    fn accept(
+        &mut self,
+        _now: Instant,
+        _listener: SocketId,
+        _local: SocketAddr,
+        _remote: SocketAddr,
+    ) -> Option<LinkId> {
+        None
+    }
+    /// Bytes of a link.
     fn handle_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]);
     /// The world's answer to an effect.
     fn handle_completion(&mut self, now: Instant, done: Completion);

@@ -2,19 +2,19 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::pipe::Pipe;
-use crate::reactor::UdpIo;
+use crate::reactor::SocketIo;
 
 /// An asynchronous runtime: tokio, smol. A value of it is a cheap handle of one running instance.
 pub trait Runtime: Clone + Send + Sync + 'static {
-    /// A UDP socket that the runtime watches.
-    type Udp: UdpIo + Readiness + Send;
+    /// A socket that the runtime watches: UDP, a listener, a link.
+    type Socket: SocketIo + Readiness + Send;
     /// A TCP connection.
     type Tcp: AsFd + Send + 'static;
     /// A listening TCP socket.
@@ -40,7 +40,7 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// Whatever prevents it.
-    fn register(&self, socket: UdpSocket) -> io::Result<Self::Udp>;
+    fn register(&self, socket: OwnedFd) -> io::Result<Self::Socket>;
 
     /// Asks the system's resolver.
     fn resolve(&self, host: String) -> impl Future<Output = io::Result<Vec<IpAddr>>> + Send;
@@ -61,11 +61,11 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     fn poll_shutdown(tcp: &mut Self::Tcp, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
-/// Who wakes a task when a UDP socket may be used. An error counts as ready: the call that follows finds it again.
+/// Who wakes a task when a socket may be used. An error counts as ready: the call that follows finds it again.
 pub trait Readiness {
-    /// Ready when something may have arrived.
+    /// Ready when something may have arrived, a connection among it.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
-    /// Ready when something may be sent.
+    /// Ready when something may be sent, or a connection has been made or has failed.
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 

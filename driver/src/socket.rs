@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use crate::buffer::ReceiveBuffer;
 use crate::counters::Counters;
-use crate::reactor::UdpIo;
+use crate::reactor::SocketIo;
 
 /// Room in the kernel for bursts, in bytes; the kernel's own limit may give less.
 const BIG_BUFFER: usize = 4 * 1024 * 1024;
@@ -91,7 +91,7 @@ pub(crate) struct Head {
     pub(crate) stride: usize,
 }
 
-impl<S: UdpIo> Socket<S> {
+impl<S: SocketIo> Socket<S> {
     pub(crate) fn new(io: S, state: UdpSocketState, local: SocketAddr) -> Self {
         Self { io, state, local, queue: VecDeque::new(), queued: 0 }
     }

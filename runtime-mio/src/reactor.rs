@@ -1,15 +1,18 @@
 //! Sockets under a mio poll: edge-triggered, and registered for writing only while something waits to be written.
 
 use std::io;
-use std::net::UdpSocket;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use adit_core::io::{Id, SocketId};
-use adit_driver::{Reactor, UdpIo};
+use adit_core::io::{Id, LinkId, SocketId};
+use adit_driver::{Reactor, SocketIo, SourceId};
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 /// The token that no socket has.
 pub(crate) const WAKE: Token = Token(usize::MAX);
+
+/// Marks the slot of a link in a token.
+const LINK: u32 = 1 << 31;
 
 const _: () = assert!(usize::BITS >= 64, "a token holds the slot and the life of a socket");
 
@@ -21,7 +24,7 @@ pub struct MioReactor {
 
 /// A registered socket.
 #[derive(Debug)]
-pub struct MioSocket(mio::net::UdpSocket);
+pub struct MioSocket(OwnedFd);
 
 impl MioReactor {
     pub(crate) fn new(registry: Registry) -> Self {
@@ -32,32 +35,31 @@ impl MioReactor {
 impl Reactor for MioReactor {
     type Socket = MioSocket;
 
-    fn register(&mut self, id: SocketId, socket: UdpSocket) -> io::Result<MioSocket> {
-        let mut socket = mio::net::UdpSocket::from_std(socket);
-        self.registry.register(&mut socket, token(id), Interest::READABLE)?;
+    fn register(&mut self, id: SourceId, socket: OwnedFd) -> io::Result<MioSocket> {
+        self.registry.register(&mut SourceFd(&socket.as_raw_fd()), token(id), Interest::READABLE)?;
         Ok(MioSocket(socket))
     }
 
-    fn want_writable(&mut self, id: SocketId, socket: &mut MioSocket, want: bool) {
+    fn want_writable(&mut self, id: SourceId, socket: &mut MioSocket, want: bool) {
         let interest = if want { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         // A registered descriptor can only be refused for want of kernel memory; what waits is then sent with
         // the next change of interest.
-        let _ = self.registry.reregister(&mut socket.0, token(id), interest);
+        let _ = self.registry.reregister(&mut SourceFd(&socket.0.as_raw_fd()), token(id), interest);
     }
 
-    fn deregister(&mut self, _id: SocketId, mut socket: MioSocket) {
+    fn deregister(&mut self, _id: SourceId, socket: MioSocket) {
         // Closing the descriptor, which follows, ends the registration anyway.
-        let _ = self.registry.deregister(&mut socket.0);
+        let _ = self.registry.deregister(&mut SourceFd(&socket.0.as_raw_fd()));
     }
 }
 
-impl UdpIo for MioSocket {
+impl SocketIo for MioSocket {
     fn try_read<T>(&self, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        self.0.try_io(attempt)
+        attempt()
     }
 
     fn try_write<T>(&self, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        self.0.try_io(attempt)
+        attempt()
     }
 }
 
@@ -67,13 +69,19 @@ impl AsFd for MioSocket {
     }
 }
 
-fn token(id: SocketId) -> Token {
-    Token(((id.generation() as usize) << 32) | id.index() as usize)
+/// The life in the upper half, the slot in the lower, whose highest bit says that it is a link's: nobody has that many.
+fn token(id: SourceId) -> Token {
+    let (life, slot) = match id {
+        SourceId::Socket(id) => (id.generation(), id.index()),
+        SourceId::Link(id) => (id.generation(), id.index() | LINK),
+    };
+    Token(((life as usize) << 32) | slot as usize)
 }
 
 /// The socket that `token` stands for.
-pub(crate) fn socket(token: Token) -> SocketId {
-    SocketId::new(token.0 as u32, (token.0 >> 32) as u32)
+pub(crate) fn source(token: Token) -> SourceId {
+    let (life, slot) = ((token.0 >> 32) as u32, token.0 as u32);
+    if slot & LINK == 0 { SocketId::new(slot, life).into() } else { LinkId::new(slot & !LINK, life).into() }
 }
 
 #[cfg(test)]
@@ -82,8 +90,11 @@ mod tests {
 
     #[test]
     fn a_token_keeps_slot_and_life() {
-        for id in [SocketId::new(0, 0), SocketId::new(7, 9), SocketId::new(u32::MAX, 3)] {
-            assert_eq!(socket(token(id)), id);
+        for (slot, life) in [(0, 0), (7, 9), (LINK - 1, u32::MAX - 1)] {
+            for id in [SourceId::from(SocketId::new(slot, life)), LinkId::new(slot, life).into()] {
+                assert_eq!(source(token(id)), id);
+                assert_ne!(token(id), WAKE);
+            }
         }
     }
 }

@@ -180,12 +180,12 @@ fn wait(turn: Turn) -> Option<Duration> {
 
 fn mark<M: Machine>(hub: &mut Hub<M, MioReactor>, events: &Events) {
     for event in events.iter().filter(|event| event.token() != WAKE) {
-        let socket = reactor::socket(event.token());
-        if event.is_readable() || event.is_error() {
-            hub.mark_readable(socket);
+        let source = reactor::source(event.token());
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            hub.mark_readable(source);
         }
-        if Event::is_writable(event) {
-            hub.mark_writable(socket);
+        if Event::is_writable(event) || event.is_error() {
+            hub.mark_writable(source);
         }
     }
 }

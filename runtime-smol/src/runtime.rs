@@ -2,14 +2,14 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use adit_driver::{Alarm, Readiness, Runtime, UdpIo};
+use adit_driver::{Alarm, Readiness, Runtime, SocketIo};
 use futures_io::{AsyncRead, AsyncWrite};
 use smol::net::{TcpListener, TcpStream};
 use smol::{Async, Executor, Timer};
@@ -21,9 +21,9 @@ use crate::stream::Stream;
 #[derive(Debug, Clone, Default)]
 pub struct Smol(Option<Arc<Executor<'static>>>);
 
-/// A UDP socket that async-io watches.
+/// A socket that async-io watches.
 #[derive(Debug)]
-pub struct SmolSocket(Async<UdpSocket>);
+pub struct SmolSocket(Async<OwnedFd>);
 
 /// A timer of async-io, and when it goes off.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl From<Arc<Executor<'static>>> for Smol {
 }
 
 impl Runtime for Smol {
-    type Udp = SmolSocket;
+    type Socket = SmolSocket;
     type Tcp = TcpStream;
     type Listener = TcpListener;
     type Alarm = SmolAlarm;
@@ -58,7 +58,7 @@ impl Runtime for Smol {
         SmolAlarm(Timer::never(), None)
     }
 
-    fn register(&self, socket: UdpSocket) -> io::Result<SmolSocket> {
+    fn register(&self, socket: OwnedFd) -> io::Result<SmolSocket> {
         Async::new_nonblocking(socket).map(SmolSocket)
     }
 
@@ -98,7 +98,7 @@ impl Readiness for SmolSocket {
 }
 
 /// async-io keeps no readiness of its own that an attempt would have to clear.
-impl UdpIo for SmolSocket {
+impl SocketIo for SmolSocket {
     fn try_read<T>(&self, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         attempt()
     }

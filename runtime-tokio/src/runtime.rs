@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use adit_driver::{Alarm, Readiness, Runtime, UdpIo};
+use adit_driver::{Alarm, Readiness, Runtime, SocketIo};
+use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::runtime::Handle;
@@ -20,9 +21,9 @@ use crate::stream::Stream;
 #[derive(Debug, Clone)]
 pub struct Tokio(Handle);
 
-/// A UDP socket that tokio watches.
+/// A socket that tokio watches.
 #[derive(Debug)]
-pub struct TokioSocket(tokio::net::UdpSocket);
+pub struct TokioSocket(AsyncFd<OwnedFd>);
 
 /// A timer of tokio.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Tokio {
 }
 
 impl Runtime for Tokio {
-    type Udp = TokioSocket;
+    type Socket = TokioSocket;
     type Tcp = TcpStream;
     type Listener = TcpListener;
     type Alarm = TokioAlarm;
@@ -61,9 +62,13 @@ impl Runtime for Tokio {
         TokioAlarm(Box::pin(sleep(Duration::ZERO)))
     }
 
-    fn register(&self, socket: UdpSocket) -> io::Result<TokioSocket> {
+    #[allow(
+        deprecated,
+        reason = "unsound for what may close behind its back; an OwnedFd doesn't, and the heir is unsafe"
+    )]
+    fn register(&self, socket: OwnedFd) -> io::Result<TokioSocket> {
         let _inside = self.0.enter();
-        tokio::net::UdpSocket::from_std(socket).map(TokioSocket)
+        Ok(TokioSocket(AsyncFd::try_new(socket)?))
     }
 
     async fn resolve(&self, host: String) -> io::Result<Vec<IpAddr>> {
@@ -95,21 +100,21 @@ impl Runtime for Tokio {
 
 impl Readiness for TokioSocket {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.poll_recv_ready(cx).map(drop)
+        self.0.poll_read_ready(cx).map(drop)
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.poll_send_ready(cx).map(drop)
+        self.0.poll_write_ready(cx).map(drop)
     }
 }
 
-impl UdpIo for TokioSocket {
+impl SocketIo for TokioSocket {
     fn try_read<T>(&self, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        self.0.try_io(Interest::READABLE, attempt)
+        self.0.try_io(Interest::READABLE, |_| attempt())
     }
 
     fn try_write<T>(&self, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        self.0.try_io(Interest::WRITABLE, attempt)
+        self.0.try_io(Interest::WRITABLE, |_| attempt())
     }
 }
 

@@ -153,9 +153,13 @@ fn odd() -> impl Strategy<Value = Odd> {
         (pipe(), kind()).prop_map(|(pipe, kind)| Completion::Dialled { pipe, result: Err(kind) }),
         id().prop_map(move |(index, life)| Completion::LinkOpened {
             link: LinkId::new(index, life),
+            local: peer(),
             remote: peer()
         }),
-        id().prop_map(|(index, life)| Completion::LinkClosed { link: LinkId::new(index, life) }),
+        (id(), kind()).prop_map(|((index, life), kind)| Completion::LinkClosed {
+            link: LinkId::new(index, life),
+            result: Err(kind)
+        }),
         id().prop_map(|(index, life)| Completion::Writable { link: LinkId::new(index, life) }),
     ];
     prop_oneof![

@@ -37,11 +37,11 @@ macro_rules! id {
 }
 
 id! {
-    /// A UDP socket that a machine asked its driver for.
+    /// A UDP socket, or a listener for TCP connections, that a machine asked its driver for.
     SocketId
 }
 id! {
-    /// A TCP or TLS connection between a TURN client and its relay.
+    /// A TCP connection whose bytes are the machine's own: between a TURN client and its relay.
     LinkId
 }
 id! {

@@ -180,7 +180,7 @@ pub enum To {
         /// The receiver.
         to: SocketAddr,
     },
-    /// As bytes of a TCP or TLS link.
+    /// As bytes of a link.
     Link(LinkId),
 }
 

@@ -14,7 +14,9 @@ use super::{LinkId, PipeId, QueryId, SocketId};
 /// | `Bind` | `Bound` |
 /// | `Resolve` | `Resolved` |
 /// | `Dial` | `Dialled` |
-/// | `Unbind`, `Wake` | none |
+/// | `Listen` | `Bound`; then each connection is offered by a call of `accept` |
+/// | `OpenLink` | `LinkOpened`, or `LinkClosed` |
+/// | `Unbind`, `Wake`, `CloseLink`, `ReadLink` | none |
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Bind a UDP socket to `addr` (port 0: any) and deliver what arrives on it under `socket`.
@@ -26,10 +28,44 @@ pub enum Effect {
         /// What the socket is for.
         kind: SocketKind,
     },
-    /// Close the socket. Completions and datagrams that are still on their way are dropped.
+    /// Close the socket, which may be a listener. Completions and datagrams that are still on their way are dropped,
+    /// links that came by a listener stay.
     Unbind {
         /// The socket.
         socket: SocketId,
+    },
+    /// Listen for TCP connections on `addr` (port 0: any); IPv6 listeners are v6-only. Each is offered to the machine,
+    /// which gives it an identifier or refuses it.
+    Listen {
+        /// The identifier to offer connections under.
+        listener: SocketId,
+        /// The address to bind.
+        addr: SocketAddr,
+    },
+    /// Open a TCP connection whose bytes are the machine's own: a link.
+    OpenLink {
+        /// The identifier of the link.
+        link: LinkId,
+        /// The other end.
+        to: SocketAddr,
+        /// The local address, where it matters.
+        from: Option<SocketAddr>,
+        /// When to give up.
+        timeout: Duration,
+    },
+    /// End a link. Nothing more is heard of it.
+    CloseLink {
+        /// The link.
+        link: LinkId,
+        /// Whether what was handed over still goes out.
+        how: Close,
+    },
+    /// Stop reading from a link, or go on: what is not read holds the other end back.
+    ReadLink {
+        /// The link.
+        link: LinkId,
+        /// Whether to read.
+        read: bool,
     },
     /// Look `host` up.
     Resolve {
@@ -67,6 +103,15 @@ pub enum SocketKind {
     Client,
 }
 
+/// How a link ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// What was handed over is sent first, for a few seconds at the most; then comes FIN.
+    Finish,
+    /// At once, with RST.
+    Reset,
+}
+
 /// The two directions of a pipe, seen from the side of the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -80,7 +125,7 @@ pub enum Direction {
 /// ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Completion {
-    /// A `Bind` has ended: with the address that was bound, or with what prevented it.
+    /// A `Bind` or `Listen` has ended: with the address that was bound, or with what prevented it.
     Bound {
         /// The socket.
         socket: SocketId,
@@ -101,17 +146,21 @@ pub enum Completion {
         /// The target's address, or the kind of error.
         result: Result<SocketAddr, ErrorKind>,
     },
-    /// A TCP or TLS link stands.
+    /// An `OpenLink` has succeeded.
     LinkOpened {
         /// The link.
         link: LinkId,
+        /// This end.
+        local: SocketAddr,
         /// The other end.
         remote: SocketAddr,
     },
-    /// A TCP or TLS link has ended.
+    /// A link has ended, or could not be opened. Its identifier is of no use any more.
     LinkClosed {
         /// The link.
         link: LinkId,
+        /// The other end has finished (FIN), or the kind of error.
+        result: Result<(), ErrorKind>,
     },
     /// ICMP said that a datagram did not arrive (RFC 8656 §11.5).
     TransportError {
@@ -124,7 +173,7 @@ pub enum Completion {
         /// The largest packet that the path would have taken, in bytes, where ICMP told.
         mtu: Option<u16>,
     },
-    /// A link whose queue was full has room again.
+    /// All bytes that were handed over for the link have been taken: the next may follow.
     Writable {
         /// The link.
         link: LinkId,

@@ -15,6 +15,12 @@
 //!  Effect ──▶ the driver carries it out ──▶ Completion, under the same identifier
 //! ```
 //!
+//! A link is one TCP connection whose bytes a machine frames itself (a pipe is what travels inside of a tunnel). The
+//! machine opens it by [`Effect::OpenLink`], or is offered it by a call of `accept` after [`Effect::Listen`]. Bytes come
+//! in by `handle_bytes`; they go out by `poll_transmit` as [`To::Link`], at most [`LINK_PIECE`] at once, and the next
+//! piece follows only after [`Completion::Writable`]: a link holds one piece, and whatever more there is to say waits in
+//! the machine, within its bounds.
+//!
 //! Identifiers are generational ([`Id`]): each names a slot and one life of it. Pipes are the two byte streams of one
 //! tunnelled connection; their ends are moved by [`Read`] and [`Write`], and wake-ups come as [`Effect::Wake`].
 
@@ -25,8 +31,11 @@ mod pipe;
 
 pub use arena::{Arena, ConnId, GatewayKey, Id, LinkId, PipeId, QueryId, SocketId};
 pub use batch::{Datagrams, Forwards, Onward, Run, To, Transmit};
-pub use effect::{Completion, Direction, Effect, SocketKind};
+pub use effect::{Close, Completion, Direction, Effect, SocketKind};
 pub use pipe::{Read, Write};
+
+/// The most bytes that a machine hands over for a link at once.
+pub const LINK_PIECE: usize = 64 * 1024;
 
 /// The ECN codepoint of an IP packet that takes part in ECN (RFC 3168 §5). "Not-ECT" is `None` where this is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

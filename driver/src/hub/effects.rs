@@ -44,13 +44,20 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
             Effect::Resolve { query, host } => self.requests.push(Request::Resolve { query, host }),
             Effect::Dial { pipe, to, timeout } => self.requests.push(Request::Dial { pipe, to, timeout }),
             Effect::Wake { pipe, direction } => self.wake(pipe, direction),
+            Effect::Listen { listener, addr } => {
+                let result = self.listen(listener, addr).map_err(|error| error.kind());
+                self.machine.handle_completion(now, Completion::Bound { socket: listener, result });
+            }
+            Effect::OpenLink { link, to, from, timeout } => self.open_link(now, link, (to, from), timeout),
+            Effect::CloseLink { link, how } => self.close_link(now, link, how),
+            Effect::ReadLink { link, read } => self.read_link(link, read),
         }
     }
 
     fn bind(&mut self, id: SocketId, addr: SocketAddr, kind: SocketKind) -> io::Result<SocketAddr> {
         let (socket, state) = socket::bind(addr, kind)?;
         let local = socket.local_addr()?;
-        let io = self.reactor.register(id, socket)?;
+        let io = self.reactor.register(id.into(), socket.into())?;
         let socket = Socket::new(io, state, local);
         let entry = Entry { socket, readable: false, errors: 0, halts: kind != SocketKind::Relayed };
         if let Some((old, entry)) = self.sockets.insert(id, entry) {
@@ -62,14 +69,15 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
     }
 
     fn unbind(&mut self, id: SocketId) {
-        if let Some(entry) = self.sockets.remove(id) {
-            self.release(id, entry);
+        match self.sockets.remove(id) {
+            Some(entry) => self.release(id, entry),
+            None => self.close_listener(id),
         }
     }
 
     fn release(&mut self, id: SocketId, entry: Entry<R::Socket>) {
         self.blocked -= usize::from(entry.halts && entry.socket.is_blocked());
-        self.reactor.deregister(id, entry.socket.io);
+        self.reactor.deregister(id.into(), entry.socket.io);
     }
 
     fn wake(&mut self, pipe: PipeId, direction: Direction) {

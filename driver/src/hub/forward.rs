@@ -48,7 +48,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
         entry.socket.send(head, bytes, &mut self.counters);
         if entry.socket.is_blocked() && !was_blocked {
             self.blocked += usize::from(entry.halts);
-            self.reactor.want_writable(id, &mut entry.socket.io, true);
+            self.reactor.want_writable(id.into(), &mut entry.socket.io, true);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod clock;
 mod effects;
 mod forward;
+mod links;
 mod table;
 
 use std::collections::{HashMap, VecDeque};
@@ -19,10 +20,11 @@ use crate::buffer::ReceiveBuffer;
 use crate::counters::Counters;
 use crate::events::{Events, Notice};
 use crate::machine::Machine;
-use crate::reactor::Reactor;
+use crate::reactor::{Interest, Reactor, SourceId};
 use crate::socket::{Head, Socket};
 use clock::ClockWatch;
-use table::Table;
+use links::Links;
+use table::{Entry, Table};
 
 /// How many batches one turn receives or sends before it lets others run.
 const TURN_BATCHES: usize = 128;
@@ -37,10 +39,11 @@ const TRANSMIT_SEGMENTS: NonZeroUsize = NonZeroUsize::new(40).expect("not zero")
 pub struct Hub<M: Machine, R: Reactor> {
     machine: M,
     reactor: R,
-    sockets: Table<R::Socket>,
+    sockets: Table<SocketId, Entry<R::Socket>>,
+    links: Links<R::Socket>,
     /// Sockets that may hold something, in the order in which they are read.
-    readable: VecDeque<SocketId>,
-    writable: Vec<SocketId>,
+    readable: VecDeque<SourceId>,
+    writable: Vec<SourceId>,
     /// How many sockets that machines transmit from wait to be writable.
     blocked: usize,
     buffer: ReceiveBuffer,
@@ -109,6 +112,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
             machine,
             reactor,
             sockets: Table::default(),
+            links: Links::default(),
             readable: VecDeque::new(),
             writable: Vec::new(),
             blocked: 0,
@@ -138,15 +142,16 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
             self.compare_clocks(now, crate::world::unix());
         }
         self.expire(now);
-        self.flush();
+        self.flush(now);
         self.drain(now, &mut budget);
         while budget.batches > 0 {
-            let Some(socket) = self.readable.pop_front() else { break };
-            self.receive(now, socket, &mut budget);
+            let Some(source) = self.readable.pop_front() else { break };
+            self.read(now, source, &mut budget);
             self.drain(now, &mut budget);
         }
         let spent = budget.batches == 0 || budget.events == 0;
         let deadline = self.machine.poll_timeout().map(|deadline| deadline.at);
+        let deadline = deadline.into_iter().chain(self.links.deadline()).min();
         Turn { deadline, more: spent || !self.readable.is_empty() || !self.writable.is_empty() }
     }
 
@@ -159,24 +164,39 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
     }
 
     /// The socket may hold something. Identifiers of closed sockets are ignored.
-    pub fn mark_readable(&mut self, id: SocketId) {
-        if let Some(entry) = self.sockets.get_mut(id)
-            && !std::mem::replace(&mut entry.readable, true)
-        {
+    pub fn mark_readable(&mut self, id: impl Into<SourceId>) {
+        let id = id.into();
+        let news = match id {
+            SourceId::Socket(id) => match self.sockets.get_mut(id) {
+                Some(entry) => !std::mem::replace(&mut entry.readable, true),
+                None => self.links.listener_is_readable(id),
+            },
+            SourceId::Link(id) => self.links.is_readable(id),
+        };
+        if news {
             self.readable.push_back(id);
         }
     }
 
     /// The socket may take something. Identifiers of closed sockets are ignored.
-    pub fn mark_writable(&mut self, id: SocketId) {
-        if self.sockets.get_mut(id).is_some_and(|entry| entry.socket.is_blocked()) {
+    pub fn mark_writable(&mut self, id: impl Into<SourceId>) {
+        let id = id.into();
+        let awaited = match id {
+            SourceId::Socket(id) => self.sockets.get_mut(id).is_some_and(|entry| entry.socket.is_blocked()),
+            SourceId::Link(id) => self.links.awaits_writing(id),
+        };
+        if awaited {
             self.writable.push(id);
         }
     }
 
-    /// All sockets, and whether each waits to be writable: for runtimes that ask each for its readiness.
-    pub fn sockets(&self) -> impl Iterator<Item = (SocketId, &R::Socket, bool)> {
-        self.sockets.iter().map(|(id, entry)| (id, &entry.socket.io, entry.socket.is_blocked()))
+    /// All sockets, and what is awaited of each: for runtimes that ask each for its readiness.
+    pub fn sockets(&self) -> impl Iterator<Item = (SourceId, &R::Socket, Interest)> {
+        let udp = self.sockets.iter().map(|(id, entry)| {
+            let interest = Interest { read: true, write: entry.socket.is_blocked() };
+            (SourceId::Socket(id), &entry.socket.io, interest)
+        });
+        udp.chain(self.links.sockets())
     }
 
     /// Whether a turn has something to do although no deadline has come.
@@ -248,8 +268,9 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
     pub fn close(&mut self) {
         self.closed = true;
         for (id, entry) in self.sockets.take() {
-            self.reactor.deregister(id, entry.socket.io);
+            self.reactor.deregister(id.into(), entry.socket.io);
         }
+        self.close_links();
         self.blocked = 0;
         let ended = self.waiting.drain().flat_map(|(_, waiting)| [waiting.read, waiting.write]);
         self.wakers.extend(ended.flatten());
@@ -277,16 +298,24 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
         if self.machine.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
             self.machine.handle_timeout(now);
         }
+        self.expire_links(now);
     }
 
     /// Sends what waits for the sockets that have become writable.
-    fn flush(&mut self) {
+    fn flush(&mut self, now: Instant) {
         while let Some(id) = self.writable.pop() {
-            let Some(entry) = self.sockets.get_mut(id) else { continue };
-            if entry.socket.is_blocked() && entry.socket.flush(&mut self.counters) {
-                self.blocked -= usize::from(entry.halts);
-                self.reactor.want_writable(id, &mut entry.socket.io, false);
+            match id {
+                SourceId::Socket(id) => self.flush_socket(id),
+                SourceId::Link(id) => self.flush_link(now, id),
             }
+        }
+    }
+
+    fn flush_socket(&mut self, id: SocketId) {
+        let Some(entry) = self.sockets.get_mut(id) else { return };
+        if entry.socket.is_blocked() && entry.socket.flush(&mut self.counters) {
+            self.blocked -= usize::from(entry.halts);
+            self.reactor.want_writable(id.into(), &mut entry.socket.io, false);
         }
     }
 
@@ -310,18 +339,28 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
             };
             budget.batches -= 1;
             let out = std::mem::take(&mut self.out);
-            self.send(transmit, &out);
+            self.send(now, transmit, &out);
             self.out = out;
         }
     }
 
-    fn send(&mut self, transmit: Transmit, bytes: &[u8]) {
-        let Transmit { to: To::Udp { socket, to }, from, ecn, stride } = transmit else {
-            self.counters.dropped_unbound += 1;
-            return;
-        };
-        let head = Head { to, from, ecn, stride: stride.max(1) };
-        self.send_from(socket, head, bytes);
+    fn send(&mut self, now: Instant, transmit: Transmit, bytes: &[u8]) {
+        let Transmit { to, from, ecn, stride } = transmit;
+        match to {
+            To::Udp { socket, to } => {
+                let head = Head { to, from, ecn, stride: stride.max(1) };
+                self.send_from(socket, head, bytes);
+            }
+            To::Link(link) => self.send_link(now, link, bytes),
+        }
+    }
+
+    fn read(&mut self, now: Instant, source: SourceId, budget: &mut Budget) {
+        match source {
+            SourceId::Socket(id) if self.sockets.get_mut(id).is_some() => self.receive(now, id, budget),
+            SourceId::Socket(id) => self.accept(now, id, budget),
+            SourceId::Link(id) => self.receive_bytes(now, id, budget),
+        }
     }
 
     /// Reads one socket once, and puts it back in the queue while it may hold more.
@@ -346,7 +385,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
         let Some(entry) = self.sockets.get_mut(id) else { return };
         entry.readable = more;
         if more {
-            self.readable.push_back(id);
+            self.readable.push_back(id.into());
         }
     }
 

@@ -1,11 +1,13 @@
 //! A small machine and a reactor without readiness, to turn a hub by hand.
 
+pub mod lines;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +16,7 @@ use adit_core::io::{
     SocketKind, To, Transmit, Write,
 };
 use adit_core::time::{Deadline, UnixTime, Why};
-use adit_driver::{Hub, Machine, Notice, Pipes, Reactor, UdpIo};
+use adit_driver::{Hub, Machine, Notice, Pipes, Reactor, SocketIo, SourceId};
 
 /// Answers each datagram from the socket that it came to, by forwarding or by a transmit of its own.
 #[derive(Default)]
@@ -162,31 +164,36 @@ pub struct Direct {
     pub full: Rc<Cell<bool>>,
     pub wanted: Rc<Cell<usize>>,
     pub registered: Rc<Cell<usize>>,
+    /// Nothing more can be registered.
+    pub broken: Rc<Cell<bool>>,
 }
 
 pub struct DirectSocket {
-    socket: UdpSocket,
+    socket: OwnedFd,
     full: Rc<Cell<bool>>,
 }
 
 impl Reactor for Direct {
     type Socket = DirectSocket;
 
-    fn register(&mut self, _id: SocketId, socket: UdpSocket) -> io::Result<DirectSocket> {
+    fn register(&mut self, _id: SourceId, socket: OwnedFd) -> io::Result<DirectSocket> {
+        if self.broken.get() {
+            return Err(ErrorKind::OutOfMemory.into());
+        }
         self.registered.set(self.registered.get() + 1);
         Ok(DirectSocket { socket, full: Rc::clone(&self.full) })
     }
 
-    fn want_writable(&mut self, _id: SocketId, _socket: &mut DirectSocket, want: bool) {
+    fn want_writable(&mut self, _id: SourceId, _socket: &mut DirectSocket, want: bool) {
         self.wanted.set(if want { self.wanted.get() + 1 } else { self.wanted.get() - 1 });
     }
 
-    fn deregister(&mut self, _id: SocketId, _socket: DirectSocket) {
+    fn deregister(&mut self, _id: SourceId, _socket: DirectSocket) {
         self.registered.set(self.registered.get() - 1);
     }
 }
 
-impl UdpIo for DirectSocket {
+impl SocketIo for DirectSocket {
     fn try_read<T>(&self, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         attempt()
     }

@@ -48,6 +48,16 @@ impl World {
                 self.complete(host, Self::RESOLVING, Completion::Resolved { query, result });
             }
             Effect::Dial { pipe, to, timeout } => self.dial(host, pipe, to, timeout),
+            // There is no TCP here but that of targets.
+            Effect::Listen { listener, .. } => {
+                let done = Completion::Bound { socket: listener, result: Err(ErrorKind::Unsupported) };
+                self.complete(host, Self::SYSTEM_CALL, done);
+            }
+            Effect::OpenLink { link, .. } => {
+                let done = Completion::LinkClosed { link, result: Err(ErrorKind::Unsupported) };
+                self.complete(host, Self::SYSTEM_CALL, done);
+            }
+            Effect::CloseLink { .. } | Effect::ReadLink { .. } => {}
             Effect::Wake { pipe, .. } => {
                 let woken = &mut self.hosts[host].woken;
                 if woken.back() != Some(&pipe) {

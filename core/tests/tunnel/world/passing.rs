@@ -148,6 +148,7 @@ impl World {
                 }
             }
             Effect::Wake { pipe, direction } => self.wakes.push((node, pipe, direction)),
+            links => panic!("{links:?}"),
         }
     }
 
