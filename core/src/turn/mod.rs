@@ -13,12 +13,14 @@
 //! - [`nonce`] — what keeps a request from being replayed, without memory at the relay.
 //! - [`address_policy`] — which peers a relay may be made to reach: few, by default.
 //! - [`channel_data`] — the four bytes in front of data.
+//! - [`stream`] — messages one behind the other, over TCP and TLS.
 
 pub mod address_policy;
 pub mod channel_data;
 pub mod credential_policy;
 pub mod credentials;
 pub mod nonce;
+pub mod stream;
 pub mod uri;
 
 /// The IP protocol number of UDP, the only relayed transport (RFC 8656 §18.8).

@@ -1,7 +1,8 @@
 //! What the fuzz targets do, each in a function of the bytes that a fuzzer makes up. A function panics where the code
 //! does what it must not; `fuzz/` feeds it by libFuzzer, and `tests/corpora.rs` replays what is in `fuzz/corpus`.
 //!
-//! - Bytes as the network brings them: [`stun()`], [`differential()`], [`framing()`], [`tunnel()`], [`certificates()`].
+//! - Bytes as the network brings them: [`stun()`], [`differential()`], [`framing()`], [`stream()`], [`tunnel()`],
+//!   [`certificates()`].
 //! - Texts as people write them: [`texts()`]; of the platform's: `requests`, `sql`.
 //! - Bytes that stand for what happens, one thing after the other: [`relay()`], [`client()`], [`worlds()`].
 
@@ -15,6 +16,7 @@ mod relay_bench;
 mod requests;
 #[cfg(feature = "platform")]
 mod sql;
+mod stream;
 mod stun;
 mod texts;
 mod tunnel;
@@ -29,6 +31,7 @@ pub use relay::relay;
 pub use requests::requests;
 #[cfg(feature = "platform")]
 pub use sql::sql;
+pub use stream::stream;
 pub use stun::stun;
 pub use texts::texts;
 pub use tunnel::tunnel;
@@ -48,6 +51,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("requests", requests),
     #[cfg(feature = "platform")]
     ("sql", sql),
+    ("stream", stream),
     ("stun", stun),
     ("texts", texts),
     ("tunnel", tunnel),
