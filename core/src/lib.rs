@@ -162,6 +162,7 @@
 //! | [`stun`] | STUN messages (RFC 8489): a guarded view of what arrives, a builder for what is sent |
 //! | [`turn`] | what both ends of a TURN hop share: ChannelData, credentials, nonces, the peer policy, URIs |
 //! | [`pki`] | certificates: identities, issuing, verification, TLS configurations |
+//! | [`secure`] | the hop to the relay: TLS and DTLS, without I/O |
 //! | [`relay`] | the TURN server |
 //! | [`client`] | the TURN client |
 //! | [`quic`] | quinn-proto over virtual addresses |
@@ -191,6 +192,7 @@ pub mod stun;
 pub mod turn;
 
 pub mod pki;
+pub mod secure;
 
 pub mod client;
 pub mod relay;

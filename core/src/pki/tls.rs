@@ -91,7 +91,7 @@ pub fn client_config_with(
 }
 
 /// aws-lc-rs with post-quantum key exchange preferred and the two that other stacks have.
-pub(super) fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     let kx_groups = vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1];
     Arc::new(CryptoProvider { kx_groups, ..default_provider() })
 }
@@ -191,14 +191,14 @@ impl Anchors {
         if anchors.is_empty() { Err(BadPem::Empty) } else { Ok(Self(anchors)) }
     }
 
-    pub(super) fn as_slice(&self) -> &[TrustAnchor<'static>] {
+    pub(crate) fn as_slice(&self) -> &[TrustAnchor<'static>] {
         &self.0
     }
 }
 
 /// Tells rustls the time that the machine's owner last told us.
 #[derive(Debug)]
-struct Wall(WallCell);
+pub(crate) struct Wall(pub(crate) WallCell);
 
 impl TimeProvider for Wall {
     fn current_time(&self) -> Option<UnixTime> {

@@ -263,7 +263,8 @@ fn no_tls12() -> rustls::Error {
     rustls::Error::General("only TLS 1.3 is spoken here".into())
 }
 
-fn certificate_error(error: webpki::Error) -> CertificateError {
+/// What rustls calls an error of webpki.
+pub(crate) fn certificate_error(error: webpki::Error) -> CertificateError {
     use webpki::Error as Webpki;
     match error {
         Webpki::BadDer | Webpki::BadDerTime | Webpki::TrailingData(_) => CertificateError::BadEncoding,
