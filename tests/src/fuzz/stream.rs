@@ -51,6 +51,6 @@ fn checked(message: &[u8]) -> usize {
             return message.len() + padding(len);
         }
     }
-    assert!(message.len() % 4 == 0);
+    assert!(message.len().is_multiple_of(4));
     message.len()
 }
