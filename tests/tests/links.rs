@@ -178,7 +178,8 @@ impl Drop for Running {
 
 macro_rules! running {
     ($shared:expr) => {{
-        let (one, other) = ($shared.clone(), $shared.clone());
+        let one = $shared;
+        let other = one.clone();
         Running {
             next: Box::new(move || one.with(|hub| hub.pop_event())),
             stop: Box::new(move || other.close()),
@@ -322,4 +323,4 @@ macro_rules! suite {
     )*};
 }
 
-suite!(mio: on_mio, tokio: on_tokio, smol: on_smol);
+suite!(under_mio: on_mio, under_tokio: on_tokio, under_smol: on_smol);
