@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
 use std::collections::VecDeque;
+use std::future::pending;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
@@ -197,10 +198,14 @@ fn on_mio(machine: Echo) -> Running {
 }
 
 fn on_tokio(machine: Echo) -> Running {
-    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
-    let start =
-        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let runtime = Tokio::from(RUNTIME.get_or_init(start).handle().clone());
+    static HANDLE: OnceLock<tokio::runtime::Handle> = OnceLock::new();
+    let start = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let handle = runtime.handle().clone();
+        thread::spawn(move || runtime.block_on(pending::<()>()));
+        handle
+    };
+    let runtime = Tokio::from(HANDLE.get_or_init(start).clone());
     running!(adit_driver::spawn(&runtime, machine, Instant::now()))
 }
 
