@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use adit_core::io::{Close, Completion, Effect, Id, LINK_PIECE, LinkId, SocketKind};
-use adit_driver::{Hub, Reactor as _, SourceId};
+use adit_driver::{Hub, SourceId};
 use common::Direct;
 use common::lines::{Input, Lines};
 use socket2::{Domain, SockRef, Socket, Type};
