@@ -326,7 +326,9 @@ fn refusal(relay: &str, reason: &RelayLost) -> Option<Failure> {
     let exit = match reason {
         RelayLost::Unresolved(_) => Exit::RelayUnreachable,
         RelayLost::Client(lost) => match lost {
-            Lost::Unreachable | Lost::Rejected { .. } | Lost::Nonsense => Exit::RelayUnreachable,
+            Lost::Unreachable | Lost::Unverified | Lost::Rejected { .. } | Lost::Nonsense => {
+                Exit::RelayUnreachable
+            }
             Lost::NoSocket { .. } => Exit::Address,
             Lost::Forgotten => return None,
             _ => Exit::RelayRefused,

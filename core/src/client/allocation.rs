@@ -67,20 +67,21 @@ impl Client {
 
     pub(super) fn allocated(&mut self, now: Instant, response: &Message<'_>) {
         let relayed: Result<Vec<_>, _> = response.relayed_addresses().collect();
-        let (Ok(mut relayed), Ok(Some(lifetime))) = (relayed, response.lifetime()) else {
-            return self.lose(now, Lost::Nonsense);
+        let (Ok(mut relayed), Ok(mapped), Ok(Some(lifetime))) =
+            (relayed, response.mapped_address(), response.lifetime())
+        else {
+            return self.discard_allocation(now);
         };
         // Coturn gives the unspecified address for a family that it could not serve.
         relayed.retain(|address| !address.ip().is_unspecified());
         relayed.sort_by_key(SocketAddr::is_ipv6);
         relayed.dedup_by_key(|address| address.is_ipv6());
         if relayed.is_empty() || lifetime.is_zero() {
-            return self.lose(now, Lost::Nonsense);
+            return self.discard_allocation(now);
         }
         self.failures = 0;
         self.state = State::Allocated(Allocation { relayed: relayed.clone() });
         self.refresh_after(now, lifetime);
-        let mapped = response.mapped_address().ok().flatten();
         self.events.push_back(Event::Allocated { relayed, mapped, lifetime });
         self.ask_all_permissions(now);
     }
@@ -105,6 +106,12 @@ impl Client {
         self.drop_requests();
         self.state = State::Closing;
         self.request(now, Purpose::Release);
+    }
+
+    /// Gives back an allocation that is of no use: its addresses, or something else in the answer, can't be read
+    /// (RFC 8656 §7.3). [`Lost::Nonsense`] follows.
+    pub(super) fn discard_allocation(&mut self, now: Instant) {
+        self.request(now, Purpose::Discard);
     }
 
     /// Half the lifetime leaves time for all retransmissions of two requests at the default of ten minutes.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::permission::TooManyPeers;
-use super::transaction::Purpose;
+use super::transaction::{Purpose, is_busy, retry_in};
 use super::{Client, Event, State, Timer};
 use crate::stun::ErrorCode;
 use crate::turn::channel_data::NUMBERS;
@@ -16,8 +16,6 @@ const MAX_CHANNELS: usize = 1024;
 const REFRESH: Duration = Duration::from_secs(8 * 60);
 /// A number serves no other peer for the ten minutes of its binding and five more (RFC 8656 §12.1).
 const REST: Duration = Duration::from_secs(15 * 60);
-/// When a relay that had no room is asked again.
-const RETRY: Duration = Duration::from_secs(10);
 
 /// Whether data for a peer goes through a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +59,8 @@ struct Slot {
     /// Whether the owner wants it.
     live: bool,
     bound: bool,
-    /// The relay had no room; it is asked again, and meanwhile there is no channel.
-    refused: bool,
+    /// How often in a row the relay had no room; it is asked again, and meanwhile there is no channel.
+    refusals: u32,
     /// When the relay may last have refreshed the binding.
     asked: Instant,
 }
@@ -93,7 +91,7 @@ impl Channels {
         if self.by_peer.len() >= MAX_CHANNELS {
             return None;
         }
-        let slot = Slot { peer, live: true, bound: false, refused: false, asked: now };
+        let slot = Slot { peer, live: true, bound: false, refusals: 0, asked: now };
         let old = self.slots.iter().position(|slot| slot.peer == peer);
         let fresh = || (self.slots.len() < NUMBERS.len()).then_some(self.slots.len());
         let rested = || self.slots.iter().position(|slot| !slot.live && now >= slot.asked + REST);
@@ -162,7 +160,7 @@ impl Client {
             None => Readiness::Absent,
             Some(&number) => match self.channels.slot(number) {
                 Some(Slot { bound: true, .. }) => Readiness::Bound,
-                Some(Slot { refused: false, .. }) => Readiness::Pending,
+                Some(Slot { refusals: 0, .. }) => Readiness::Pending,
                 Some(_) | None => Readiness::Absent,
             },
         }
@@ -186,10 +184,12 @@ impl Client {
     }
 
     pub(super) fn channel_bound(&mut self, now: Instant, number: u16, peer: SocketAddr) {
-        let Some(slot) = self.channels.slot_mut(number).filter(|slot| slot.live && slot.peer == peer) else {
+        let Some(slot) = self.channels.slot_mut(number).filter(|slot| slot.peer == peer) else { return };
+        (slot.asked, slot.refusals) = (now, 0);
+        if !slot.live {
+            // It was given up meanwhile, and rests from now on.
             return;
-        };
-        slot.asked = now;
+        }
         let before = std::mem::replace(&mut slot.bound, true);
         self.timers.set(Timer::Channel(number), now + REFRESH);
         if !before {
@@ -201,12 +201,16 @@ impl Client {
         if self.channels.by_peer.get(&peer) != Some(&number) {
             return;
         }
-        if matches!(error.code, 486 | 500 | 508) {
+        if is_busy(error.code) {
             let slot = self.channels.slot_mut(number).expect("a live channel has a slot");
-            slot.refused = true;
-            return self.timers.set(Timer::Channel(number), now + RETRY);
+            slot.refusals += 1;
+            if let Some(delay) = retry_in(slot.refusals) {
+                return self.timers.set(Timer::Channel(number), now + delay);
+            }
+            // It stays refused, so that an owner who binds again with each datagram asks no more often.
+        } else {
+            self.release_channel(peer);
         }
-        self.release_channel(peer);
         let ErrorCode { code, reason } = error;
         self.events.push_back(Event::ChannelRefused { peer, code, reason });
     }

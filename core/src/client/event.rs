@@ -65,6 +65,8 @@ pub enum Event {
 pub enum Lost {
     /// The relay answers nothing.
     Unreachable,
+    /// The relay answers nothing that is signed with the password; only such as somebody else has signed, or nobody.
+    Unverified,
     /// ICMP says that nobody listens there, or that there is no way there.
     Rejected {
         /// What ICMP said.
@@ -77,7 +79,8 @@ pub enum Lost {
         /// The relay's sentence.
         reason: String,
     },
-    /// The relay has forgotten the allocation: it was restarted, or the address of this client has changed (437).
+    /// The relay has forgotten the allocation: it was restarted, or the address of this client has changed. Or it has
+    /// another one for that address (437).
     Forgotten,
     /// The relay is full, or the user's quota is: 486, 508, 500.
     Busy {
@@ -125,6 +128,10 @@ impl fmt::Display for Lost {
             Self::Unreachable => f.write_str(
                 "the relay does not answer: check its address and port, and that UDP is let out to it",
             ),
+            Self::Unverified => f.write_str(
+                "the relay's answers are not signed with the password: somebody on the way changes or forges them, or \
+                 it is not the relay that it should be",
+            ),
             Self::Rejected { kind } => {
                 write!(f, "the relay can't be reached ({kind}): check its address and port, and that it runs")
             }
@@ -135,7 +142,8 @@ impl fmt::Display for Lost {
                 Quoted(reason)
             ),
             Self::Forgotten => f.write_str(
-                "the relay has forgotten the allocation (437): it was restarted, or a NAT in between was",
+                "the relay knows another allocation of this address, or none (437): it was restarted, or a NAT in \
+                 between was",
             ),
             Self::Busy { code, reason } => write!(
                 f,
@@ -187,7 +195,7 @@ pub struct Counters {
     pub unpermitted: u64,
     /// Dropped: a response to no request that waits, or a message that a client does not get.
     pub unexpected: u64,
-    /// Dropped: a response whose integrity is missing or wrong.
+    /// A response whose integrity is missing or wrong. It was dropped, or counted only when nothing better came.
     pub unsigned: u64,
     /// Not sent: data for a peer without channel and permission.
     pub not_ready: u64,

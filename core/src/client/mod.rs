@@ -12,7 +12,7 @@
 //!    jittered delay.
 //!
 //! A response counts only if it comes from the relay's address, answers a request that waits, and is signed where
-//! the request was.
+//! the request was; an error that is not counts when nothing better comes (`transaction`).
 
 mod allocation;
 mod channel;
@@ -41,7 +41,7 @@ pub use permission::{MAX_PEERS, TooManyPeers};
 use allocation::Allocation;
 use channel::Channels;
 use permission::Permissions;
-use transaction::{Challenge, Transactions};
+use transaction::{Challenge, Purpose, Transactions};
 
 /// The first delay before a new attempt; it doubles up to [`MAX_BACKOFF`], ± 25 %.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
@@ -219,6 +219,8 @@ impl Client {
     pub fn close(&mut self, now: Instant) {
         match self.state {
             State::Allocated(_) => self.release_allocation(now),
+            // It is being given back already.
+            State::Allocating if self.transactions.awaits(Purpose::Discard) => self.state = State::Closing,
             State::Allocating | State::Waiting => self.end(),
             State::Closing | State::Closed => {}
         }

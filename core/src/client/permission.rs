@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::transaction::Purpose;
+use super::transaction::{Purpose, RETRY, is_busy, retry_in};
 use super::{Client, Event, State, Timer};
 use crate::stun::ErrorCode;
 
@@ -13,8 +13,6 @@ use crate::stun::ErrorCode;
 pub const MAX_PEERS: usize = 1024;
 /// A permission lives five minutes (RFC 8656 §9.2); this leaves a minute for retransmissions.
 const REFRESH: Duration = Duration::from_secs(4 * 60);
-/// When a relay that had no room is asked again.
-const RETRY: Duration = Duration::from_secs(10);
 
 /// Too many peers are permitted already; the number is the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +32,8 @@ struct Peer {
     /// How many channels lead to it; the permission is kept for them as well.
     channels: usize,
     standing: Standing,
+    /// How often in a row the relay had no room for it.
+    refusals: u32,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Permissions {
     pub(super) fn forget_answers(&mut self) {
         self.peers.retain(|_, peer| peer.permitted);
         for peer in self.peers.values_mut() {
-            (peer.channels, peer.standing) = (0, Standing::Unknown);
+            (peer.channels, peer.standing, peer.refusals) = (0, Standing::Unknown, 0);
         }
     }
 
@@ -89,7 +89,7 @@ impl Client {
         let entry = self.permissions.entry(peer)?;
         entry.permitted = true;
         if entry.standing == Standing::Denied {
-            entry.standing = Standing::Unknown;
+            (entry.standing, entry.refusals) = (Standing::Unknown, 0);
         }
         self.ask_new_permission(now, peer);
         Ok(())
@@ -162,22 +162,23 @@ impl Client {
 
     pub(super) fn permission_installed(&mut self, now: Instant, peer: IpAddr) {
         let Some(entry) = self.permissions.peers.get_mut(&peer) else { return };
-        entry.standing = Standing::Installed;
+        (entry.standing, entry.refusals) = (Standing::Installed, 0);
         self.timers.set(Timer::Permission(peer), now + REFRESH);
     }
 
     pub(super) fn permission_refused(&mut self, now: Instant, peer: IpAddr, error: ErrorCode) {
-        let busy = matches!(error.code, 486 | 500 | 508);
-        let granted_before = self.permissions.installed(peer);
-        if !busy && !granted_before {
-            return self.deny(peer, error);
-        }
-        if granted_before {
+        let Some(entry) = self.permissions.peers.get_mut(&peer) else { return };
+        entry.refusals += 1;
+        if entry.standing == Standing::Installed {
             // It may have forgotten the allocation and say so in its own way (coturn: 400). Refresh tells.
-            self.permissions.entry(peer).expect("it is there").standing = Standing::Unknown;
-            self.refresh(now);
+            entry.standing = Standing::Unknown;
+            self.timers.set(Timer::Permission(peer), now + RETRY);
+            return self.refresh(now);
         }
-        self.timers.set(Timer::Permission(peer), now + RETRY);
+        match retry_in(entry.refusals).filter(|_| is_busy(error.code)) {
+            Some(delay) => self.timers.set(Timer::Permission(peer), now + delay),
+            None => self.deny(peer, error),
+        }
     }
 
     fn deny(&mut self, peer: IpAddr, error: ErrorCode) {

@@ -6,6 +6,7 @@ mod data;
 mod peers;
 mod property;
 mod transactions;
+mod trust;
 
 use super::*;
 use crate::io::Onward;
@@ -166,6 +167,8 @@ struct Relay {
     lifetime: Duration,
     /// What to answer to signed requests of a method instead.
     refuse: Vec<(Method, u16)>,
+    /// Whether it signs its refusals; coturn does not.
+    signs: bool,
     asked: Vec<Method>,
     username: String,
     password: String,
@@ -178,6 +181,7 @@ impl Default for Relay {
             relayed: vec![relayed()],
             lifetime: 10 * MINUTE,
             refuse: Vec::new(),
+            signs: true,
             asked: Vec::new(),
             username: "gw".into(),
             password: "secret".into(),
@@ -207,7 +211,8 @@ impl Relay {
         let method = request.method();
         self.asked.push(method);
         if let Some(&(_, code)) = self.refuse.iter().find(|(refused, _)| *refused == method) {
-            return Some(Builder::error(&request, code, "No").finish());
+            let refusal = Builder::error(&request, code, "No");
+            return Some(if self.signs { refusal.finish_with_integrity(&self.key()) } else { refusal.finish() });
         }
         Some(self.grant(&request).finish_with_integrity(&self.key()))
     }

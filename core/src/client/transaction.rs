@@ -14,12 +14,18 @@ use crate::turn::credentials::{Credentials, Key};
 const RTO: Duration = Duration::from_millis(500);
 /// How often a request is sent in all: the RFC's Rc.
 const MAX_SENT: u32 = 7;
+/// The same where a refusal came that nobody has signed: 3.5 s in all.
+const MAX_SENT_REFUSED: u32 = 3;
 /// How long to wait after the last time: the RFC's Rm × RTO.
 const LAST_WAIT: Duration = RTO.saturating_mul(16);
 /// After this many unanswered requests the owner hears of it: 3.5 s.
 const UNANSWERED: u32 = 3;
 /// How many challenges in a row are answered for one request. More is a relay that can't be satisfied.
 const MAX_ROUNDS: u32 = 3;
+/// How often a relay is asked again that has no room for a permission or a channel (RFC 8489 §6.3.4).
+const MAX_RETRIES: u32 = 4;
+/// When it is asked again for the first time; the delay doubles.
+pub(super) const RETRY: Duration = Duration::from_secs(10);
 
 /// What this client understands among the attributes that must be understood.
 const UNDERSTOOD: &[u16] = &[
@@ -57,7 +63,10 @@ impl Challenge {
 pub(super) enum Purpose {
     Allocate,
     Refresh,
+    /// The owner needs it no more.
     Release,
+    /// What was granted makes no sense.
+    Discard,
     Permission(IpAddr),
     Channel { number: u16, peer: SocketAddr },
 }
@@ -66,7 +75,7 @@ impl Purpose {
     fn method(self) -> Method {
         match self {
             Self::Allocate => Method::ALLOCATE,
-            Self::Refresh | Self::Release => Method::REFRESH,
+            Self::Refresh | Self::Release | Self::Discard => Method::REFRESH,
             Self::Permission(_) => Method::CREATE_PERMISSION,
             Self::Channel { .. } => Method::CHANNEL_BIND,
         }
@@ -94,6 +103,40 @@ struct Transaction {
     /// How many challenges were answered to come here.
     rounds: u32,
     began: Instant,
+    /// What came as an answer and may be forged.
+    hint: Option<Outcome>,
+    /// Whether an answer came that was forged.
+    forged: bool,
+}
+
+/// What a response says.
+#[derive(Debug)]
+enum Outcome {
+    Success,
+    Refused(Refusal),
+    /// It holds what must be understood and is not, or is an error without a code (RFC 8489 §6.3.3, §6.3.4).
+    Senseless {
+        success: bool,
+    },
+}
+
+/// An error response, as far as it matters.
+#[derive(Debug)]
+struct Refusal {
+    error: ErrorCode,
+    /// ALTERNATE-SERVER.
+    server: Option<SocketAddr>,
+}
+
+/// What a response is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// It is the relay's.
+    Full,
+    /// It may be the relay's.
+    Hint,
+    /// It is not the relay's.
+    None,
 }
 
 impl Transactions {
@@ -172,8 +215,18 @@ impl Client {
             }
         };
         self.timers.set(Timer::Retransmit(id), now + RTO);
-        let transaction =
-            Transaction { purpose, bytes, key, nonce, sent: 1, queued: true, rounds, began: now };
+        let transaction = Transaction {
+            purpose,
+            bytes,
+            key,
+            nonce,
+            sent: 1,
+            queued: true,
+            rounds,
+            began: now,
+            hint: None,
+            forged: false,
+        };
         if let Some(before) = self.transactions.insert(id, transaction) {
             self.timers.cancel(Timer::Retransmit(before));
         }
@@ -186,7 +239,7 @@ impl Client {
                 Some(lifetime) => builder.lifetime(lifetime),
                 None => builder,
             },
-            Purpose::Release => builder.lifetime(Duration::ZERO),
+            Purpose::Release | Purpose::Discard => builder.lifetime(Duration::ZERO),
             // The port of a permission's address does not count (RFC 8656 §10.1).
             Purpose::Permission(peer) => builder.peer_address(SocketAddr::new(peer, 0)),
             Purpose::Channel { number, peer } => builder.channel_number(number).peer_address(peer),
@@ -196,8 +249,9 @@ impl Client {
     /// A request has waited long enough: it is sent again, byte for byte, or given up.
     pub(super) fn retransmit(&mut self, now: Instant, id: TransactionId) {
         let Some(transaction) = self.transactions.waiting.get_mut(&id) else { return };
-        if transaction.sent >= MAX_SENT {
-            return self.lose(now, Lost::Unreachable);
+        let most = if transaction.hint.is_some() { MAX_SENT_REFUSED } else { MAX_SENT };
+        if transaction.sent >= most {
+            return self.give_up(now, id);
         }
         transaction.sent += 1;
         let wait = if transaction.sent == MAX_SENT { LAST_WAIT } else { RTO * (1 << (transaction.sent - 1)) };
@@ -213,32 +267,56 @@ impl Client {
         }
     }
 
+    /// Nobody has answered, or nobody who proves to be the relay.
+    fn give_up(&mut self, now: Instant, id: TransactionId) {
+        let Some(Transaction { purpose, hint, forged, .. }) = self.transactions.remove(&id) else { return };
+        match hint {
+            Some(Outcome::Refused(refusal)) => self.fail(now, purpose, refusal),
+            Some(_) => self.lose(now, Lost::Nonsense),
+            None if purpose == Purpose::Discard => self.lose(now, Lost::Nonsense),
+            // RFC 8489 §9.2.5: this is not told as a time-out.
+            None if forged => self.lose(now, Lost::Unverified),
+            None => self.lose(now, Lost::Unreachable),
+        }
+    }
+
     /// A response from the relay's address.
     pub(super) fn respond(&mut self, now: Instant, response: &Message<'_>) {
         let id = response.transaction();
-        let Some(transaction) = self.transactions.waiting.get(&id) else {
+        let waiting = self.transactions.waiting.get_mut(&id);
+        let Some(transaction) = waiting.filter(|waiting| waiting.purpose.method() == response.method())
+        else {
             self.counters.unexpected += 1;
             return;
         };
-        if transaction.purpose.method() != response.method() {
-            self.counters.unexpected += 1;
-            return;
-        }
-        let error = match response.class() {
-            Class::Error => Some(response.error_code().ok().flatten()),
-            _ => None,
-        };
-        if !trustworthy(transaction, response, &error) {
-            self.counters.unsigned += 1;
-            return;
+        let outcome = Outcome::read(response);
+        match trust(transaction, response, &outcome) {
+            Trust::Full => {}
+            Trust::Hint => {
+                transaction.hint = Some(outcome);
+                self.counters.unsigned += 1;
+                return;
+            }
+            Trust::None => {
+                transaction.forged = true;
+                self.counters.unsigned += 1;
+                return;
+            }
         }
         let transaction = self.transactions.remove(&id).expect("it was there");
         self.timers.cancel(Timer::Retransmit(id));
-        match error {
-            None if !response.unknown_required(UNDERSTOOD).is_empty() => self.lose(now, Lost::Nonsense),
-            None => self.succeed(now, transaction.purpose, response),
-            Some(None) => self.lose(now, Lost::Nonsense),
-            Some(Some(error)) => self.fail(now, transaction, response, error),
+        match outcome {
+            Outcome::Success => self.succeed(now, transaction.purpose, response),
+            // There is an allocation, of which nothing is known.
+            Outcome::Senseless { success: true } if transaction.purpose == Purpose::Allocate => {
+                self.discard_allocation(now);
+            }
+            Outcome::Senseless { .. } => self.lose(now, Lost::Nonsense),
+            Outcome::Refused(refusal) => {
+                if !self.answer_challenge(now, &transaction, response, refusal.error.code) {
+                    self.fail(now, transaction.purpose, refusal);
+                }
+            }
         }
     }
 
@@ -247,26 +325,25 @@ impl Client {
             Purpose::Allocate => self.allocated(now, response),
             Purpose::Refresh => self.refreshed(now, response),
             Purpose::Release => self.end(),
+            Purpose::Discard => self.lose(now, Lost::Nonsense),
             Purpose::Permission(peer) => self.permission_installed(now, peer),
             Purpose::Channel { number, peer } => self.channel_bound(now, number, peer),
         }
     }
 
-    fn fail(&mut self, now: Instant, transaction: Transaction, response: &Message<'_>, error: ErrorCode) {
-        if self.answer_challenge(now, &transaction, response, error.code) {
-            return;
-        }
-        match (transaction.purpose, error.code) {
+    fn fail(&mut self, now: Instant, purpose: Purpose, refusal: Refusal) {
+        match (purpose, refusal.error.code) {
             (Purpose::Release, _) => self.end(),
+            (Purpose::Discard, _) => self.lose(now, Lost::Nonsense),
             (Purpose::Allocate, 440) if self.may_do_with_one_family() => self.allocate_single(now),
             (_, 437) => self.lose(now, Lost::Forgotten),
             (Purpose::Permission(peer), code) if !is_about_user(code) => {
-                self.permission_refused(now, peer, error);
+                self.permission_refused(now, peer, refusal.error);
             }
             (Purpose::Channel { number, peer }, code) if !is_about_user(code) => {
-                self.channel_refused(now, number, peer, error);
+                self.channel_refused(now, number, peer, refusal.error);
             }
-            _ => self.lose(now, lost(error, response)),
+            _ => self.lose(now, refusal.into()),
         }
     }
 
@@ -317,16 +394,48 @@ impl Client {
     }
 }
 
-/// Whether the response may be believed. A success must be signed where the request was. Errors need not be: those
-/// that reject a key can't be signed with it, and coturn signs none. Only someone who sees the request knows its
-/// 96 random bits, and such a one could as well drop it. A signature that is there must be right, though.
-fn trustworthy(transaction: &Transaction, response: &Message<'_>, error: &Option<Option<ErrorCode>>) -> bool {
-    let Some(key) = &transaction.key else { return true };
-    match error {
-        None => response.verify(key).is_ok(),
-        Some(Some(ErrorCode { code: 401 | 438, .. })) => true,
-        Some(_) => !response.has_integrity() || response.verify(key).is_ok(),
+impl Outcome {
+    fn read(response: &Message<'_>) -> Self {
+        let success = response.class() == Class::Success;
+        if !response.unknown_required(UNDERSTOOD).is_empty() {
+            return Self::Senseless { success };
+        }
+        if success {
+            return Self::Success;
+        }
+        match response.error_code() {
+            Ok(Some(error)) => {
+                Self::Refused(Refusal { error, server: response.alternate_server().ok().flatten() })
+            }
+            _ => Self::Senseless { success },
+        }
     }
+}
+
+/// What a response is worth (RFC 8489 §9.2.5). To a signed request a success must be signed; a signature that is there
+/// must be right. 401 and 438 reject what a signature would be made with, so that they need none. Other errors without
+/// one count as if they had not come, as long as there may still be an answer that is signed: the request is sent
+/// again. But coturn signs no error at all, so that in the end, which then comes sooner, they are better than nothing.
+fn trust(transaction: &Transaction, response: &Message<'_>, outcome: &Outcome) -> Trust {
+    let Some(key) = &transaction.key else { return Trust::Full };
+    if matches!(outcome, Outcome::Refused(Refusal { error: ErrorCode { code: 401 | 438, .. }, .. })) {
+        return Trust::Full;
+    }
+    match response.verify(key) {
+        Ok(()) => Trust::Full,
+        Err(_) if response.has_integrity() || response.class() == Class::Success => Trust::None,
+        Err(_) => Trust::Hint,
+    }
+}
+
+/// Whether a code says that there is no room at present.
+pub(super) fn is_busy(code: u16) -> bool {
+    matches!(code, 486 | 500..=599)
+}
+
+/// When a relay that had no room is asked again, after the `refusals`th time in a row; `None`: never.
+pub(super) fn retry_in(refusals: u32) -> Option<Duration> {
+    (refusals <= MAX_RETRIES).then(|| RETRY * (1 << refusals.saturating_sub(1)))
 }
 
 /// Whether a code is about who asks, rather than about what is asked for.
@@ -334,12 +443,13 @@ fn is_about_user(code: u16) -> bool {
     matches!(code, 401 | 438 | 441)
 }
 
-fn lost(error: ErrorCode, response: &Message<'_>) -> Lost {
-    let ErrorCode { code, reason } = error;
-    match code {
-        300 => Lost::Elsewhere { server: response.alternate_server().ok().flatten() },
-        401 | 403 | 438 | 441 => Lost::Unauthorized { code, reason },
-        486 | 500 | 508 => Lost::Busy { code, reason },
-        _ => Lost::Refused { code, reason },
+impl From<Refusal> for Lost {
+    fn from(Refusal { error: ErrorCode { code, reason }, server }: Refusal) -> Self {
+        match code {
+            300 => Self::Elsewhere { server },
+            401 | 403 | 438 | 441 => Self::Unauthorized { code, reason },
+            code if is_busy(code) => Self::Busy { code, reason },
+            _ => Self::Refused { code, reason },
+        }
     }
 }

@@ -4,14 +4,14 @@ use super::*;
 use crate::stun::attribute;
 
 /// The one request that waits to be sent.
-fn request(world: &mut World) -> Vec<u8> {
+pub(super) fn request(world: &mut World) -> Vec<u8> {
     let mut requests = world.requests();
     assert_eq!(requests.len(), 1);
     requests.remove(0)
 }
 
 /// A client whose signed Allocate waits for an answer, and the request.
-fn allocating() -> (World, Vec<u8>) {
+pub(super) fn allocating() -> (World, Vec<u8>) {
     let mut world = World::new(config());
     let challenge = Relay::default().answer(&request(&mut world)).unwrap();
     world.deliver(&challenge);
@@ -173,7 +173,9 @@ fn a_success_that_holds_what_must_be_understood_and_is_not_fails() {
     let relay = Relay::default();
     let strange = relay.grant(&Message::parse(&signed).unwrap()).raw(0x7F00, &[]);
     world.deliver(&strange.finish_with_integrity(&relay.key()));
-    assert_eq!(world.lost(), [&Lost::Nonsense]);
+    assert!(world.client.relayed().is_empty());
+    world.serve(&mut Relay::default());
+    assert_eq!(world.lost(), [&Lost::Nonsense], "what was granted was given back first");
     let (mut world, signed) = allocating();
     let optional = relay.grant(&Message::parse(&signed).unwrap()).raw(0xFF00, &[]);
     world.deliver(&optional.finish_with_integrity(&relay.key()));
@@ -184,7 +186,24 @@ fn a_success_that_holds_what_must_be_understood_and_is_not_fails() {
 fn an_error_without_a_code_ends_the_attempt() {
     let (mut world, signed) = allocating();
     let signed = Message::parse(&signed).unwrap();
-    world.deliver(&Builder::new(Class::Error, signed.method(), signed.transaction()).finish());
+    let error = Builder::new(Class::Error, signed.method(), signed.transaction());
+    world.deliver(&error.finish_with_integrity(&Relay::default().key()));
+    assert_eq!(world.lost(), [&Lost::Nonsense]);
+}
+
+#[test]
+fn an_error_that_holds_what_must_be_understood_and_is_not_fails() {
+    for (kind, expected) in [(0x7F00, "makes no sense"), (0xFF00, "no room")] {
+        let (mut world, signed) = allocating();
+        let error = Builder::error(&Message::parse(&signed).unwrap(), 486, "No").raw(kind, &[]);
+        world.deliver(&error.finish_with_integrity(&Relay::default().key()));
+        assert!(world.lost()[0].to_string().contains(expected), "{:?}", world.lost());
+    }
+    // A challenge as well: it is not answered.
+    let mut world = World::new(config());
+    let first = request(&mut world);
+    let challenge = Builder::error(&Message::parse(&first).unwrap(), 401, "Who").realm("adit").nonce("n");
+    world.deliver(&challenge.raw(0x7F00, &[]).finish());
     assert_eq!(world.lost(), [&Lost::Nonsense]);
 }
 
@@ -218,15 +237,59 @@ fn a_challenge_without_what_it_takes_ends_the_attempt() {
 
 #[test]
 fn an_allocation_of_addresses_that_cannot_be_read_is_no_allocation() {
-    for build in [
-        |builder: Builder| builder.raw(attribute::XOR_RELAYED_ADDRESS, &[0, 7, 0, 0, 1, 2, 3, 4]),
-        |builder: Builder| builder.relayed_address("0.0.0.0:0".parse().unwrap()),
-    ] {
+    let unknown = [0, 7, 0, 0, 1, 2, 3, 4];
+    let builds: [&dyn Fn(Builder) -> Builder; 5] = [
+        &|builder| builder.raw(attribute::XOR_RELAYED_ADDRESS, &unknown).lifetime(10 * MINUTE),
+        &|builder| builder.relayed_address("0.0.0.0:0".parse().unwrap()).lifetime(10 * MINUTE),
+        &|builder| {
+            builder.relayed_address(relayed()).raw(attribute::XOR_MAPPED_ADDRESS, &unknown).lifetime(10 * MINUTE)
+        },
+        &|builder| builder.relayed_address(relayed()),
+        &|builder| builder.relayed_address(relayed()).lifetime(10 * MINUTE).raw(0x7F00, &[]),
+    ];
+    for build in builds {
         let (mut world, signed) = allocating();
-        let success = build(Builder::success(&Message::parse(&signed).unwrap())).lifetime(10 * MINUTE);
-        world.deliver(&success.finish_with_integrity(&Relay::default().key()));
+        let mut relay = Relay::default();
+        let success = build(Builder::success(&Message::parse(&signed).unwrap()));
+        world.deliver(&success.finish_with_integrity(&relay.key()));
+        assert!(world.client.relayed().is_empty() && world.lost().is_empty());
+        let released = request(&mut world);
+        let message = Message::parse(&released).unwrap();
+        assert_eq!((message.method(), message.lifetime()), (Method::REFRESH, Ok(Some(Duration::ZERO))));
+        let answer = relay.answer(&released).unwrap();
+        world.deliver(&answer);
         assert_eq!(world.lost(), [&Lost::Nonsense]);
+        world.live(MINUTE, &mut relay);
+        assert_eq!(world.client.relayed(), [relayed()], "the next one is another");
     }
+}
+
+/// Whatever becomes of giving it back: the attempt ends, and so does the client where its owner closes it meanwhile.
+#[test]
+fn an_allocation_that_is_of_no_use_is_given_back_once() {
+    let refused = |code| Relay { refuse: vec![(Method::REFRESH, code)], ..Relay::default() };
+    for (mut relay, close) in
+        [(refused(437), false), (refused(400), false), (Relay::default(), true), (refused(508), true)]
+    {
+        let (mut world, signed) = allocating();
+        let success = Builder::success(&Message::parse(&signed).unwrap()).lifetime(MINUTE);
+        world.deliver(&success.finish_with_integrity(&relay.key()));
+        if close {
+            world.client.close(world.now);
+        }
+        world.serve(&mut relay);
+        assert_eq!(relay.count(Method::REFRESH), 1);
+        assert_eq!((world.lost().len(), world.events == [Event::Closed]), (usize::from(!close), close));
+    }
+    let (mut world, signed) = allocating();
+    let success = Builder::success(&Message::parse(&signed).unwrap()).lifetime(MINUTE);
+    world.deliver(&success.finish_with_integrity(&Relay::default().key()));
+    world.requests();
+    while world.lost().is_empty() {
+        let at = world.client.poll_timeout().unwrap().at;
+        world.pass(at - world.now);
+    }
+    assert_eq!(world.lost(), [&Lost::Nonsense], "nobody has answered");
 }
 
 /// Every reason says what to do, and what the relay said about it is shown without control characters.
@@ -236,6 +299,7 @@ fn every_loss_has_a_sentence() {
     let kind = std::io::ErrorKind::HostUnreachable;
     for (lost, part) in [
         (Lost::Unreachable, "UDP is let out"),
+        (Lost::Unverified, "not signed with the password"),
         (Lost::Rejected { kind }, "can't be reached"),
         (Lost::Unauthorized { code: 401, reason: reason.clone() }, "401 \"nope\""),
         (Lost::Forgotten, "437"),
@@ -255,6 +319,6 @@ fn a_relay_that_points_elsewhere_is_quoted() {
     let (mut world, signed) = allocating();
     let other = addr("192.0.2.2:3478");
     let error = Builder::error(&Message::parse(&signed).unwrap(), 300, "Try").alternate_server(other);
-    world.deliver(&error.finish());
+    world.deliver(&error.finish_with_integrity(&Relay::default().key()));
     assert_eq!(world.lost(), [&Lost::Elsewhere { server: Some(other) }]);
 }

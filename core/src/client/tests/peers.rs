@@ -79,6 +79,73 @@ fn a_released_channel_rests_before_its_number_serves_another_peer() {
     assert_eq!(world.client.channels.bound(peer()), Some(0x4000), "the same peer gets it back");
 }
 
+/// The relay keeps a binding for ten minutes after it was asked for last; five more keep what is under way from going
+/// astray (RFC 8656 §12). Asked for means each time: also by a refresh, and by an answer that comes late.
+#[test]
+fn a_number_rests_for_five_minutes_after_its_binding_has_run_out() {
+    let mut world = World::allocated(config());
+    let mut relay = Relay::default();
+    let at = |n: u32| SocketAddr::new(IpAddr::from(Ipv4Addr::from(0x0800_0000 + n)), 1);
+    world.client.bind_channel(world.now, at(0)).unwrap();
+    world.serve(&mut relay);
+    // It is refreshed after eight minutes, and given up after nine.
+    world.live(9 * MINUTE, &mut relay);
+    assert_eq!(relay.count(Method::CHANNEL_BIND), 2);
+    world.client.release_channel(at(0));
+    // All other numbers serve others, a thousand at a time.
+    for n in 1..4096 {
+        world.client.bind_channel(world.now, at(n)).unwrap();
+        world.client.release_channel(at(n));
+    }
+    world.serve(&mut relay);
+    let stranger = at(5000);
+    assert_eq!(world.client.bind_channel(world.now, stranger), Err(BindError::NoNumber));
+    // The binding has run out after 18 minutes, the rest ends after 23.
+    world.live(14 * MINUTE - SECOND, &mut relay);
+    assert_eq!(world.client.bind_channel(world.now, stranger), Err(BindError::NoNumber));
+    world.live(SECOND, &mut relay);
+    world.client.bind_channel(world.now, stranger).unwrap();
+    world.serve(&mut relay);
+    assert_eq!(world.client.channels.bound(stranger), Some(0x4000));
+}
+
+#[test]
+fn a_binding_that_is_answered_after_it_was_given_up_rests_from_then_on() {
+    let mut world = World::allocated(config());
+    world.client.bind_channel(world.now, peer()).unwrap();
+    let asked = world.requests();
+    world.client.release_channel(peer());
+    world.pass(30 * SECOND);
+    for request in asked {
+        let granted = Relay::default().answer(&request).unwrap();
+        world.deliver(&granted);
+    }
+    assert_eq!(world.client.readiness(peer()), Readiness::Absent);
+    let at = |n: u32| SocketAddr::new(IpAddr::from(Ipv4Addr::from(0x0800_0000 + n)), 1);
+    for n in 1..4096 {
+        world.client.bind_channel(world.now, at(n)).unwrap();
+        world.client.release_channel(at(n));
+    }
+    let mut relay = Relay::default();
+    world.live(15 * MINUTE - SECOND, &mut relay);
+    assert_eq!(world.client.bind_channel(world.now, at(5000)), Err(BindError::NoNumber));
+    world.live(SECOND, &mut relay);
+    assert_eq!(world.client.bind_channel(world.now, at(5000)), Ok(()));
+}
+
+#[test]
+fn a_peer_has_one_number_as_long_as_the_relay_may_know_it() {
+    let mut world = World::allocated(config());
+    let mut relay = Relay::default();
+    for minutes in [1, 9, 11, 14, 16] {
+        world.client.bind_channel(world.now, peer()).unwrap();
+        world.serve(&mut relay);
+        assert_eq!(world.client.channels.bound(peer()), Some(0x4000));
+        world.client.release_channel(peer());
+        world.live(minutes * MINUTE, &mut relay);
+    }
+}
+
 #[test]
 fn peers_and_channels_are_limited() {
     let mut world = World::new(config());
