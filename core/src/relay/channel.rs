@@ -90,11 +90,13 @@ impl Channels {
     }
 
     /// The numbers that are bound, and until when.
+    #[cfg(any(test, feature = "check"))]
     pub(super) fn iter(&self) -> impl Iterator<Item = (u16, Instant)> {
         self.by_number.iter().map(|(&number, channel)| (number, channel.expiry))
     }
 
     /// Panics unless the two directions say the same.
+    #[cfg(any(test, feature = "check"))]
     pub(super) fn check(&self) {
         assert!(self.by_number.len() <= self.most);
         assert_eq!(self.by_number.len(), self.by_peer.len());

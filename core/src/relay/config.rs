@@ -9,6 +9,9 @@ use crate::turn::address_policy::Policy;
 use crate::turn::channel_data;
 use crate::turn::credentials::Authenticator;
 
+/// The first port that is no well-known one.
+const LOWEST_PORT: u16 = 1024;
+
 /// The configuration of a [`Relay`](super::Relay). `Config { listen, ..Config::new(authenticator) }` is the usual way
 /// to make one.
 #[derive(Debug)]
@@ -21,8 +24,8 @@ pub struct Config {
     pub ipv4: Option<RelayAddress>,
     /// The same for IPv6.
     pub ipv6: Option<RelayAddress>,
-    /// The ports of relayed addresses (RFC 8656 §7.2 recommends 49152 to 65535); those below 1024 are never given
-    /// out.
+    /// The ports of relayed addresses (RFC 8656 §7.2 recommends 49152 to 65535). Those below 1024 are never given out:
+    /// [`relayed_ports`](Self::relayed_ports) says what is left of the range, which may be nothing.
     pub ports: RangeInclusive<u16>,
     /// Who may allocate, and under which realm: better a short one, since it is in every reply to strangers.
     pub authenticator: Authenticator,
@@ -92,6 +95,12 @@ impl Config {
             reply_budget: ReplyBudget::default(),
             rfc5766_channels: false,
         }
+    }
+
+    /// The ports that are given out: [`ports`](Self::ports) without the well-known ones, by which a program may be
+    /// trusted that is no client's (RFC 8656 §7.2). Where the range is empty, every Allocate is answered 508.
+    pub fn relayed_ports(&self) -> RangeInclusive<u16> {
+        LOWEST_PORT.max(*self.ports.start())..=*self.ports.end()
     }
 
     pub(super) fn relay_address(&self, version: IpVersion) -> Option<RelayAddress> {

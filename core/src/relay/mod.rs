@@ -139,8 +139,9 @@ impl Relay {
         self.table.len()
     }
 
-    /// Panics unless all indexes say the same. Looks at everything, so it is for tests and fuzzing.
-    #[doc(hidden)]
+    /// Panics unless all indexes say the same. Looks at everything: for simulations, tests and fuzzing, which ask for it
+    /// by the feature `check`.
+    #[cfg(any(test, feature = "check"))]
     pub fn check(&self) {
         self.table.check();
     }

@@ -64,6 +64,7 @@ impl Permissions {
     }
 
     /// The peers that have a permission, and until when.
+    #[cfg(any(test, feature = "check"))]
     pub(super) fn iter(&self) -> impl Iterator<Item = (IpAddr, Instant)> {
         self.expiry.iter().map(|(&peer, &at)| (peer, at))
     }

@@ -33,13 +33,9 @@ pub(super) struct Ports {
     at: Vec<u32>,
 }
 
-/// The first port that may be given out: whoever is trusted by a well-known port is no client's (RFC 8656 §7.2).
-const LOWEST: u16 = 1024;
-
 impl Ports {
-    /// All ports of `range`, free, the well-known ones left out.
+    /// All ports of `range`, free.
     pub(super) fn new(range: RangeInclusive<u16>) -> Self {
-        let range = LOWEST.max(*range.start())..=*range.end();
         let free: Vec<u16> = range.clone().collect();
         let at = (0u32..).take(free.len()).collect();
         Self { range, free, at }

@@ -57,11 +57,13 @@ impl Quota {
     }
 
     /// How many `user` has.
+    #[cfg(any(test, feature = "check"))]
     pub(super) fn count(&self, user: &str) -> u32 {
         self.users.get(user).copied().unwrap_or(0)
     }
 
     /// How many there are.
+    #[cfg(any(test, feature = "check"))]
     pub(super) fn all(&self) -> u32 {
         self.all
     }

@@ -94,6 +94,23 @@ impl Refusal {
         }
     }
 
+    /// All of them, for tests.
+    #[cfg(test)]
+    pub(super) fn all() -> [Self; 10] {
+        [
+            Self::BadRequest,
+            Self::Forbidden,
+            Self::UnknownAttributes(vec![0x7F00]),
+            Self::AllocationMismatch,
+            Self::FamilyNotSupported,
+            Self::WrongCredentials,
+            Self::UnsupportedTransport,
+            Self::PeerFamilyMismatch,
+            Self::QuotaReached,
+            Self::InsufficientCapacity,
+        ]
+    }
+
     fn write(&self, builder: Builder) -> Builder {
         let (code, reason) = self.code();
         let builder = builder.error_code(&crate::stun::ErrorCode { code, reason: reason.to_owned() });

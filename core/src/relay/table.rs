@@ -87,8 +87,8 @@ impl Table {
             sockets: Arena::default(),
             by_tuple: HashMap::new(),
             reservations: BTreeMap::new(),
-            ports_v4: Ports::new(config.ports.clone()),
-            ports_v6: Ports::new(config.ports.clone()),
+            ports_v4: Ports::new(config.relayed_ports()),
+            ports_v6: Ports::new(config.relayed_ports()),
             quota: Quota::new(config.user_quota, config.total_quota),
             timers: DeadlineQueue::default(),
         }
@@ -406,6 +406,7 @@ impl Table {
     }
 
     /// Panics unless all indexes say the same.
+    #[cfg(any(test, feature = "check"))]
     pub(super) fn check(&self) {
         let (mut timers, mut taken, mut relayed) = (0, 0, 0);
         let mut users = BTreeMap::new();
@@ -449,6 +450,7 @@ impl Table {
         assert_eq!(self.timers.len(), timers);
     }
 
+    #[cfg(any(test, feature = "check"))]
     fn check_port(&self, leg: Leg) {
         let ports = match leg.version {
             IpVersion::V4 => &self.ports_v4,

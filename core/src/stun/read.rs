@@ -167,7 +167,11 @@ impl<'a> Message<'a> {
         let Some(value) = self.attribute(attribute::ADDRESS_ERROR_CODE) else { return Ok(None) };
         let bad = BadAttribute(attribute::ADDRESS_ERROR_CODE);
         let (&[family, _, class, number], reason) = value.split_first_chunk().ok_or(bad)?;
-        let code = u16::from(class & 0b111) * 100 + u16::from(number);
+        let class = class & 0b111;
+        if !(3..6).contains(&class) || number > 99 {
+            return Err(bad);
+        }
+        let code = u16::from(class) * 100 + u16::from(number);
         let reason = std::str::from_utf8(reason).map_err(|_| bad)?.to_owned();
         Ok(Some(AddressError { family: Family::new(family), code, reason }))
     }

@@ -66,6 +66,7 @@ fn a_port_of_the_parity_that_is_asked_for_or_none() {
 fn well_known_ports_are_never_given_out() {
     let mut config = config();
     config.ports = 1..=1025;
+    assert_eq!(config.relayed_ports(), 1024..=1025);
     let mut bench = Bench::new(config);
     for (client, code) in [(4000, 0), (4001, 0), (4002, 508)] {
         let client = bench.client(&format!("198.51.100.1:{client}"));
@@ -73,6 +74,12 @@ fn well_known_ports_are_never_given_out() {
         assert_eq!(reply.code(), code);
         assert!(reply.relayed_all().iter().all(|relayed| relayed.port() >= 1024));
     }
+    let mut config = super::config();
+    config.ports = 80..=443;
+    assert!(config.relayed_ports().is_empty());
+    let mut bench = Bench::new(config);
+    let client = bench.client(CLIENT);
+    assert_eq!(bench.call(&client, Method::ALLOCATE, bare).code(), 508);
 }
 
 #[test]
@@ -139,6 +146,28 @@ fn a_peer_address_that_cannot_be_read_is_400() {
     );
 }
 
+/// Whatever it is refused for, and whoever else it names (RFC 8656 §10.2).
+#[test]
+fn a_create_permission_that_is_refused_installs_nothing() {
+    let mut config = config();
+    config.max_permissions = 2;
+    let (mut bench, client, relayed) = allocated(config);
+    let others: [(&dyn Fn(Builder) -> Builder, u16); 4] = [
+        (&|builder| builder.raw(attribute::XOR_PEER_ADDRESS, &[0, 9, 0, 0, 1, 2, 3, 4]), 400),
+        (&|builder| builder.peer_address(addr("169.254.169.254:80")), 403),
+        (&|builder| builder.peer_address(addr("[2001:db8::9]:1")), 443),
+        (&|builder| builder.peer_address(addr("203.0.113.1:1")).peer_address(addr("203.0.113.2:1")), 508),
+    ];
+    for (other, code) in others {
+        let behind = |builder: Builder| other(builder.peer_address(addr(PEER)));
+        assert_eq!(bench.call(&client, Method::CREATE_PERMISSION, behind).code(), code);
+        let before = |builder: Builder| other(builder).peer_address(addr(PEER));
+        assert_eq!(bench.call(&client, Method::CREATE_PERMISSION, before).code(), code);
+        assert!(bench.send_to_relayed(PEER, relayed, b"x").is_empty(), "{code}");
+        assert_eq!(bench.relay.holdings().permissions, 0);
+    }
+}
+
 #[test]
 fn a_send_indication_without_peer_or_data_is_dropped_and_one_without_bytes_is_not() {
     let (mut bench, client, _) = allocated(config());
@@ -198,18 +227,22 @@ fn a_challenge_holds_neither_user_nor_signature() {
     }
 }
 
+/// RFC 8489 §14.8: fewer than 128 characters.
 #[test]
 fn every_refusal_has_a_reason_of_a_few_words() {
+    for refusal in super::super::reply::Refusal::all() {
+        let (code, reason) = refusal.code();
+        assert!((400..600).contains(&code) && !reason.is_empty() && reason.chars().count() < 128, "{code}");
+    }
     let mut bench = Bench::new(config());
-    let client = bench.client(CLIENT);
-    for (fill, code) in [
-        (&|builder| builder as Builder, 400),
-        (&|builder: Builder| builder.requested_transport(6), 442),
-        (&|builder: Builder| bare(builder).raw(attribute::DONT_FRAGMENT, &[]), 420),
-    ] as [(&dyn Fn(Builder) -> Builder, u16); 3]
-    {
-        let error = bench.call(&client, Method::ALLOCATE, fill).message().error_code().unwrap().unwrap();
+    let mut client = bench.client(CLIENT);
+    let unsigned = bare(bench.builder(Method::ALLOCATE)).finish();
+    let incomplete = bare(bench.builder(Method::ALLOCATE)).finish_with_integrity(b"key");
+    client.nonce = "stale".to_owned();
+    let stale = client.sign(bare(bench.builder(Method::ALLOCATE)));
+    for (request, code) in [(unsigned, 401), (incomplete, 400), (stale, 438)] {
+        let error = Reply(bench.ask(client.address, &request)).message().error_code().unwrap().unwrap();
         assert_eq!(error.code, code);
-        assert!(!error.reason.is_empty() && error.reason.len() < 128);
+        assert!(!error.reason.is_empty() && error.reason.chars().count() < 128);
     }
 }

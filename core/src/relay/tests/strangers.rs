@@ -62,11 +62,58 @@ fn a_wrong_password_and_a_wrong_user_are_told_the_same() {
 #[test]
 fn a_signed_request_must_say_by_whom() {
     let mut bench = Bench::new(config());
-    let key = [1; 16];
-    let request = bench.builder(Method::ALLOCATE).realm("adit").nonce("n").finish_with_integrity(&key);
-    let reply = Reply(bench.ask(addr(CLIENT), &request));
-    assert_eq!(reply.code(), 400);
-    assert_eq!(reply.message().nonce().unwrap(), None);
+    let client = bench.client(CLIENT);
+    let (username, nonce) = (client.credentials.username.clone(), client.nonce.clone());
+    let fills: [&dyn Fn(Builder) -> Builder; 6] = [
+        &|builder| builder.realm("adit").nonce(&nonce),
+        &|builder| builder.username(&username).nonce(&nonce),
+        &|builder| builder.username(&username).realm("adit"),
+        &|builder| builder.raw(attribute::USERNAME, &[0xFF]).realm("adit").nonce(&nonce),
+        &|builder| builder.username(&username).raw(attribute::REALM, &[0xFF]).nonce(&nonce),
+        &|builder| builder.username(&username).realm("adit").raw(attribute::NONCE, &[0xFF]),
+    ];
+    for fill in fills {
+        let request = fill(bench.builder(Method::ALLOCATE).requested_transport(17));
+        let request = request.finish_with_integrity(&client.credentials.key("adit"));
+        let reply = Reply(bench.ask(client.address, &request));
+        let message = reply.message();
+        assert_eq!((reply.code(), message.realm(), message.nonce()), (400, Ok(None), Ok(None)));
+        assert!(!message.has_integrity());
+    }
+}
+
+/// The key is that of the relay's realm: whoever names another one has signed with another key.
+#[test]
+fn another_realm_is_401_and_tells_the_relay_s() {
+    let mut bench = Bench::new(config());
+    let client = bench.client(CLIENT);
+    for realm in ["elsewhere", "", "Adit"] {
+        for key in ["adit", realm] {
+            let builder = bench.builder(Method::ALLOCATE).requested_transport(17);
+            let builder = builder.username(&client.credentials.username).realm(realm).nonce(&client.nonce);
+            let request = builder.finish_with_integrity(&client.credentials.key(key));
+            let reply = Reply(bench.ask(client.address, &request));
+            let message = reply.message();
+            assert_eq!((reply.code(), message.realm()), (401, Ok(Some("adit"))));
+            assert!(message.nonce().unwrap().is_some());
+        }
+    }
+}
+
+/// RFC 8489 §14.3: 508 bytes are written at most, and 763 are read, as RFC 5389 had it.
+#[test]
+fn a_username_of_763_bytes_is_read_and_a_longer_one_is_400() {
+    let mut config = config();
+    for len in [508, 763, 764] {
+        config.authenticator = config.authenticator.clone().with_user(&"u".repeat(len), "long");
+    }
+    let mut bench = Bench::new(config);
+    for (port, (len, code)) in (4000..).zip([(508, 0), (763, 0), (764, 400)]) {
+        let credentials = Credentials { username: "u".repeat(len), password: "long".to_owned() };
+        let client = bench.client_as(&format!("198.51.100.1:{port}"), credentials);
+        let request = client.sign(bench.builder(Method::ALLOCATE).requested_transport(17));
+        assert_eq!(Reply(bench.ask(client.address, &request)).code(), code, "{len} bytes");
+    }
 }
 
 #[test]
@@ -79,7 +126,8 @@ fn a_stale_nonce_is_replaced() {
     bench.advance(301);
     let request = client.sign(bench.builder(Method::REFRESH));
     let reply = Reply(bench.ask(client.address, &request));
-    assert_eq!(reply.code(), 438);
+    assert_eq!((reply.code(), reply.message().realm()), (438, Ok(Some("adit"))));
+    assert_ne!(reply.message().nonce(), Ok(Some(client.nonce.as_str())));
     client.nonce = reply.message().nonce().unwrap().unwrap().to_owned();
     assert_eq!(bench.refresh(&client, 600).code(), 0);
 }
@@ -91,6 +139,13 @@ fn a_nonce_of_another_client_is_stale() {
     client.address = addr("198.51.100.1:4001");
     let request = client.sign(bench.builder(Method::ALLOCATE).requested_transport(17));
     assert_eq!(Reply(bench.ask(client.address, &request)).code(), 438);
+    for nonce in ["", "n", &"n".repeat(127), &"n".repeat(763)] {
+        client.nonce = nonce.to_owned();
+        let request = client.sign(bench.builder(Method::ALLOCATE).requested_transport(17));
+        let reply = Reply(bench.ask(client.address, &request));
+        assert_eq!((reply.code(), reply.message().realm()), (438, Ok(Some("adit"))), "{nonce:?} is not ours");
+        assert!(reply.message().nonce().unwrap().is_some_and(|new| new != nonce));
+    }
 }
 
 #[test]

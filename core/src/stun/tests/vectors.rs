@@ -115,6 +115,7 @@ fn reserved_bits_are_ignored() {
         .raw(attribute::EVEN_PORT, &[0x7F])
         .raw(attribute::XOR_PEER_ADDRESS, &[0xFF, 1, 0x21, 0x12, 0x21, 0x12, 0xA4, 0x42])
         .raw(attribute::ADDRESS_ERROR_CODE, &[2, 0xFF, 0xFC, 40])
+        .raw(attribute::ERROR_CODE, &[0xFF, 0xFF, 0xFC, 86])
         .finish();
     let message = Message::parse(&bytes).unwrap();
     assert_eq!(message.requested_transport(), Ok(Some(17)));
@@ -123,6 +124,39 @@ fn reserved_bits_are_ignored() {
     assert_eq!(message.even_port(), Ok(Some(EvenPort { reserve: false })));
     assert_eq!(message.peer_address(), Ok(Some("0.0.0.0:0".parse().unwrap())));
     assert_eq!(message.address_error().unwrap().unwrap().code, 440);
+    assert_eq!(message.error_code().unwrap().unwrap().code, 486);
+}
+
+/// The hundreds are 3 to 5, the number below them 0 to 99, and the reason is text (RFC 8489 §14.8, RFC 8656 §18.12).
+/// Codes from 600 on exist no more than others: whatever holds one has failed.
+#[test]
+fn a_code_that_is_none_is_no_error_code() {
+    let codes = |value: &[u8]| {
+        let bytes = Builder::new(Class::Error, Method::ALLOCATE, [0; 12])
+            .raw(attribute::ERROR_CODE, value)
+            .raw(attribute::ADDRESS_ERROR_CODE, value)
+            .finish();
+        let message = Message::parse(&bytes).unwrap();
+        let codes = (message.error_code(), message.address_error());
+        (codes.0.map(|error| error.unwrap().code), codes.1.map(|error| error.unwrap().code))
+    };
+    for (class, number, code) in [(3, 0, 300), (4, 37, 437), (5, 99, 599)] {
+        assert_eq!(codes(&[0, 0, class, number, b'n', b'o']), (Ok(code), Ok(code)));
+    }
+    let bad = (Err(BadAttribute(attribute::ERROR_CODE)), Err(BadAttribute(attribute::ADDRESS_ERROR_CODE)));
+    for value in [&[0, 0, 2, 99][..], &[0, 0, 6, 0], &[0, 0, 4, 100], &[0, 0, 4, 255], &[0, 0, 4], &[]] {
+        assert_eq!(codes(value), bad, "{value:?}");
+    }
+    assert_eq!(codes(&[0, 0, 4, 37, 0xFF]), bad, "no text");
+}
+
+/// RFC 5389 let a reason have 763 bytes: so many are read.
+#[test]
+fn a_reason_of_763_bytes_is_read() {
+    let reason = "ä".repeat(381) + "a";
+    let error = ErrorCode { code: 400, reason };
+    let bytes = Builder::new(Class::Error, Method::ALLOCATE, [0; 12]).error_code(&error).finish();
+    assert_eq!(Message::parse(&bytes).unwrap().error_code(), Ok(Some(error)));
 }
 
 #[test]
@@ -132,6 +166,7 @@ fn reserved_bits_are_written_as_zeros() {
         .requested_family(Family::V6)
         .channel_number(0x4001)
         .even_port(EvenPort { reserve: true })
+        .address_error(Family::V6, 508, "no")
         .error_code(&ErrorCode { code: 437, reason: String::new() })
         .finish();
     let message = Message::parse(&bytes).unwrap();
@@ -140,6 +175,7 @@ fn reserved_bits_are_written_as_zeros() {
     assert_eq!(value(attribute::REQUESTED_ADDRESS_FAMILY), [2, 0, 0, 0]);
     assert_eq!(value(attribute::CHANNEL_NUMBER), [0x40, 0x01, 0, 0]);
     assert_eq!(value(attribute::EVEN_PORT), [0x80]);
+    assert_eq!(value(attribute::ADDRESS_ERROR_CODE), [2, 0, 5, 8, b'n', b'o']);
     assert_eq!(value(attribute::ERROR_CODE), [0, 0, 4, 37]);
 }
 
