@@ -1,7 +1,8 @@
 //! The TURN client machine: one allocation on one relay, kept alive (RFC 8489, RFC 8656).
 //!
 //! 1. A UDP socket of its own is bound.
-//! 2. Allocate, unsigned; the relay answers 401 with its realm and a nonce; Allocate again, signed (`transaction`).
+//! 2. Allocate, unsigned; the relay answers 401 with its realm and a nonce (`challenge`); Allocate again, signed
+//!    (`transaction`).
 //! 3. `Event::Allocated`: the relayed addresses (`allocation`).
 //! 4. Permissions for every peer that the owner permitted, refreshed every four minutes (`permission`).
 //! 5. Channels for every peer that the owner bound, rebound every eight minutes (`channel`).
@@ -15,6 +16,7 @@
 //! the request was; an error that is not counts when nothing better comes (`transaction`).
 
 mod allocation;
+mod challenge;
 mod channel;
 mod data;
 mod event;
@@ -39,9 +41,10 @@ pub use event::{Counters, Event, Lost};
 pub use permission::{MAX_PEERS, TooManyPeers};
 
 use allocation::Allocation;
+use challenge::Challenge;
 use channel::Channels;
 use permission::Permissions;
-use transaction::{Challenge, Purpose, Transactions};
+use transaction::{Purpose, Transactions};
 
 /// The first delay before a new attempt; it doubles up to [`MAX_BACKOFF`], ± 25 %.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);

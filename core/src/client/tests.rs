@@ -5,6 +5,7 @@ mod claims;
 mod data;
 mod peers;
 mod property;
+mod security;
 mod transactions;
 mod trust;
 
@@ -12,7 +13,7 @@ use super::*;
 use crate::io::Onward;
 use crate::stun::{self, Builder, Class, EvenPort, Family, Message, Method};
 use crate::time::start;
-use crate::turn::credentials::Key;
+use crate::turn::key::Key;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -6,9 +6,11 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::challenge::{Challenge, Unanswerable};
 use super::{Client, Event, Lost, State, Timer};
 use crate::stun::{Builder, Class, ErrorCode, Message, Method, TransactionId, attribute};
-use crate::turn::credentials::{Credentials, Key};
+use crate::turn::key::Key;
+use crate::turn::nonce::Features;
 
 /// The first delay before a request is sent again; it doubles (RFC 8489 §6.2.1).
 const RTO: Duration = Duration::from_millis(500);
@@ -43,20 +45,6 @@ const UNDERSTOOD: &[u16] = &[
     attribute::XOR_MAPPED_ADDRESS,
     attribute::RESERVATION_TOKEN,
 ];
-
-/// Realm and nonce of the relay, and the key that follows from the realm (RFC 8489 §9.2.2).
-#[derive(Debug)]
-pub(super) struct Challenge {
-    realm: String,
-    nonce: String,
-    key: Key,
-}
-
-impl Challenge {
-    pub(super) fn rekey(&mut self, credentials: &Credentials) {
-        self.key = credentials.key(&self.realm);
-    }
-}
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -206,12 +194,8 @@ impl Client {
         let (bytes, key, nonce) = match &self.challenge {
             None => (builder.finish(), None, None),
             Some(challenge) => {
-                let signed = builder
-                    .username(&self.config.credentials.username)
-                    .realm(&challenge.realm)
-                    .nonce(&challenge.nonce)
-                    .finish_with_integrity(&challenge.key);
-                (signed, Some(challenge.key), Some(challenge.nonce.clone()))
+                let signed = challenge.sign(&self.config.credentials, builder);
+                (signed, Some(challenge.key()), Some(challenge.nonce().to_owned()))
             }
         };
         self.timers.set(Timer::Retransmit(id), now + RTO);
@@ -348,7 +332,7 @@ impl Client {
     }
 
     /// 401 and 438 ask for the request again, signed under the realm and nonce that they carry (RFC 8489 §9.2.5).
-    /// Whether it was sent again.
+    /// Whether that is all that they mean.
     fn answer_challenge(
         &mut self,
         now: Instant,
@@ -366,15 +350,18 @@ impl Client {
         if !due || transaction.rounds >= MAX_ROUNDS || transaction.nonce.as_deref() == Some(nonce) {
             return false;
         }
-        let realm = match (response.realm(), &self.challenge) {
-            (Ok(Some(realm)), _) => realm.to_owned(),
-            (_, Some(challenge)) => challenge.realm.clone(),
-            _ => return false,
-        };
-        let key = self.config.credentials.key(&realm);
-        self.challenge = Some(Challenge { realm, nonce: nonce.to_owned(), key });
-        self.request_round(now, transaction.purpose, transaction.rounds + 1);
-        true
+        match Challenge::read(response, self.challenge.as_ref(), &self.config.credentials) {
+            Ok(challenge) => {
+                self.challenge = Some(challenge);
+                self.request_round(now, transaction.purpose, transaction.rounds + 1);
+                true
+            }
+            Err(Unanswerable::Weakened) => {
+                self.lose(now, Lost::Unverified);
+                true
+            }
+            Err(Unanswerable::Incomplete | Unanswerable::Unknown) => false,
+        }
     }
 
     /// ICMP on our socket. Anybody can send one, so an allocation that stands is not given up for it; before, it
@@ -421,7 +408,11 @@ fn trust(transaction: &Transaction, response: &Message<'_>, outcome: &Outcome) -
     if matches!(outcome, Outcome::Refused(Refusal { error: ErrorCode { code: 401 | 438, .. }, .. })) {
         return Trust::Full;
     }
-    match response.verify(key) {
+    let features = Features::of(response.nonce().ok().flatten().unwrap_or_default());
+    if features.password_algorithms && response.attribute(attribute::PASSWORD_ALGORITHMS).is_none() {
+        return Trust::None;
+    }
+    match key.verify(response) {
         Ok(()) => Trust::Full,
         Err(_) if response.has_integrity() || response.class() == Class::Success => Trust::None,
         Err(_) => Trust::Hint,

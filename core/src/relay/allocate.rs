@@ -201,7 +201,7 @@ impl Relay {
             self.table.reserve(now, id, token);
             builder = builder.reservation_token(token);
         }
-        let reply: Box<[u8]> = builder.finish_with_integrity(&addressee.key).into_boxed_slice();
+        let reply: Box<[u8]> = addressee.key.sign(builder).into_boxed_slice();
         self.table.grant(id, addressee.transaction, reply.clone(), now + lifetime);
         self.events.push_back(Event::Allocated { client: addressee.path.client, username, relayed });
         self.reply(addressee.path, reply);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::allocation::FiveTuple;
 use crate::io::{Ecn, SocketId, To, Transmit};
 use crate::stun::{BadAttribute, Builder, Class, Method, TransactionId};
-use crate::turn::credentials::Key;
+use crate::turn::key::Key;
 
 /// Replies that may wait. The driver drains the queue after each batch, so this is never reached by one that does.
 const MOST_REPLIES: usize = 4096;
@@ -34,7 +34,7 @@ pub(super) struct Addressee {
     pub(super) path: Path,
     pub(super) method: Method,
     pub(super) transaction: TransactionId,
-    /// The key of the request's MESSAGE-INTEGRITY; the reply is signed with it (RFC 8489 §9.2.4).
+    /// The key that the request was signed with; the reply is signed with it too (RFC 8489 §9.2.4).
     pub(super) key: Key,
 }
 
@@ -45,9 +45,7 @@ impl Addressee {
 
     /// The signed error reply.
     pub(super) fn refuse(&self, refusal: &Refusal) -> Vec<u8> {
-        refusal
-            .write(Builder::new(Class::Error, self.method, self.transaction))
-            .finish_with_integrity(&self.key)
+        self.key.sign(refusal.write(Builder::new(Class::Error, self.method, self.transaction)))
     }
 }
 

@@ -20,6 +20,8 @@ const UNDERSTOOD: &[u16] = &[
     attribute::USERNAME,
     attribute::REALM,
     attribute::NONCE,
+    attribute::PASSWORD_ALGORITHM,
+    attribute::USERHASH,
     attribute::CHANNEL_NUMBER,
     attribute::LIFETIME,
     attribute::XOR_PEER_ADDRESS,
@@ -41,7 +43,7 @@ pub(super) struct Request<'a> {
 /// Why a sender is not known (RFC 8489 §9.2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Challenge {
-    /// 400: it is signed, but says not with what.
+    /// 400: it is signed, but says not with what, or with what nobody has offered.
     BadRequest,
     /// 401: not signed, or not by a user.
     Unauthenticated,
@@ -98,8 +100,9 @@ impl Relay {
         };
         let mut builder = Builder::error(message, code, reason);
         if challenge != Challenge::BadRequest {
-            let nonce = self.nonces.issue(path.client, self.clock.unix(now));
-            builder = builder.realm(self.config.authenticator.realm()).nonce(&nonce);
+            let authenticator = &self.config.authenticator;
+            let nonce = self.nonces.issue(path.client, authenticator.features(), self.clock.unix(now));
+            builder = authenticator.challenge(builder).nonce(&nonce);
         }
         self.reply_to_stranger(path, message, LIMIT, builder.finish());
     }
@@ -131,9 +134,7 @@ impl Relay {
 
     fn carry_out(&mut self, now: Instant, request: &Request<'_>) {
         let answer = match self.answer(now, request) {
-            Ok(Answer::Success(builder)) => {
-                builder.finish_with_integrity(&request.addressee.key).into_boxed_slice()
-            }
+            Ok(Answer::Success(builder)) => request.addressee.key.sign(builder).into_boxed_slice(),
             Ok(Answer::Again(bytes)) => bytes,
             Ok(Answer::Silence) => return,
             Err(refusal) => request.addressee.refuse(&refusal).into_boxed_slice(),

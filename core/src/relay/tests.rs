@@ -6,6 +6,7 @@ mod data;
 mod peers;
 mod property;
 mod rights;
+mod security;
 mod strangers;
 
 use std::net::IpAddr;

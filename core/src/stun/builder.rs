@@ -10,8 +10,8 @@ use stun_codec::rfc5766::attributes as rfc5766;
 use stun_codec::{AttributeType, MessageClass, MessageEncoder, RawAttribute};
 
 use super::{
-    Class, ErrorCode, EvenPort, Family, HEADER_LEN, MAGIC_COOKIE, Message, Method, TransactionId, attribute,
-    integrity, xor,
+    Class, ErrorCode, EvenPort, Family, HEADER_LEN, Integrity, MAGIC_COOKIE, Message, Method,
+    PasswordAlgorithm, TransactionId, attribute, integrity, xor,
 };
 
 /// A message in the making. Attributes are written in the order in which they are added.
@@ -57,6 +57,22 @@ impl Builder {
     /// USERNAME; at most 508 bytes (RFC 8489 §14.3).
     pub fn username(self, username: &str) -> Self {
         self.raw(attribute::USERNAME, username.as_bytes())
+    }
+
+    /// USERHASH (RFC 8489 §14.4).
+    pub fn userhash(self, hash: &[u8; 32]) -> Self {
+        self.raw(attribute::USERHASH, hash)
+    }
+
+    /// PASSWORD-ALGORITHMS, the preferred one first (RFC 8489 §14.11); none has parameters.
+    pub fn password_algorithms(self, algorithms: &[PasswordAlgorithm]) -> Self {
+        let value: Vec<u8> = algorithms.iter().flat_map(|&algorithm| written(algorithm)).collect();
+        self.raw(attribute::PASSWORD_ALGORITHMS, &value)
+    }
+
+    /// PASSWORD-ALGORITHM (RFC 8489 §14.12); it has no parameters.
+    pub fn password_algorithm(self, algorithm: PasswordAlgorithm) -> Self {
+        self.raw(attribute::PASSWORD_ALGORITHM, &written(algorithm))
     }
 
     /// REALM; at most 127 characters (RFC 8489 §14.9).
@@ -167,8 +183,13 @@ impl Builder {
 
     /// The message with a MESSAGE-INTEGRITY made with `key` (RFC 8489 §14.5).
     pub fn finish_with_integrity(self, key: &[u8]) -> Vec<u8> {
+        self.finish_signed(Integrity::Sha1, key)
+    }
+
+    /// The message, signed with `key` by the attribute of one's choice.
+    pub fn finish_signed(self, integrity: Integrity, key: &[u8]) -> Vec<u8> {
         let mut bytes = self.finish();
-        integrity::append(&mut bytes, key);
+        integrity.append(&mut bytes, key);
         bytes
     }
 
@@ -176,7 +197,7 @@ impl Builder {
     pub fn finish_with_fingerprint(self, key: Option<&[u8]>) -> Vec<u8> {
         let mut bytes = self.finish();
         if let Some(key) = key {
-            integrity::append(&mut bytes, key);
+            Integrity::Sha1.append(&mut bytes, key);
         }
         integrity::append_fingerprint(&mut bytes);
         bytes
@@ -217,6 +238,12 @@ pub fn write_indication(
     out.extend_from_slice(payload);
     out.extend_from_slice(&[0; 3][..padding]);
     out.len() - before
+}
+
+/// An algorithm without parameters.
+fn written(algorithm: PasswordAlgorithm) -> [u8; 4] {
+    let [high, low] = algorithm.codepoint().to_be_bytes();
+    [high, low, 0, 0]
 }
 
 /// The first two bytes: the bits of the class sit between those of the method (RFC 8489 §5).

@@ -1,34 +1,78 @@
-//! MESSAGE-INTEGRITY and FINGERPRINT: both cover the message up to themselves, with a header length that already
-//! counts them (RFC 8489 §14.5, §14.7).
+//! MESSAGE-INTEGRITY, MESSAGE-INTEGRITY-SHA256 and FINGERPRINT: each covers the message up to itself, with a header
+//! length that already counts it (RFC 8489 §14.5 to §14.7).
 
 use aws_lc_rs::{constant_time, hmac};
 
 use super::{HEADER_LEN, Malformed, attribute};
-
-/// The length of an HMAC-SHA1 in bytes.
-pub(super) const LEN: usize = 20;
 
 /// What FINGERPRINT is combined with, so that it differs from a CRC of the application ("STUN" in ASCII).
 const FINGERPRINT_XOR: u32 = 0x5354_554E;
 
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
-/// MESSAGE-INTEGRITY is missing, or made with another key.
+/// The message integrity is missing, or made with another key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the message integrity does not match")]
 pub struct Mismatch;
 
-/// Checks the MESSAGE-INTEGRITY that begins at `at`.
-pub(super) fn verify(message: &[u8], at: usize, key: &[u8]) -> Result<(), Mismatch> {
-    let expected = hmac_sha1(message, at, key);
-    let found = message.get(at + 4..at + 4 + LEN).ok_or(Mismatch)?;
-    constant_time::verify_slices_are_equal(expected.as_ref(), found).map_err(|_| Mismatch)
+/// The attributes that a message can be signed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Integrity {
+    /// MESSAGE-INTEGRITY: an HMAC-SHA1 (RFC 8489 §14.5).
+    Sha1,
+    /// MESSAGE-INTEGRITY-SHA256: an HMAC-SHA256 (RFC 8489 §14.6). TURN knows no shorter form of it.
+    Sha256,
 }
 
-/// Appends MESSAGE-INTEGRITY to a whole message.
-pub(super) fn append(message: &mut Vec<u8>, key: &[u8]) {
-    let tag = hmac_sha1(message, message.len(), key);
-    append_attribute(message, attribute::MESSAGE_INTEGRITY, tag.as_ref());
+impl Integrity {
+    /// The length of its value in bytes.
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+        }
+    }
+
+    fn attribute(self) -> u16 {
+        match self {
+            Self::Sha1 => attribute::MESSAGE_INTEGRITY,
+            Self::Sha256 => attribute::MESSAGE_INTEGRITY_SHA256,
+        }
+    }
+
+    fn algorithm(self) -> hmac::Algorithm {
+        match self {
+            Self::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => hmac::HMAC_SHA256,
+        }
+    }
+
+    /// Checks the attribute that begins at `at`, and whose value is `found`.
+    pub(super) fn verify(
+        self,
+        message: &[u8],
+        at: usize,
+        found: &[u8],
+        key: &[u8],
+    ) -> Result<(), Mismatch> {
+        let expected = self.hmac(message, at, key);
+        constant_time::verify_slices_are_equal(expected.as_ref(), found).map_err(|_| Mismatch)
+    }
+
+    /// Appends the attribute to a whole message.
+    pub(super) fn append(self, message: &mut Vec<u8>, key: &[u8]) {
+        let tag = self.hmac(message, message.len(), key);
+        append_attribute(message, self.attribute(), tag.as_ref());
+    }
+
+    fn hmac(self, message: &[u8], at: usize, key: &[u8]) -> hmac::Tag {
+        let key = hmac::Key::new(self.algorithm(), key);
+        let mut context = hmac::Context::with_key(&key);
+        context.update(&message[..2]);
+        context.update(&length_with(at, self.len()));
+        context.update(&message[4..at]);
+        context.sign()
+    }
 }
 
 /// Appends FINGERPRINT to a whole message; nothing may follow it.
@@ -41,15 +85,6 @@ pub(super) fn append_fingerprint(message: &mut Vec<u8>) {
 pub(super) fn check_fingerprint(message: &[u8], at: usize, found: &[u8]) -> Result<(), Malformed> {
     let last = at + 8 == message.len();
     if last && found == fingerprint(message, at).to_be_bytes() { Ok(()) } else { Err(Malformed::Fingerprint) }
-}
-
-fn hmac_sha1(message: &[u8], at: usize, key: &[u8]) -> hmac::Tag {
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
-    let mut context = hmac::Context::with_key(&key);
-    context.update(&message[..2]);
-    context.update(&length_with(at, LEN));
-    context.update(&message[4..at]);
-    context.sign()
 }
 
 fn fingerprint(message: &[u8], at: usize) -> u32 {

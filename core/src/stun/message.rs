@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::integrity::{self, Mismatch};
+use super::integrity::{self, Integrity, Mismatch};
 use super::{Class, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId, attribute};
 
 /// More attributes than any message of STUN and TURN has a use for; it bounds the work that a datagram can cause.
@@ -10,14 +10,16 @@ const MAX_ATTRIBUTES: usize = 64;
 
 /// A well-formed message. It borrows the datagram and copies nothing.
 ///
-/// Attributes behind MESSAGE-INTEGRITY are invisible: nobody vouches for them (RFC 8489 §14.5).
+/// Attributes behind a message integrity are invisible: nobody vouches for them (RFC 8489 §14.5, §14.6).
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
     bytes: &'a [u8],
     /// Where the visible attributes end: at the first of MESSAGE-INTEGRITY, -SHA256 and FINGERPRINT.
     end: usize,
     /// Where MESSAGE-INTEGRITY begins, if there is one that counts.
-    integrity: Option<usize>,
+    sha1: Option<usize>,
+    /// Where MESSAGE-INTEGRITY-SHA256 begins, if there is one. It covers the other one too.
+    sha256: Option<usize>,
 }
 
 /// Why a datagram is not a message. The sender gets no answer.
@@ -50,8 +52,7 @@ impl<'a> Message<'a> {
     /// [`Malformed`]; such a datagram is dropped.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, Malformed> {
         check_header(datagram)?;
-        let mut message = Self { bytes: datagram, end: datagram.len(), integrity: None };
-        let mut sha256_seen = false;
+        let mut message = Self { bytes: datagram, end: datagram.len(), sha1: None, sha256: None };
         let mut count = 0;
         let mut at = HEADER_LEN;
         while at < datagram.len() {
@@ -61,15 +62,15 @@ impl<'a> Message<'a> {
                 return Err(Malformed::TooMany);
             }
             match kind {
-                attribute::MESSAGE_INTEGRITY if message.integrity.is_none() && !sha256_seen => {
-                    if value.len() != integrity::LEN {
+                attribute::MESSAGE_INTEGRITY if !message.has_integrity() => {
+                    if value.len() != Integrity::Sha1.len() {
                         return Err(Malformed::Integrity);
                     }
-                    message.integrity = Some(at);
+                    message.sha1 = Some(at);
                     message.end = message.end.min(at);
                 }
-                attribute::MESSAGE_INTEGRITY_SHA256 => {
-                    sha256_seen = true;
+                attribute::MESSAGE_INTEGRITY_SHA256 if message.sha256.is_none() => {
+                    message.sha256 = Some(at);
                     message.end = message.end.min(at);
                 }
                 attribute::FINGERPRINT => {
@@ -125,18 +126,33 @@ impl<'a> Message<'a> {
         self.attributes().ranges().find(|&(found, _)| found == kind).map(|(_, range)| range)
     }
 
-    /// Whether it carries a MESSAGE-INTEGRITY.
+    /// Whether it carries a MESSAGE-INTEGRITY or a MESSAGE-INTEGRITY-SHA256.
     pub fn has_integrity(&self) -> bool {
-        self.integrity.is_some()
+        self.sha1.is_some() || self.sha256.is_some()
     }
 
-    /// Checks MESSAGE-INTEGRITY with `key` over the bytes as they arrived, in constant time (RFC 8489 §14.5).
+    /// Checks that `key` has signed the bytes as they arrived, in constant time: by MESSAGE-INTEGRITY-SHA256 where there
+    /// is one, and by MESSAGE-INTEGRITY otherwise.
     ///
     /// # Errors
-    /// [`Mismatch`] when there is none or when it is not that of `key`.
+    /// [`Mismatch`] when there is neither or when it is not that of `key`.
     pub fn verify(&self, key: &[u8]) -> Result<(), Mismatch> {
-        let at = self.integrity.ok_or(Mismatch)?;
-        integrity::verify(self.bytes, at, key)
+        let integrity = if self.sha256.is_some() { Integrity::Sha256 } else { Integrity::Sha1 };
+        self.verify_by(integrity, key)
+    }
+
+    /// Checks that `key` has signed the bytes as they arrived, in constant time and by one attribute only.
+    ///
+    /// # Errors
+    /// [`Mismatch`] when it is missing or when it is not that of `key`.
+    pub fn verify_by(&self, integrity: Integrity, key: &[u8]) -> Result<(), Mismatch> {
+        let at = match integrity {
+            Integrity::Sha1 => self.sha1,
+            Integrity::Sha256 => self.sha256,
+        };
+        let at = at.ok_or(Mismatch)?;
+        let (_, value) = attribute_at(self.bytes, at).map_err(|_| Mismatch)?;
+        integrity.verify(self.bytes, at, &self.bytes[value], key)
     }
 }
 

@@ -33,9 +33,9 @@ mod read;
 mod xor;
 
 pub use builder::{Builder, write_indication};
-pub use integrity::Mismatch;
+pub use integrity::{Integrity, Mismatch};
 pub use message::{Attributes, Malformed, Message};
-pub use read::{AddressError, BadAttribute, ErrorCode, EvenPort, Family};
+pub use read::{AddressError, BadAttribute, ErrorCode, EvenPort, Family, PasswordAlgorithm};
 
 /// The length of a message header in bytes (RFC 8489 §5).
 pub const HEADER_LEN: usize = 20;

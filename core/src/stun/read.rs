@@ -80,6 +80,49 @@ impl Family {
     }
 }
 
+/// How a key is made of a password (RFC 8489 §18.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PasswordAlgorithm {
+    /// MD5, as it always was.
+    Md5,
+    /// SHA-256.
+    Sha256,
+    /// Some other number.
+    Other(u16),
+}
+
+impl PasswordAlgorithm {
+    /// The number on the wire.
+    pub fn codepoint(self) -> u16 {
+        match self {
+            Self::Md5 => 1,
+            Self::Sha256 => 2,
+            Self::Other(other) => other,
+        }
+    }
+
+    fn new(codepoint: u16) -> Self {
+        match codepoint {
+            1 => Self::Md5,
+            2 => Self::Sha256,
+            other => Self::Other(other),
+        }
+    }
+
+    /// The algorithm that `value` begins with, and what stands behind it and its parameters. MD5 and SHA-256 have none.
+    fn split(value: &[u8]) -> Option<(Self, &[u8])> {
+        let (&[a0, a1, l0, l1], rest) = value.split_first_chunk()?;
+        let algorithm = Self::new(u16::from_be_bytes([a0, a1]));
+        let len = usize::from(u16::from_be_bytes([l0, l1]));
+        if len > 0 && !matches!(algorithm, Self::Other(_)) {
+            return None;
+        }
+        // The last parameters may lack their padding: that of the attribute is the same.
+        rest.get(..len)?;
+        Some((algorithm, rest.get(len.next_multiple_of(4)..).unwrap_or_default()))
+    }
+}
+
 /// Readers. Each looks at the first attribute of its type: `None` where there is none.
 ///
 /// # Errors
@@ -99,6 +142,34 @@ impl<'a> Message<'a> {
     /// NONCE (RFC 8489 §14.10).
     pub fn nonce(&self) -> Result<Option<&'a str>, BadAttribute> {
         self.text(attribute::NONCE)
+    }
+
+    /// USERHASH (RFC 8489 §14.4).
+    pub fn userhash(&self) -> Result<Option<[u8; 32]>, BadAttribute> {
+        let Some(value) = self.attribute(attribute::USERHASH) else { return Ok(None) };
+        value.try_into().map(Some).map_err(|_| BadAttribute(attribute::USERHASH))
+    }
+
+    /// PASSWORD-ALGORITHMS, in the order of the sender's preference (RFC 8489 §14.11).
+    pub fn password_algorithms(&self) -> Result<Option<Vec<PasswordAlgorithm>>, BadAttribute> {
+        let Some(mut value) = self.attribute(attribute::PASSWORD_ALGORITHMS) else { return Ok(None) };
+        let mut algorithms = Vec::new();
+        while !value.is_empty() {
+            let (algorithm, rest) =
+                PasswordAlgorithm::split(value).ok_or(BadAttribute(attribute::PASSWORD_ALGORITHMS))?;
+            algorithms.push(algorithm);
+            value = rest;
+        }
+        Ok(Some(algorithms))
+    }
+
+    /// PASSWORD-ALGORITHM (RFC 8489 §14.12).
+    pub fn password_algorithm(&self) -> Result<Option<PasswordAlgorithm>, BadAttribute> {
+        let Some(value) = self.attribute(attribute::PASSWORD_ALGORITHM) else { return Ok(None) };
+        match PasswordAlgorithm::split(value) {
+            Some((algorithm, [])) => Ok(Some(algorithm)),
+            _ => Err(BadAttribute(attribute::PASSWORD_ALGORITHM)),
+        }
     }
 
     /// ERROR-CODE (RFC 8489 §14.8).

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::turn::credentials::long_term_key;
+use crate::turn::key::{Key, userhash};
 
 const SHORT_TERM_PASSWORD: &[u8] = b"VOkJxbRl1RmTxUk/WvJxBt";
 
@@ -103,15 +104,53 @@ fn sample_sha256_request() -> Vec<u8> {
 }
 
 #[test]
-fn the_sample_request_with_sha256_is_read_and_counts_as_unsigned() {
+fn the_sample_request_with_sha256_is_read_and_verified() {
     let bytes = sample_sha256_request();
     let message = Message::parse(&bytes).unwrap();
     assert_eq!(message.nonce(), Ok(Some("obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA")));
     assert_eq!((message.realm(), message.username()), (Ok(Some("example.org")), Ok(None)));
-    assert_eq!(message.attribute(attribute::USERHASH).map(<[u8]>::len), Some(32));
-    assert_eq!(message.attribute(attribute::PASSWORD_ALGORITHM), Some(&[0, 2, 0, 0][..]));
-    assert!(!message.has_integrity());
+    let user = "\u{30DE}\u{30C8}\u{30EA}\u{30C3}\u{30AF}\u{30B9}";
+    assert_eq!(message.userhash(), Ok(Some(userhash(user, "example.org"))));
+    assert_eq!(message.password_algorithm(), Ok(Some(PasswordAlgorithm::Sha256)));
+    let key = Key::sha256(user, "example.org", "TheMatrIX");
+    assert_eq!((key.verify(&message), message.verify(&key)), (Ok(()), Ok(())));
+    assert_eq!(message.verify_by(Integrity::Sha1, &key), Err(Mismatch));
+    assert_eq!(Key::sha256(user, "example.org", "thematrix").verify(&message), Err(Mismatch));
+    assert_eq!(Key::md5(user, "example.org", "TheMatrIX").verify(&message), Err(Mismatch));
     assert_eq!(message.attributes().count(), 4);
+}
+
+/// Both may stand in one message (RFC 8489 §14.6): the second covers the first, and decides.
+#[test]
+fn an_integrity_with_sha256_covers_one_with_sha1() {
+    let mut bytes =
+        Builder::new(Class::Request, Method::REFRESH, [7; 12]).realm("r").finish_with_integrity(b"key");
+    Integrity::Sha256.append(&mut bytes, b"key");
+    let message = Message::parse(&bytes).unwrap();
+    assert_eq!((message.verify(b"key"), message.attributes().count()), (Ok(()), 1));
+    assert_eq!(message.verify_by(Integrity::Sha1, b"key"), Ok(()));
+    for at in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        let believed = Message::parse(&changed).is_ok_and(|message| message.verify_by(Integrity::Sha256, b"key").is_ok());
+        assert!(!believed, "byte {at} does not count");
+    }
+}
+
+/// TURN knows no shortened ones (RFC 8489 §14.6).
+#[test]
+fn a_shortened_integrity_with_sha256_is_wrong() {
+    let whole =
+        Builder::new(Class::Request, Method::REFRESH, [7; 12]).finish_signed(Integrity::Sha256, b"key");
+    assert_eq!(Message::parse(&whole).unwrap().verify(b"key"), Ok(()));
+    for len in [0, 4, 16, 28, 36] {
+        let tag: Vec<u8> = whole[24..].iter().copied().cycle().take(len).collect();
+        let bytes = Builder::new(Class::Request, Method::REFRESH, [7; 12])
+            .raw(attribute::MESSAGE_INTEGRITY_SHA256, &tag)
+            .finish();
+        let message = Message::parse(&bytes).unwrap();
+        assert_eq!((message.has_integrity(), message.verify(b"key")), (true, Err(Mismatch)));
+    }
 }
 
 /// What follows MESSAGE-INTEGRITY-SHA256 is invisible, a MESSAGE-INTEGRITY among it (RFC 8489 §14.6).
@@ -124,7 +163,7 @@ fn an_integrity_with_sha256_is_not_one_with_sha1() {
         .username("behind")
         .finish();
     let message = Message::parse(&bytes).unwrap();
-    assert!(!message.has_integrity());
+    assert_eq!(message.verify_by(Integrity::Sha1, b"key"), Err(Mismatch));
     assert_eq!(message.username(), Ok(None));
     assert_eq!(message.attributes().count(), 1);
 }
@@ -287,6 +326,7 @@ fn read_everything(bytes: &[u8]) {
     let _ = (message.reservation_token(), message.requested_family(), message.additional_family());
     let _ = (message.address_error(), message.mapped_address(), message.data_range());
     let _ = (message.relayed_addresses().count(), message.peer_addresses().count());
+    let _ = (message.userhash(), message.password_algorithms(), message.password_algorithm());
     let _ = (message.unknown_required(&[]), message.verify(b"key"), message.class(), message.method());
 }
 

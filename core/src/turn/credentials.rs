@@ -15,10 +15,11 @@ use std::fmt;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use md5::{Digest as _, Md5};
 
 use super::credential_policy::{BadPolicy, CredentialPolicy};
-use crate::stun::{BadAttribute, Message};
+use super::key::{Key, userhash};
+use super::nonce::Features;
+use crate::stun::{BadAttribute, Builder, Message, PasswordAlgorithm};
 use crate::time::UnixTime;
 
 /// The longest username in bytes (RFC 8489 §14.3 says "fewer than 509").
@@ -27,17 +28,13 @@ pub const MAX_USERNAME: usize = 508;
 /// The longest username that is read, in bytes: RFC 5389 let them be longer (RFC 8489 §14.3).
 const MAX_READ: usize = 763;
 
-/// The key of MESSAGE-INTEGRITY for a user (RFC 8489 §9.2.2): MD5 of `username:realm:password`.
-pub type Key = [u8; 16];
+/// What a relay offers, the best first (RFC 8489 §9.2.4).
+const OFFERED: [PasswordAlgorithm; 2] = [PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5];
 
-/// Computes the [`Key`]. The texts count as they are: they are not put through OpaqueString first, which leaves
-/// ASCII as it is anyway.
+/// The key of MESSAGE-INTEGRITY for a user (RFC 8489 §9.2.2): [`Key::md5`]. The texts count as they are: they are not put
+/// through OpaqueString first, which leaves ASCII as it is anyway.
 pub fn long_term_key(username: &str, realm: &str, password: &str) -> Key {
-    let mut md5 = Md5::new();
-    for part in [username, ":", realm, ":", password] {
-        md5.update(part);
-    }
-    md5.finalize().into()
+    Key::md5(username, realm, password)
 }
 
 /// The username that is good until `expiry` for `id`. The id has no colon in it.
@@ -96,9 +93,14 @@ impl Credentials {
         Self { username, password }
     }
 
-    /// The key under `realm`.
+    /// The key under `realm` for relays that offer no password algorithms.
     pub fn key(&self, realm: &str) -> Key {
         long_term_key(&self.username, realm, &self.password)
+    }
+
+    /// The key under `realm` by a password algorithm that the relay offers; `None` where it is not known here.
+    pub fn key_by(&self, algorithm: PasswordAlgorithm, realm: &str) -> Option<Key> {
+        Key::negotiated(algorithm, &self.username, realm, &self.password)
     }
 }
 
@@ -145,8 +147,18 @@ impl<'a> TimeLimited<'a> {
 #[derive(Clone)]
 pub struct Authenticator {
     realm: String,
-    users: BTreeMap<String, Key>,
+    users: BTreeMap<String, Keys>,
+    /// The users by what they may be called on the way.
+    hashes: BTreeMap<[u8; 32], String>,
     secrets: Vec<hmac::Key>,
+}
+
+/// The keys of a user whose password is not kept.
+#[derive(Clone, Copy)]
+struct Keys {
+    md5: Key,
+    /// Both as they are used where the client has chosen from what was offered.
+    negotiated: [Key; OFFERED.len()],
 }
 
 /// The user of an authenticated request.
@@ -157,7 +169,7 @@ pub struct Account {
     /// Whose allocation it is: the second field of a time-limited username, otherwise the whole username. Renewed
     /// credentials of the same id go on with the same allocation.
     pub id: String,
-    /// The key, for the MESSAGE-INTEGRITY of the response.
+    /// The key that the response is signed with.
     pub key: Key,
     /// When time-limited credentials run out.
     pub expiry: Option<UnixTime>,
@@ -174,6 +186,9 @@ pub enum Refused {
     /// It is signed, but username, realm or nonce is missing or unreadable (400).
     #[error("the request lacks username, realm or nonce")]
     Incomplete,
+    /// It names other password algorithms than were offered, or chooses none of them (400).
+    #[error("the request names other password algorithms than were offered")]
+    BadAlgorithm,
     /// The username has more than 763 bytes (400).
     #[error("the username is too long")]
     TooLong,
@@ -198,7 +213,7 @@ impl Refused {
     /// The error code on the wire (RFC 8489 §9.2.4).
     pub fn code(self) -> u16 {
         match self {
-            Self::Incomplete | Self::TooLong => 400,
+            Self::Incomplete | Self::BadAlgorithm | Self::TooLong => 400,
             _ => 401,
         }
     }
@@ -222,13 +237,18 @@ impl From<BadPolicy> for Refused {
 impl Authenticator {
     /// Nobody yet. The realm is shown to strangers: keep it short.
     pub fn new(realm: impl Into<String>) -> Self {
-        Self { realm: realm.into(), users: BTreeMap::new(), secrets: Vec::new() }
+        let (users, hashes) = (BTreeMap::new(), BTreeMap::new());
+        Self { realm: realm.into(), users, hashes, secrets: Vec::new() }
     }
 
     /// With a user who has a fixed password.
     pub fn with_user(mut self, username: &str, password: &str) -> Self {
-        let key = long_term_key(username, &self.realm, password);
-        self.users.insert(username.to_owned(), key);
+        let negotiated = OFFERED.map(|algorithm| {
+            Key::negotiated(algorithm, username, &self.realm, password).expect("what is offered is known")
+        });
+        let keys = Keys { md5: long_term_key(username, &self.realm, password), negotiated };
+        self.hashes.insert(userhash(username, &self.realm), username.to_owned());
+        self.users.insert(username.to_owned(), keys);
         self
     }
 
@@ -243,6 +263,18 @@ impl Authenticator {
         &self.realm
     }
 
+    /// What nonces tell clients (RFC 8489 §9.2): password algorithms are offered, and users may hide their names where
+    /// all are known by name. Time-limited usernames can't be found by their hash.
+    pub(crate) fn features(&self) -> Features {
+        let username_anonymity = !self.users.is_empty() && self.secrets.is_empty();
+        Features { password_algorithms: true, username_anonymity }
+    }
+
+    /// Adds to a challenge what it takes besides a nonce: the realm, and the password algorithms.
+    pub(crate) fn challenge(&self, builder: Builder) -> Builder {
+        builder.realm(&self.realm).password_algorithms(&OFFERED)
+    }
+
     /// Who signed `request`. The nonce must be there; whether it is fresh is not judged here.
     ///
     /// Passwords are compared through the integrity only, in constant time.
@@ -253,18 +285,24 @@ impl Authenticator {
         if !request.has_integrity() {
             return Err(Refused::Unsigned);
         }
-        let username = request.username()?.ok_or(Refused::Incomplete)?;
+        let (username, hash) = (request.username()?, request.userhash()?);
+        if username.is_none() && hash.is_none() {
+            return Err(Refused::Incomplete);
+        }
         let realm = request.realm()?.ok_or(Refused::Incomplete)?;
         request.nonce()?.ok_or(Refused::Incomplete)?;
-        if username.len() > MAX_READ {
+        if username.is_some_and(|username| username.len() > MAX_READ) {
             return Err(Refused::TooLong);
         }
+        let chosen = chosen(request)?;
+        let hidden = || hash.and_then(|hash| self.hashes.get(&hash)).map(String::as_str);
+        let username = username.or_else(hidden).ok_or(Refused::UnknownUser)?;
         if realm != self.realm {
             return Err(Refused::WrongPassword);
         }
         match self.users.get(username) {
-            Some(key) => self.fixed(request, username, *key),
-            None => self.limited(request, username, unix),
+            Some(keys) => self.fixed(request, username, keys.of(chosen)),
+            None => self.limited(request, username, chosen, unix),
         }
     }
 
@@ -274,10 +312,16 @@ impl Authenticator {
         Ok(Account { id: username.clone(), username, key, expiry: None, policy: None })
     }
 
-    fn limited(&self, request: &Message<'_>, username: &str, unix: UnixTime) -> Result<Account, Refused> {
+    fn limited(
+        &self,
+        request: &Message<'_>,
+        username: &str,
+        chosen: Option<PasswordAlgorithm>,
+        unix: UnixTime,
+    ) -> Result<Account, Refused> {
         let parts = TimeLimited::parse(username).filter(|_| !self.secrets.is_empty());
         let parts = parts.ok_or(Refused::UnknownUser)?;
-        let key = self.limited_key(request, username).ok_or(Refused::WrongPassword)?;
+        let key = self.limited_key(request, username, chosen).ok_or(Refused::WrongPassword)?;
         // Only after the password: what is parsed here was written by somebody who has the secret.
         let policy = parts.policy.map(CredentialPolicy::parse).transpose()?;
         if parts.expiry <= unix {
@@ -289,12 +333,38 @@ impl Authenticator {
     }
 
     /// The key under the first secret that the request was signed with.
-    fn limited_key(&self, request: &Message<'_>, username: &str) -> Option<Key> {
-        let keys = self.secrets.iter().map(|secret| {
+    fn limited_key(
+        &self,
+        request: &Message<'_>,
+        username: &str,
+        chosen: Option<PasswordAlgorithm>,
+    ) -> Option<Key> {
+        let keys = self.secrets.iter().filter_map(|secret| {
             let password = BASE64.encode(hmac::sign(secret, username.as_bytes()));
-            long_term_key(username, &self.realm, &password)
+            match chosen {
+                None => Some(long_term_key(username, &self.realm, &password)),
+                Some(algorithm) => Key::negotiated(algorithm, username, &self.realm, &password),
+            }
         });
         keys.into_iter().find(|key| request.verify(key).is_ok())
+    }
+}
+
+impl Keys {
+    fn of(&self, chosen: Option<PasswordAlgorithm>) -> Key {
+        let place = OFFERED.iter().position(|offered| Some(*offered) == chosen);
+        place.map_or(self.md5, |place| self.negotiated[place])
+    }
+}
+
+/// The algorithm that a client has chosen from what was offered, `None` where it does not know of them: then it is MD5,
+/// and the response is signed as clients of RFC 5389 know it (RFC 8489 §9.2.4). Whoever stands in between can't have
+/// changed what was offered: the client repeats it under its signature.
+fn chosen(request: &Message<'_>) -> Result<Option<PasswordAlgorithm>, Refused> {
+    match (request.password_algorithms()?, request.password_algorithm()?) {
+        (None, None) => Ok(None),
+        (Some(offered), Some(chosen)) if offered == OFFERED && OFFERED.contains(&chosen) => Ok(Some(chosen)),
+        _ => Err(Refused::BadAlgorithm),
     }
 }
 
@@ -343,8 +413,8 @@ mod tests {
         // `printf 1700000000:gw-1 | openssl dgst -sha1 -hmac secret -binary | base64`
         assert_eq!(time_limited_password(b"secret", "1700000000:gw-1"), "29Zz45HFKvhy5Gx3pxOCd7TkSek=");
         // The long-term key of RFC 8489's predecessor, RFC 5389 §15.4.
-        let key = u128::from_be_bytes(long_term_key("user", "realm", "pass"));
-        assert_eq!(key, 0x8493_fbc5_3ba5_82fb_4c04_4c45_6bdc_40eb);
+        let key = 0x8493_fbc5_3ba5_82fb_4c04_4c45_6bdc_40eb_u128;
+        assert_eq!(*long_term_key("user", "realm", "pass"), key.to_be_bytes());
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod address_policy;
 pub mod channel_data;
 pub mod credential_policy;
 pub mod credentials;
+pub mod key;
 pub mod nonce;
 pub mod stream;
 pub mod uri;

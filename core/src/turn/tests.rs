@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::address_policy::{Network, Policy};
 use super::channel_data;
 use super::credentials::{Authenticator, Credentials, Refused};
-use super::nonce::{Nonces, Rejected};
+use super::nonce::{Features, Nonces, Rejected};
 use super::uri::{Host, RelayUri, Transport};
 use crate::stun::{Builder, Class, Message, Method};
 use crate::time::UnixTime;
@@ -184,7 +184,9 @@ proptest! {
         change in 1..64u8,
     ) {
         let nonces = Nonces::new(key, Duration::from_secs(lifetime));
-        let nonce = nonces.issue(client, UnixTime(issued));
+        let features = Features { password_algorithms: issued % 2 == 0, username_anonymity: issued % 3 == 0 };
+        let nonce = nonces.issue(client, features, UnixTime(issued));
+        prop_assert_eq!(Features::of(&nonce), features);
         let now = UnixTime(issued + age);
         let expected = if age <= lifetime { Ok(()) } else { Err(Rejected::Stale) };
         prop_assert_eq!(nonces.judge(client, now, &nonce), expected);

@@ -4,6 +4,7 @@
 use aws_lc_rs::{digest, hmac};
 
 use super::*;
+use crate::turn::key::{Key, userhash};
 
 const ICE_ID: [u8; 12] = [0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae];
 const LONG_TERM_ID: [u8; 12] = [0x78, 0xad, 0x34, 0x33, 0xc6, 0xad, 0x72, 0xc0, 0x29, 0xda, 0x41, 0x2e];
@@ -24,7 +25,7 @@ fn padded_with_blanks(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 fn signed(mut bytes: Vec<u8>) -> Vec<u8> {
-    integrity::append(&mut bytes, SHORT_TERM_PASSWORD);
+    Integrity::Sha1.append(&mut bytes, SHORT_TERM_PASSWORD);
     integrity::append_fingerprint(&mut bytes);
     bytes
 }
@@ -80,19 +81,46 @@ fn the_digests_of_the_sample_request_with_sha256_are_right() {
     assert_eq!(hmac::verify(&key, covered, &tag[4..]), Ok(()));
 }
 
-/// And everything of it up to its integrity is what we write.
 #[test]
 fn the_sample_request_with_sha256_is_what_we_write() {
-    let sample = sample_sha256_request();
-    let attribute = |kind| Message::parse(&sample).unwrap().attribute(kind).unwrap().to_vec();
-    let bytes = Builder::new(Class::Request, Method::BINDING, LONG_TERM_ID)
-        .raw(attribute::USERHASH, &attribute(attribute::USERHASH))
+    let key = Key::negotiated(PasswordAlgorithm::Sha256, MATRIX, "example.org", "TheMatrIX").unwrap();
+    let builder = Builder::new(Class::Request, Method::BINDING, LONG_TERM_ID)
+        .userhash(&userhash(MATRIX, "example.org"))
         .nonce("obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA")
         .realm("example.org")
-        .raw(attribute::PASSWORD_ALGORITHM, &[0, 2, 0, 0])
-        .raw(attribute::MESSAGE_INTEGRITY_SHA256, &sample[sample.len() - 32..])
+        .password_algorithm(PasswordAlgorithm::Sha256);
+    assert_eq!(key.sign(builder), sample_sha256_request());
+}
+
+/// The list of algorithms, with parameters of such as nobody knows: they are padded, but for the last (RFC 8489 §14.11).
+#[test]
+fn password_algorithms_are_read_with_their_parameters() {
+    use PasswordAlgorithm::{Md5, Other, Sha256};
+    let read = |value: &[u8]| {
+        let bytes = Builder::new(Class::Error, Method::ALLOCATE, [0; 12])
+            .raw(attribute::PASSWORD_ALGORITHMS, value)
+            .raw(attribute::PASSWORD_ALGORITHM, value)
+            .finish();
+        let message = Message::parse(&bytes).unwrap();
+        (message.password_algorithms().ok().flatten(), message.password_algorithm().ok().flatten())
+    };
+    assert_eq!(read(&[0, 2, 0, 0]), (Some(vec![Sha256]), Some(Sha256)));
+    assert_eq!(read(&[0, 2, 0, 0, 0, 1, 0, 0]), (Some(vec![Sha256, Md5]), None));
+    assert_eq!(read(&[0, 9, 0, 3, 7, 7, 7, 0, 0, 1, 0, 0]), (Some(vec![Other(9), Md5]), None));
+    assert_eq!(read(&[0, 1, 0, 0, 0, 9, 0, 3, 7, 7, 7]), (Some(vec![Md5, Other(9)]), None));
+    assert_eq!(read(&[]), (Some(vec![]), None));
+    for bad in [&[0, 2, 0][..], &[0, 2, 0, 1, 7, 0, 0, 0], &[0, 9, 0, 9, 1], &[0, 9, 255, 255]] {
+        assert_eq!(read(bad), (None, None), "{bad:?}");
+    }
+    let bytes = Builder::new(Class::Error, Method::ALLOCATE, [0; 12])
+        .password_algorithms(&[Sha256, Md5])
+        .password_algorithm(Other(7))
+        .userhash(&[5; 32])
         .finish();
-    assert_eq!(bytes, sample);
+    let message = Message::parse(&bytes).unwrap();
+    assert_eq!(message.password_algorithms(), Ok(Some(vec![Sha256, Md5])));
+    assert_eq!(message.password_algorithm(), Ok(Some(Other(7))));
+    assert_eq!(message.userhash(), Ok(Some([5; 32])));
 }
 
 #[test]
