@@ -123,10 +123,12 @@ pub(crate) fn log(event: &Event) {
             let reason = match reason {
                 Released::Closed => "its client closed it",
                 Released::Expired => "it was not refreshed",
+                Released::Revoked => "its user was revoked",
             };
             tracing::info!(reason, "an allocation has ended");
             tracing::debug!(%client, %username, "released");
         }
+        Event::Drained => tracing::info!("no allocation is left"),
         Event::ListenFailed { addr, kind } => tracing::error!(%addr, %kind, "no longer listening"),
         Event::Listening { .. } | Event::Effect(_) => {}
     }

@@ -52,6 +52,7 @@ impl Relay {
             // A late duplicate of the Allocate of an allocation that its client has ended: it must not rise again.
             return Ok(Answer::Silence);
         }
+        self.judge_new(request)?;
         let wish = Wish::read(&request.message, &self.config)?;
         self.afford(&wish, &request.owner)?;
         self.begin(now, request, &wish);
@@ -163,22 +164,23 @@ impl Relay {
     fn settle(&mut self, now: Instant, id: AllocationId) {
         let Some(allocation) = self.table.get(id).filter(|allocation| !allocation.is_live()) else { return };
         if allocation.legs.is_empty() {
-            self.abandon(id);
+            self.abandon(id, &Refusal::InsufficientCapacity);
         } else if allocation.sockets().all(|leg| leg.bound) {
             self.grant(now, id);
         }
     }
 
-    /// Refuses an allocation that got no relayed address.
-    pub(super) fn abandon(&mut self, id: AllocationId) {
+    /// Refuses an allocation that got no relayed address, or whose user was revoked meanwhile.
+    pub(super) fn abandon(&mut self, id: AllocationId, refusal: &Refusal) {
         let Some(allocation) = self.table.remove(id) else { return };
         for leg in allocation.sockets() {
             self.effect(Effect::Unbind { socket: leg.socket });
         }
         if let Some(pending) = allocation.pending() {
-            let refusal = pending.addressee.refuse(&Refusal::InsufficientCapacity);
+            let refusal = pending.addressee.refuse(refusal);
             self.reply(pending.addressee.path, refusal.into_boxed_slice());
         }
+        self.run_dry();
     }
 
     /// Makes an allocation live whose sockets are all bound, and tells its client.

@@ -43,6 +43,8 @@ pub enum Event {
         /// Why it has ended.
         reason: Released,
     },
+    /// The relay is being drained, and has no allocation any more.
+    Drained,
 }
 
 /// Why an allocation has ended.
@@ -52,4 +54,6 @@ pub enum Released {
     Closed,
     /// It was not refreshed in time.
     Expired,
+    /// Its user was revoked.
+    Revoked,
 }

@@ -14,6 +14,7 @@
 //! 6. A Refresh (`refresh`) prolongs or ends the allocation; time ends it otherwise.
 //!
 //! What a client may do is narrowed by its credentials (`rights`); renewed ones bring newer rights with any request.
+//! Who runs the relay may end what a user has, and let what there is run dry before it stops (`ending`).
 //!
 //! Requests that arrive twice are answered alike: an Allocate with the very reply that it got, a Refresh that ended
 //! its allocation from a short memory (`departed`), and everything else is the same when done twice.
@@ -28,6 +29,7 @@ mod config;
 mod counters;
 mod create_permission;
 mod departed;
+mod ending;
 mod event;
 mod forward;
 mod permission;
@@ -56,11 +58,13 @@ use crate::turn::nonce::Nonces;
 pub use budget::ReplyBudget;
 pub use config::{Config, RelayAddress};
 pub use counters::{Counters, Drop, Flow, Holdings, Status};
+pub use ending::Alternates;
 pub use event::{Event, Released};
 
 use allocation::AllocationId;
 use budget::Budget;
 use departed::Departed;
+use ending::Ending;
 use reach::Reach;
 use reply::Outbox;
 use table::{Expired, Socket, Table};
@@ -79,6 +83,7 @@ pub struct Relay {
     channels: RangeInclusive<u16>,
     table: Table,
     departed: Departed,
+    ending: Ending,
     outbox: Outbox,
     events: VecDeque<Event>,
     counters: Counters,
@@ -95,6 +100,7 @@ impl Relay {
             channels: config.channels(),
             table: Table::new(&config),
             departed: Departed::default(),
+            ending: Ending::default(),
             outbox: Outbox::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -232,7 +238,9 @@ impl Relay {
     fn expire(&mut self, id: AllocationId) {
         match self.table.get(id) {
             // The driver never said whether the sockets are bound.
-            Some(allocation) if !allocation.is_live() => self.abandon(id),
+            Some(allocation) if !allocation.is_live() => {
+                self.abandon(id, &reply::Refusal::InsufficientCapacity);
+            }
             _ => self.release(id, Released::Expired),
         }
     }
@@ -245,6 +253,7 @@ impl Relay {
         }
         let client = allocation.five_tuple.client;
         self.events.push_back(Event::Released { client, username: allocation.owner.username, reason });
+        self.run_dry();
     }
 
     fn effect(&mut self, effect: Effect) {

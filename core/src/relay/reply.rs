@@ -63,6 +63,8 @@ pub(super) enum Answer {
 /// Why an authenticated request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
+    /// Another relay is to be asked.
+    TryAlternate(SocketAddr),
     BadRequest,
     Forbidden,
     UnknownAttributes(Vec<u16>),
@@ -79,6 +81,7 @@ impl Refusal {
     /// The number and the phrase (RFC 8489 §14.8, RFC 8656 §19).
     pub(super) fn code(&self) -> (u16, &'static str) {
         match self {
+            Self::TryAlternate(_) => (300, "Try Alternate"),
             Self::BadRequest => (400, "Bad Request"),
             Self::Forbidden => (403, "Forbidden"),
             Self::UnknownAttributes(_) => (420, "Unknown Attribute"),
@@ -94,8 +97,9 @@ impl Refusal {
 
     /// All of them, for tests.
     #[cfg(test)]
-    pub(super) fn all() -> [Self; 10] {
+    pub(super) fn all() -> [Self; 11] {
         [
+            Self::TryAlternate(([192, 0, 2, 1], 3478).into()),
             Self::BadRequest,
             Self::Forbidden,
             Self::UnknownAttributes(vec![0x7F00]),
@@ -114,6 +118,7 @@ impl Refusal {
         let builder = builder.error_code(&crate::stun::ErrorCode { code, reason: reason.to_owned() });
         match self {
             Self::UnknownAttributes(kinds) => builder.unknown_attributes(kinds),
+            Self::TryAlternate(server) => builder.alternate_server(*server),
             _ => builder,
         }
     }

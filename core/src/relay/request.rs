@@ -147,6 +147,7 @@ impl Relay {
         if !unknown.is_empty() {
             return Err(Refusal::UnknownAttributes(unknown));
         }
+        self.judge_user(request)?;
         match request.addressee.method {
             Method::ALLOCATE => self.allocate(now, request),
             Method::REFRESH => self.refresh(now, request),

@@ -202,6 +202,21 @@ impl Table {
         self.reservations.get(&token).is_some_and(|reservation| *reservation.user == *user)
     }
 
+    /// Gives up the ports that are reserved for the user of that id. Returns their sockets, which are to be unbound.
+    pub(super) fn remove_reservations(&mut self, user: &str) -> Vec<SocketId> {
+        let of_user = |(_, reservation): &(&Token, &Reservation)| *reservation.user == *user;
+        let tokens: Vec<Token> = self.reservations.iter().filter(of_user).map(|(&token, _)| token).collect();
+        tokens.into_iter().filter_map(|token| self.remove_reservation(token)).collect()
+    }
+
+    fn remove_reservation(&mut self, token: Token) -> Option<SocketId> {
+        let Reservation { leg, user } = self.reservations.remove(&token)?;
+        self.timers.cancel(Timer::Reservation(token));
+        self.quota.remove(&user);
+        self.forget(leg);
+        Some(leg.socket)
+    }
+
     /// Gives the reserved port of `token` to the pending allocation. Its socket is bound already.
     pub(super) fn claim(&mut self, token: Token, id: AllocationId) {
         let Some(reservation) = self.reservations.remove(&token) else { return };
@@ -363,15 +378,19 @@ impl Table {
                     }
                 }
                 Timer::Reservation(token) => {
-                    if let Some(reservation) = self.reservations.remove(&token) {
-                        self.quota.remove(&reservation.user);
-                        self.forget(reservation.leg);
-                        return Some(Expired::Reservation(reservation.leg.socket));
+                    if let Some(socket) = self.remove_reservation(token) {
+                        return Some(Expired::Reservation(socket));
                     }
                 }
             }
         }
         None
+    }
+
+    /// The allocations of the user of that id, pending ones too. Looks at all.
+    pub(super) fn of_user(&self, user: &str) -> Vec<AllocationId> {
+        let of_user = |&(_, allocation): &(AllocationId, &Allocation)| *allocation.owner.id == *user;
+        self.allocations.iter().filter(of_user).map(|(id, _)| id).collect()
     }
 
     /// When something runs out next.

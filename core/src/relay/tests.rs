@@ -3,6 +3,7 @@
 mod allocations;
 mod claims;
 mod data;
+mod ending;
 mod peers;
 mod property;
 mod rights;

@@ -282,7 +282,10 @@ impl Bench {
                 self.permitted.retain(|(of, _), _| *of != client);
                 self.channels.retain(|(of, _), _| *of != client);
             }
-            Event::Listening { .. } | Event::ListenFailed { .. } | Event::Allocated { .. } => {}
+            Event::Listening { .. }
+            | Event::ListenFailed { .. }
+            | Event::Allocated { .. }
+            | Event::Drained => {}
         }
     }
 

@@ -232,7 +232,7 @@ fn a_challenge_holds_neither_user_nor_signature() {
 fn every_refusal_has_a_reason_of_a_few_words() {
     for refusal in super::super::reply::Refusal::all() {
         let (code, reason) = refusal.code();
-        assert!((400..600).contains(&code) && !reason.is_empty() && reason.chars().count() < 128, "{code}");
+        assert!((300..600).contains(&code) && !reason.is_empty() && reason.chars().count() < 128, "{code}");
     }
     let mut bench = Bench::new(config());
     let mut client = bench.client(CLIENT);
