@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::Client;
+use super::{Client, Event};
 use crate::io::{Datagrams, Ecn, Forwards, Onward, Run, Transmit};
-use crate::stun::{self, Class, Message, Method};
+use crate::stun::{self, Class, Icmp, Message, Method};
 use crate::turn::channel_data;
+
+/// How much news of ICMP waits for an owner who does not fetch it.
+const MAX_UNREAD: usize = 64;
 
 impl Client {
     /// Frames datagrams of `stride` bytes (the last may be shorter) for `peer` and appends them to `out`: as
@@ -108,7 +111,22 @@ impl Client {
         }
     }
 
+    /// What ICMP has told the relay about a datagram of ours (RFC 8656 §11.6).
+    fn undelivered(&mut self, peer: SocketAddr, icmp: Icmp) {
+        if !self.permissions.wanted(peer.ip()) {
+            self.counters.unpermitted += 1;
+        } else if self.events.len() >= MAX_UNREAD {
+            self.counters.unread += 1;
+        } else {
+            self.events.push_back(Event::Undelivered { peer, icmp });
+        }
+    }
+
     fn unwrap_indication(&mut self, message: &Message<'_>) -> Option<Data> {
+        if let (Ok(Some(peer)), Ok(Some(icmp))) = (message.peer_address(), message.icmp()) {
+            self.undelivered(peer, icmp);
+            return None;
+        }
         let (Ok(Some(peer)), Some(data)) = (message.peer_address(), message.data_range()) else {
             self.counters.malformed += 1;
             return None;

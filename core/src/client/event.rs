@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::io::Effect;
+use crate::stun::Icmp;
 
 /// News of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,14 @@ pub enum Event {
         code: u16,
         /// The relay's sentence.
         reason: String,
+    },
+    /// ICMP has said of a datagram to this peer that it did not arrive. Anybody may have made it up: it is a hint
+    /// (RFC 8656 §11.6).
+    Undelivered {
+        /// The peer; port 0 where the relay does not know it.
+        peer: SocketAddr,
+        /// What was said.
+        icmp: Icmp,
     },
     /// `close` is done.
     Closed,
@@ -197,6 +206,8 @@ pub struct Counters {
     pub unexpected: u64,
     /// A response whose integrity is missing or wrong. It was dropped, or counted only when nothing better came.
     pub unsigned: u64,
+    /// Dropped: news of ICMP, when the owner had not fetched many others.
+    pub unread: u64,
     /// Not sent: data for a peer without channel and permission.
     pub not_ready: u64,
     /// Requests that were sent again.

@@ -10,7 +10,7 @@
 //!    when that is done. From then on the `table` holds the allocation under its five-tuple and its sockets.
 //! 4. Peers are permitted (`create_permission`) and bound to channels (`channel_bind`), as far as the policy and
 //!    the relay's own ports allow it (`reach`).
-//! 5. Data is forwarded both ways without a copy (`forward`).
+//! 5. Data is forwarded both ways without a copy (`forward`); what ICMP says about it is told to the client (`icmp`).
 //! 6. A Refresh (`refresh`) prolongs or ends the allocation; time ends it otherwise.
 //!
 //! What a client may do is narrowed by its credentials (`rights`); renewed ones bring newer rights with any request.
@@ -32,6 +32,7 @@ mod departed;
 mod ending;
 mod event;
 mod forward;
+mod icmp;
 mod permission;
 mod ports;
 mod quota;
@@ -178,7 +179,9 @@ impl Relay {
     pub fn handle_completion(&mut self, now: Instant, done: Completion) {
         match done {
             Completion::Bound { socket, result } => self.bound(now, socket, result),
-            Completion::TransportError { .. } => self.counters.transport_errors += 1,
+            Completion::TransportError { socket, peer, kind, mtu } => {
+                self.transport_error(now, socket, peer, kind, mtu);
+            }
             _ => {}
         }
     }

@@ -10,7 +10,7 @@ use stun_codec::rfc5766::attributes as rfc5766;
 use stun_codec::{AttributeType, MessageClass, MessageEncoder, RawAttribute};
 
 use super::{
-    Class, ErrorCode, EvenPort, Family, HEADER_LEN, Integrity, MAGIC_COOKIE, Message, Method,
+    Class, ErrorCode, EvenPort, Family, HEADER_LEN, Icmp, Integrity, MAGIC_COOKIE, Message, Method,
     PasswordAlgorithm, TransactionId, attribute, integrity, xor,
 };
 
@@ -155,6 +155,13 @@ impl Builder {
     /// RESERVATION-TOKEN (RFC 8656 §18.10).
     pub fn reservation_token(self, token: [u8; 8]) -> Self {
         self.raw(attribute::RESERVATION_TOKEN, &token)
+    }
+
+    /// ICMP (RFC 8656 §18.13); what does not fit seven and nine bits is cut off.
+    pub fn icmp(self, Icmp { kind, code, data }: Icmp) -> Self {
+        let [code_high, code_low] = code.to_be_bytes();
+        let [d0, d1, d2, d3] = data.to_be_bytes();
+        self.raw(attribute::ICMP, &[0, 0, kind << 1 | code_high & 1, code_low, d0, d1, d2, d3])
     }
 
     /// DATA (RFC 8656 §18.4); for tests and for messages off the data path. See [`write_indication`].

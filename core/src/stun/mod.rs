@@ -35,7 +35,7 @@ mod xor;
 pub use builder::{Builder, write_indication};
 pub use integrity::{Integrity, Mismatch};
 pub use message::{Attributes, Malformed, Message};
-pub use read::{AddressError, BadAttribute, ErrorCode, EvenPort, Family, PasswordAlgorithm};
+pub use read::{AddressError, BadAttribute, ErrorCode, EvenPort, Family, Icmp, PasswordAlgorithm};
 
 /// The length of a message header in bytes (RFC 8489 §5).
 pub const HEADER_LEN: usize = 20;

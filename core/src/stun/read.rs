@@ -123,6 +123,18 @@ impl PasswordAlgorithm {
     }
 }
 
+/// ICMP (RFC 8656 §18.13): what a router or a peer's host has said about a datagram. Its numbers are those of ICMP for
+/// the version of IP that the datagram had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Icmp {
+    /// The type; seven bits.
+    pub kind: u8,
+    /// The code; nine bits.
+    pub code: u16,
+    /// The MTU of the link that the datagram was too large for, where that is what was said; 0 otherwise.
+    pub data: u32,
+}
+
 /// Readers. Each looks at the first attribute of its type: `None` where there is none.
 ///
 /// # Errors
@@ -265,6 +277,14 @@ impl<'a> Message<'a> {
     /// All XOR-PEER-ADDRESS, of which CreatePermission may hold several (RFC 8656 §10.1).
     pub fn peer_addresses(&self) -> impl Iterator<Item = Result<SocketAddr, BadAttribute>> + use<'a> {
         self.addresses(attribute::XOR_PEER_ADDRESS)
+    }
+
+    /// ICMP (RFC 8656 §18.13).
+    pub fn icmp(&self) -> Result<Option<Icmp>, BadAttribute> {
+        let Some(value) = self.attribute(attribute::ICMP) else { return Ok(None) };
+        let &[_, _, k, c, d0, d1, d2, d3] = value else { return Err(BadAttribute(attribute::ICMP)) };
+        let code = u16::from(k & 1) << 8 | u16::from(c);
+        Ok(Some(Icmp { kind: k >> 1, code, data: u32::from_be_bytes([d0, d1, d2, d3]) }))
     }
 
     /// DATA (RFC 8656 §18.4).

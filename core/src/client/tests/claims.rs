@@ -1,7 +1,7 @@
 //! What RFC 8489 and RFC 8656 ask of a client and no other test shows in passing.
 
 use super::*;
-use crate::stun::attribute;
+use crate::stun::{Icmp, attribute};
 
 /// The one request that waits to be sent.
 pub(super) fn request(world: &mut World) -> Vec<u8> {
@@ -127,10 +127,10 @@ fn an_indication_without_peer_or_data_is_dropped() {
     let indication = || Builder::new(Class::Indication, Method::DATA, [1; 12]);
     assert_eq!(world.deliver(&indication().data(b"x").finish()), []);
     assert_eq!(world.deliver(&indication().peer_address(peer()).finish()), []);
-    // What ICMP told the relay comes without data: it is not for the owner.
-    let icmp = indication().peer_address(peer()).raw(attribute::ICMP, &[0, 0, 3, 3, 0, 0, 0, 0]).finish();
-    assert_eq!(world.deliver(&icmp), []);
-    assert_eq!(world.client.counters().malformed, 3);
+    // ICMP without a peer, or a part of it, is nothing either.
+    assert_eq!(world.deliver(&indication().icmp(Icmp { kind: 3, code: 3, data: 0 }).finish()), []);
+    assert_eq!(world.deliver(&indication().peer_address(peer()).raw(attribute::ICMP, &[0; 4]).finish()), []);
+    assert_eq!((world.client.counters().malformed, world.events.len()), (4, 0));
     assert_eq!(world.deliver(&indication().peer_address(peer()).data(b"x").finish()).len(), 1);
 }
 

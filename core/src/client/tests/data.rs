@@ -1,6 +1,7 @@
 //! What is sent to peers, and what they send (RFC 8656 §11, §12).
 
 use super::*;
+use crate::stun::Icmp;
 
 #[test]
 fn data_goes_by_indication_first_and_by_channel_then() {
@@ -48,4 +49,21 @@ fn what_peers_send_comes_out_of_its_frame() {
     assert_eq!(world.deliver_from(addr("192.0.2.1:3479"), batch, 7), []);
     let counters = world.client.counters();
     assert_eq!((counters.unknown_channel, counters.malformed, counters.foreign), (1, 1, 3));
+}
+
+/// RFC 8656 §11.6.
+#[test]
+fn what_icmp_says_of_a_permitted_peer_is_told() {
+    let mut world = World::allocated(config());
+    let icmp = Icmp { kind: 3, code: 4, data: 1280 };
+    let indication =
+        Builder::new(Class::Indication, Method::DATA, [1; 12]).peer_address(peer()).icmp(icmp).finish();
+    assert_eq!(world.deliver(&indication), []);
+    assert_eq!((world.client.counters().unpermitted, world.events.len()), (1, 0));
+    world.client.permit(world.now, peer().ip()).unwrap();
+    assert_eq!(world.deliver(&indication), [], "it holds no data");
+    assert_eq!(world.events, [Event::Undelivered { peer: peer(), icmp }]);
+    // A flood of it waits for nobody.
+    world.deliver_from(server(), &indication.repeat(100), indication.len());
+    assert_eq!((world.events.len(), world.client.counters().unread), (65, 36));
 }

@@ -436,6 +436,8 @@ impl Relays {
             }
             // Where a channel is refused, Send indications do its work.
             client::Event::ChannelBound { .. } | client::Event::ChannelRefused { .. } => {}
+            // QUIC finds out by itself, from packets that nobody can forge.
+            client::Event::Undelivered { .. } => {}
             client::Event::Closed => self.relays[relay].client = None,
         }
         false

@@ -185,3 +185,62 @@ fn ipv6_peers_are_reached_from_the_ipv6_address() {
     let sent = bench.send_to_relayed("[2001:db8::9]:5000", v6, b"back");
     assert_eq!(sent[0].2, on_channel(0x4000, b"back"));
 }
+
+fn complain(bench: &mut Bench, relayed: SocketAddr, peer: &str, kind: ErrorKind, mtu: Option<u16>) -> Vec<Sent> {
+    let socket = bench.bound.iter().find(|&&(_, at)| at == relayed).expect("it is bound").0;
+    let peer = addr(peer);
+    bench.relay.handle_completion(bench.now, Completion::TransportError { socket, peer, kind, mtu });
+    bench.settle()
+}
+
+/// RFC 8656 §11.5: with the numbers of ICMP for the peer's version of IP.
+#[test]
+fn what_icmp_says_of_a_permitted_peer_is_told_to_the_client() {
+    use ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, OutOfMemory};
+    let mut bench = Bench::new(config());
+    let client = bench.client(CLIENT);
+    let both = |builder: Builder| builder.requested_transport(17).additional_family(crate::stun::Family::V6);
+    let relayed = bench.call(&client, Method::ALLOCATE, both).relayed_all();
+    let (v4, v6) = ("203.0.113.9:7777", "[2001:db8::9]:7777");
+    for peer in [v4, v6] {
+        bench.permit(&client, peer);
+    }
+    for (at, peer, kind, mtu, told) in [
+        (relayed[0], v4, ConnectionRefused, None, (3, 3, 0)),
+        (relayed[0], v4, HostUnreachable, None, (3, 1, 0)),
+        (relayed[0], v4, NetworkUnreachable, None, (3, 0, 0)),
+        (relayed[0], v4, OutOfMemory, Some(1400), (3, 4, 1400)),
+        (relayed[1], v6, ConnectionRefused, None, (1, 4, 0)),
+        (relayed[1], v6, HostUnreachable, None, (1, 3, 0)),
+        (relayed[1], v6, NetworkUnreachable, None, (1, 0, 0)),
+        (relayed[1], v6, OutOfMemory, Some(1280), (2, 0, 1280)),
+    ] {
+        let sent = complain(&mut bench, at, peer, kind, mtu);
+        assert_eq!((sent.len(), sent[0].1), (1, client.address));
+        let message = Message::parse(&sent[0].2).unwrap();
+        assert_eq!((message.class(), message.method()), (Class::Indication, Method::DATA));
+        assert_eq!((message.peer_address(), message.data()), (Ok(Some(addr(peer))), None));
+        let icmp = message.icmp().unwrap().unwrap();
+        assert_eq!((icmp.kind, icmp.code, icmp.data), told);
+    }
+    assert!(complain(&mut bench, relayed[0], v4, OutOfMemory, None).is_empty(), "that is no word of ICMP's");
+    assert_eq!(bench.relay.counters().transport_errors, 9);
+}
+
+/// The permission that counts is that of whom the datagram was for: ICMP comes from anywhere.
+#[test]
+fn what_icmp_says_of_others_is_told_to_nobody() {
+    let (mut bench, client, relayed) = with_channel();
+    let refused = ErrorKind::ConnectionRefused;
+    assert!(complain(&mut bench, relayed, "203.0.113.10:5000", refused, None).is_empty());
+    assert_eq!(bench.dropped(Drop::NoPermission), 1);
+    assert_eq!(complain(&mut bench, relayed, PEER, refused, None).len(), 1);
+    // On a socket that clients talk to, or that is gone, it is counted only.
+    let listening = bench.listening(client.address);
+    let error = Completion::TransportError { socket: listening, peer: addr(PEER), kind: refused, mtu: None };
+    bench.relay.handle_completion(bench.now, error);
+    assert!(bench.settle().is_empty());
+    bench.advance(300);
+    assert!(complain(&mut bench, relayed, PEER, refused, None).is_empty(), "the permission has run out");
+    assert_eq!(bench.relay.counters().transport_errors, 4);
+}

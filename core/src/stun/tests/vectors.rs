@@ -144,6 +144,7 @@ fn reserved_bits_are_ignored() {
         .raw(attribute::XOR_PEER_ADDRESS, &[0xFF, 1, 0x21, 0x12, 0x21, 0x12, 0xA4, 0x42])
         .raw(attribute::ADDRESS_ERROR_CODE, &[2, 0xFF, 0xFC, 40])
         .raw(attribute::ERROR_CODE, &[0xFF, 0xFF, 0xFC, 86])
+        .raw(attribute::ICMP, &[0xFF, 0xFF, 0x06, 0x04, 0, 0, 5, 0])
         .finish();
     let message = Message::parse(&bytes).unwrap();
     assert_eq!(message.requested_transport(), Ok(Some(17)));
@@ -153,6 +154,7 @@ fn reserved_bits_are_ignored() {
     assert_eq!(message.peer_address(), Ok(Some("0.0.0.0:0".parse().unwrap())));
     assert_eq!(message.address_error().unwrap().unwrap().code, 440);
     assert_eq!(message.error_code().unwrap().unwrap().code, 486);
+    assert_eq!(message.icmp(), Ok(Some(Icmp { kind: 3, code: 4, data: 1280 })));
 }
 
 /// The hundreds are 3 to 5, the number below them 0 to 99, and the reason is text (RFC 8489 §14.8, RFC 8656 §18.12).
@@ -195,6 +197,7 @@ fn reserved_bits_are_written_as_zeros() {
         .channel_number(0x4001)
         .even_port(EvenPort { reserve: true })
         .address_error(Family::V6, 508, "no")
+        .icmp(Icmp { kind: 3, code: 4, data: 1280 })
         .error_code(&ErrorCode { code: 437, reason: String::new() })
         .finish();
     let message = Message::parse(&bytes).unwrap();
@@ -205,6 +208,7 @@ fn reserved_bits_are_written_as_zeros() {
     assert_eq!(value(attribute::EVEN_PORT), [0x80]);
     assert_eq!(value(attribute::ADDRESS_ERROR_CODE), [2, 0, 5, 8, b'n', b'o']);
     assert_eq!(value(attribute::ERROR_CODE), [0, 0, 4, 37]);
+    assert_eq!(value(attribute::ICMP), [0, 0, 3 << 1, 4, 0, 0, 5, 0]);
 }
 
 /// The numbers of RFC 8656 §17, on the wire with the bits of the class between theirs.
