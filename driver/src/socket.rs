@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 
 use adit_core::io::{Ecn, SocketKind};
 use nix::sys::socket::setsockopt;
@@ -37,7 +38,7 @@ pub(crate) fn bind(addr: SocketAddr, kind: SocketKind) -> io::Result<(UdpSocket,
     socket.bind(&addr.into())?;
     let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
     if kind == SocketKind::Relayed {
-        allow_fragments(&socket, addr)?;
+        fragment(&socket, addr.is_ipv4(), true)?;
     }
     Ok((socket.into(), state))
 }
@@ -54,14 +55,16 @@ fn enlarge(socket: &RawSocket, kind: SocketKind) {
     let _ = socket.set_send_buffer_size(size);
 }
 
-/// Clears DF: the alternate behaviour of RFC 8656 §15, since a program can't read DF of what it received.
-/// `UdpSocketState` has set it.
-fn allow_fragments(socket: &RawSocket, addr: SocketAddr) -> io::Result<()> {
-    if addr.is_ipv4() {
-        sockopt::set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DONT)?;
+/// Lets the datagrams of a relayed socket be fragmented, or sets DF. `UdpSocketState` has set it; clear is the alternate
+/// behaviour of RFC 8656 §14, since a program can't read DF of what it received.
+fn fragment(socket: &impl AsFd, v4: bool, may: bool) -> io::Result<()> {
+    if v4 {
+        let mode = if may { Ipv4PathMtuDiscovery::DONT } else { Ipv4PathMtuDiscovery::PROBE };
+        sockopt::set_ip_mtu_discover(socket, mode)?;
     } else {
-        sockopt::set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::DONT)?;
-        setsockopt(socket, Ipv6DontFrag, &false)?;
+        let mode = if may { Ipv6PathMtuDiscovery::DONT } else { Ipv6PathMtuDiscovery::PROBE };
+        sockopt::set_ipv6_mtu_discover(socket, mode)?;
+        setsockopt(socket, Ipv6DontFrag, &!may)?;
     }
     Ok(())
 }
@@ -89,6 +92,8 @@ pub(crate) struct Head {
     pub(crate) ecn: Option<Ecn>,
     /// In bytes; not 0 unless there are no bytes.
     pub(crate) stride: usize,
+    /// Never in fragments, although the socket's other datagrams may be.
+    pub(crate) whole: bool,
 }
 
 impl<S: SocketIo> Socket<S> {
@@ -182,7 +187,15 @@ impl<S: SocketIo> Socket<S> {
             segment_size: (contents.len() > head.stride).then_some(head.stride),
             src_ip: head.from,
         };
-        self.io.try_write(|| self.state.try_send(UdpSockRef::from(&self.io), &transmit))
+        if !head.whole {
+            return self.io.try_write(|| self.state.try_send(UdpSockRef::from(&self.io), &transmit));
+        }
+        // DF is an option of the socket, not of a datagram. It is set for this call only.
+        let v4 = self.local.is_ipv4();
+        fragment(&self.io, v4, false)?;
+        let sent = self.io.try_write(|| self.state.try_send(UdpSockRef::from(&self.io), &transmit));
+        fragment(&self.io, v4, true)?;
+        sent
     }
 }
 

@@ -140,7 +140,7 @@ impl Machine for Echo {
         Ok(event)
     }
     fn handle_datagrams(&mut self, _: Instant, batch: Datagrams<'_>, out: &mut Forwards) {
-        let onward = Onward::Send { socket: batch.socket, to: batch.remote, from: None };
+        let onward = Onward::Send { socket: batch.socket, to: batch.remote, from: None, whole: false };
         for index in 0..batch.len() {
             let (len, segments) = (batch.segment(index).len(), index..index + 1);
             out.push(index, Run { onward, ecn: None, strip: 0, len, prefix: None, segments });

@@ -97,6 +97,8 @@ pub enum Onward {
         to: SocketAddr,
         /// The local address to send from, where the socket is bound to all.
         from: Option<IpAddr>,
+        /// Never in fragments: DF is set (RFC 8656 §14). Otherwise it is as for all of the socket's datagrams.
+        whole: bool,
     },
     /// To the owner of the machine: what a TURN client does with a peer's data. No driver sees this.
     Owner {
@@ -221,6 +223,7 @@ mod tests {
                 socket: SocketId::new(1, 0),
                 to: "127.0.0.1:2".parse().unwrap(),
                 from: None,
+                whole: false,
             },
             ecn: None,
             strip: 4,

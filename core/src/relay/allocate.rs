@@ -243,6 +243,8 @@ impl Wish {
             Some(UDP) => {}
             Some(_) => return Err(Refusal::UnsupportedTransport),
         }
+        // It asks whether Send indications may: they may, always.
+        message.dont_fragment()?;
         let lifetime = granted_lifetime(message.lifetime()?, config);
         let (even, token) = (message.even_port()?, message.reservation_token()?);
         let (requested, additional) = (message.requested_family()?, message.additional_family()?);

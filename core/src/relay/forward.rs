@@ -84,7 +84,7 @@ impl Relay {
     ) -> Result<Onward, Drop> {
         let allocation = self.client_allocation(path, known)?;
         let peer = allocation.channels.peer(now, number).ok_or(Drop::NoChannel)?;
-        self.onward(allocation, peer)
+        self.onward(allocation, peer, false)
     }
 
     fn stun(
@@ -118,7 +118,8 @@ impl Relay {
         }
     }
 
-    /// Where the data of a Send indication goes (RFC 8656 §11.2). DONT-FRAGMENT counts as unknown.
+    /// Where the data of a Send indication goes (RFC 8656 §11.2), and whether in one piece. Between two versions of IP
+    /// DONT-FRAGMENT is passed over (§13).
     fn send_onward(
         &self,
         now: Instant,
@@ -126,8 +127,8 @@ impl Relay {
         message: &Message<'_>,
         known: &mut Known,
     ) -> Result<Onward, Drop> {
-        let understood =
-            |kind| matches!(kind, attribute::XOR_PEER_ADDRESS | attribute::DATA) || kind >= 0x8000;
+        const KNOWN: [u16; 3] = [attribute::XOR_PEER_ADDRESS, attribute::DATA, attribute::DONT_FRAGMENT];
+        let understood = |kind| KNOWN.contains(&kind) || kind >= 0x8000;
         if !message.attributes().all(|(kind, _)| understood(kind)) {
             return Err(Drop::UnknownAttribute);
         }
@@ -138,7 +139,9 @@ impl Relay {
         if !allocation.permissions.allow(now, peer.ip()) {
             return Err(Drop::NoPermission);
         }
-        self.onward(allocation, peer)
+        let dont_fragment = message.dont_fragment().map_err(|_| Drop::Malformed)?;
+        let whole = dont_fragment && peer.is_ipv4() == path.client.is_ipv4();
+        self.onward(allocation, peer, whole)
     }
 
     fn client_allocation(&self, path: Path, known: &mut Known) -> Result<&Allocation, Drop> {
@@ -147,7 +150,7 @@ impl Relay {
         self.table.get(id).ok_or(Drop::NoAllocation)
     }
 
-    fn onward(&self, allocation: &Allocation, peer: SocketAddr) -> Result<Onward, Drop> {
+    fn onward(&self, allocation: &Allocation, peer: SocketAddr, whole: bool) -> Result<Onward, Drop> {
         let leg = allocation.leg(IpVersion::of(peer.ip())).ok_or(Drop::NoFamily)?;
         // Nothing can be sent to port 0.
         if peer.port() == 0
@@ -155,7 +158,7 @@ impl Relay {
         {
             return Err(Drop::OwnPort);
         }
-        Ok(Onward::Send { socket: leg.socket, to: peer, from: None })
+        Ok(Onward::Send { socket: leg.socket, to: peer, from: None, whole })
     }
 
     fn send_to_peer(
@@ -219,7 +222,7 @@ impl Relay {
         }
         self.counters.to_clients.add(len);
         let run = Run {
-            onward: Onward::Send { socket: path.socket, to: path.client, from: path.local },
+            onward: Onward::Send { socket: path.socket, to: path.client, from: path.local, whole: false },
             ecn: batch.ecn,
             strip: 0,
             len,

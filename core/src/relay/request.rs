@@ -14,8 +14,7 @@ use crate::stun::{Builder, Message, Method, attribute};
 /// A reply before authentication is at most three times as large as its request.
 const LIMIT: (usize, usize) = (3, 1);
 
-/// What a request may hold without being refused with 420. DONT-FRAGMENT is not among them: a server that does not
-/// support it treats it as unknown (RFC 8656 §7.2).
+/// What a request may hold without being refused with 420.
 const UNDERSTOOD: &[u16] = &[
     attribute::USERNAME,
     attribute::REALM,
@@ -29,6 +28,7 @@ const UNDERSTOOD: &[u16] = &[
     attribute::REQUESTED_ADDRESS_FAMILY,
     attribute::EVEN_PORT,
     attribute::REQUESTED_TRANSPORT,
+    attribute::DONT_FRAGMENT,
     attribute::RESERVATION_TOKEN,
 ];
 

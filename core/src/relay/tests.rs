@@ -56,6 +56,8 @@ struct Bench {
     /// What is not yet answered, where `hold` is set.
     held: Vec<(SocketId, SocketAddr)>,
     hold: bool,
+    /// Whether the last datagram that was forwarded must not be fragmented.
+    whole: bool,
     news: Vec<Event>,
     transactions: u8,
 }
@@ -75,7 +77,7 @@ impl Bench {
         let now = crate::time::start();
         let relay = Relay::new(config, Clock::new(now, UNIX), now, [7; 32]);
         let (bound, held, news) = Default::default();
-        let mut bench = Self { relay, now, bound, held, hold: false, news, transactions: 0 };
+        let mut bench = Self { relay, now, bound, held, hold: false, whole: false, news, transactions: 0 };
         bench.settle();
         bench
     }
@@ -167,7 +169,8 @@ impl Bench {
         let mut sent = Vec::new();
         for run in forwards.runs() {
             assert_eq!(run.ecn, ecn, "ECN is copied (RFC 8656 §14)");
-            let Onward::Send { socket, to, from } = run.onward else { panic!("a relay owns nothing") };
+            let Onward::Send { socket, to, from, whole } = run.onward else { panic!("a relay owns nothing") };
+            self.whole = whole;
             let client = run.prefix.is_some();
             assert_eq!(from, local.filter(|_| client), "clients hear from the address that they talk to");
             for index in run.segments.clone() {

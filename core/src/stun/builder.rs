@@ -157,6 +157,11 @@ impl Builder {
         self.raw(attribute::RESERVATION_TOKEN, &token)
     }
 
+    /// DONT-FRAGMENT (RFC 8656 §18.9).
+    pub fn dont_fragment(self) -> Self {
+        self.raw(attribute::DONT_FRAGMENT, &[])
+    }
+
     /// ICMP (RFC 8656 §18.13); what does not fit seven and nine bits is cut off.
     pub fn icmp(self, Icmp { kind, code, data }: Icmp) -> Self {
         let [code_high, code_low] = code.to_be_bytes();

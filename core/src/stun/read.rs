@@ -287,6 +287,15 @@ impl<'a> Message<'a> {
         Ok(Some(Icmp { kind: k >> 1, code, data: u32::from_be_bytes([d0, d1, d2, d3]) }))
     }
 
+    /// Whether DONT-FRAGMENT is there (RFC 8656 §18.9).
+    pub fn dont_fragment(&self) -> Result<bool, BadAttribute> {
+        match self.attribute(attribute::DONT_FRAGMENT) {
+            None => Ok(false),
+            Some([]) => Ok(true),
+            Some(_) => Err(BadAttribute(attribute::DONT_FRAGMENT)),
+        }
+    }
+
     /// DATA (RFC 8656 §18.4).
     pub fn data(&self) -> Option<&'a [u8]> {
         self.attribute(attribute::DATA)

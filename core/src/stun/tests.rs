@@ -276,6 +276,7 @@ fn whatever_the_builder_writes_is_read_again() {
         .alternate_server(v4)
         .even_port(EvenPort { reserve: true })
         .reservation_token([5; 8])
+        .dont_fragment()
         .icmp(Icmp { kind: 127, code: 511, data: 0xDEAD_BEEF })
         .data(b"bytes")
         .finish();
@@ -294,6 +295,7 @@ fn whatever_the_builder_writes_is_read_again() {
     assert_eq!(message.alternate_server(), Ok(Some(v4)));
     assert_eq!(message.even_port(), Ok(Some(EvenPort { reserve: true })));
     assert_eq!(message.reservation_token(), Ok(Some([5; 8])));
+    assert_eq!(message.dont_fragment(), Ok(true));
     assert_eq!(message.icmp(), Ok(Some(Icmp { kind: 127, code: 511, data: 0xDEAD_BEEF })));
     assert_eq!(message.data(), Some(&b"bytes"[..]));
     assert_eq!(&bytes[message.data_range().unwrap()], b"bytes");
@@ -328,7 +330,7 @@ fn read_everything(bytes: &[u8]) {
     let _ = (message.reservation_token(), message.requested_family(), message.additional_family());
     let _ = (message.address_error(), message.mapped_address(), message.data_range());
     let _ = (message.relayed_addresses().count(), message.peer_addresses().count());
-    let _ = (message.icmp(), message.userhash(), message.password_algorithms(), message.password_algorithm());
+    let _ = (message.dont_fragment(), message.icmp(), message.userhash(), message.password_algorithms(), message.password_algorithm());
     let _ = (message.unknown_required(&[]), message.verify(b"key"), message.class(), message.method());
 }
 

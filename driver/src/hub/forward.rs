@@ -18,12 +18,12 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
     }
 
     fn forward_run(&mut self, batch: &Datagrams<'_>, run: &Run) {
-        let Onward::Send { socket, to, from } = run.onward else {
+        let Onward::Send { socket, to, from, whole } = run.onward else {
             debug_assert!(false, "only a machine's parent takes Onward::Owner");
             return;
         };
         let stride = run.len + run.prefix.map_or(0, |prefix| prefix.len());
-        let head = Head { to, from, ecn: run.ecn, stride: stride.max(1) };
+        let head = Head { to, from, ecn: run.ecn, stride: stride.max(1), whole };
         if run.prefix.is_none() && run.segments.len() == 1 {
             self.send_from(socket, head, run.body(batch, run.segments.start));
             return;

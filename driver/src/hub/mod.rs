@@ -348,7 +348,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
         let Transmit { to, from, ecn, stride } = transmit;
         match to {
             To::Udp { socket, to } => {
-                let head = Head { to, from, ecn, stride: stride.max(1) };
+                let head = Head { to, from, ecn, stride: stride.max(1), whole: false };
                 self.send_from(socket, head, bytes);
             }
             To::Link(link) => self.send_link(now, link, bytes),

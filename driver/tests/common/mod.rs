@@ -81,7 +81,7 @@ impl Machine for Echo {
             return;
         }
         for index in 0..batch.len() {
-            let onward = Onward::Send { socket: batch.socket, to: batch.remote, from: None };
+            let onward = Onward::Send { socket: batch.socket, to: batch.remote, from: None, whole: false };
             let len = batch.segment(index).len() - self.strip;
             let (ecn, strip, prefix) = (batch.ecn, self.strip, self.prefix);
             out.push(index, Run { onward, ecn, strip, len, prefix, segments: index..index + 1 });

@@ -92,7 +92,7 @@ impl Machine for Tube {
                 self.events.push_back(Event::Got(batch.remote, bytes.to_vec()));
                 continue;
             }
-            let onward = Onward::Send { socket: batch.socket, to: batch.remote, from: None };
+            let onward = Onward::Send { socket: batch.socket, to: batch.remote, from: None, whole: false };
             let (strip, len, prefix) = (1, bytes.len() - 1, Some(*b"?...")); // `!x` becomes `?...x`
             out.push(index, Run { onward, ecn: batch.ecn, strip, len, prefix, segments: index..index + 1 });
         }

@@ -43,7 +43,8 @@ fn unwrap(batch: &Datagrams<'_>, index: usize, forwards: &mut Forwards) {
     assert_eq!(channel_data::header(number, len), datagram[..HEADER_LEN]);
     assert!(channel_data::parse(&datagram[..HEADER_LEN + len]).is_some(), "padding may be missing");
     assert!(len == 0 || channel_data::parse(&datagram[..HEADER_LEN + len - 1]).is_none(), "data may not");
-    let onward = Onward::Send { socket: batch.socket, to: ([203, 0, 113, 1], number).into(), from: None };
+    let to = ([203, 0, 113, 1], number).into();
+    let onward = Onward::Send { socket: batch.socket, to, from: None, whole: false };
     let segments = index..index + 1;
     forwards.push(index, Run { onward, ecn: None, strip: HEADER_LEN, len, prefix: None, segments });
 }

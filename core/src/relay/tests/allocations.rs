@@ -162,7 +162,7 @@ fn what_an_allocate_may_ask_for() {
     assert_eq!(code(&|builder| builder.requested_transport(6)), 442);
     assert_eq!(code(&|builder| builder.raw(attribute::REQUESTED_TRANSPORT, &[17])), 400);
     assert_eq!(code(&|builder| bare(builder).requested_family(Family::Other(3))), 440);
-    assert_eq!(code(&|builder| bare(builder).raw(attribute::DONT_FRAGMENT, &[])), 420);
+    assert_eq!(code(&|builder| bare(builder).raw(attribute::DONT_FRAGMENT, &[0])), 400);
     assert_eq!(code(&|builder| bare(builder).raw(0x0003, &[0; 4])), 420);
     assert_eq!(code(&|builder| bare(builder).reservation_token([1; 8])), 508);
     assert_eq!(code(&|builder| bare(builder).additional_family(Family::V4)), 400);
@@ -178,10 +178,10 @@ fn what_an_allocate_may_ask_for() {
 fn unknown_attributes_are_listed() {
     let mut bench = Bench::new(config());
     let client = bench.client(CLIENT);
-    let fill = |builder| bare(builder).raw(attribute::DONT_FRAGMENT, &[]).raw(0x7F00, &[]).raw(0x7F00, &[]);
+    let fill = |builder| bare(builder).raw(0x7F01, &[]).raw(0x7F00, &[]).raw(0x7F00, &[]).dont_fragment();
     let reply = bench.call(&client, Method::ALLOCATE, fill);
     assert_eq!(reply.code(), 420);
-    assert_eq!(reply.message().unknown_attributes().unwrap(), [attribute::DONT_FRAGMENT, 0x7F00]);
+    assert_eq!(reply.message().unknown_attributes().unwrap(), [0x7F01, 0x7F00]);
 }
 
 #[test]

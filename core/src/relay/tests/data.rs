@@ -142,8 +142,10 @@ fn a_send_indication_that_asks_for_more_than_we_know_is_dropped() {
         let builder = Builder::new(Class::Indication, Method::SEND, [5; 12]).peer_address(addr(PEER));
         builder.raw(kind, &[]).data(b"x").finish()
     };
-    assert!(bench.send(client.address, &indication(crate::stun::attribute::DONT_FRAGMENT)).is_empty());
-    assert_eq!(bench.dropped(Drop::UnknownAttribute), 1);
+    for kind in [0x7F00, crate::stun::attribute::RESERVATION_TOKEN] {
+        assert!(bench.send(client.address, &indication(kind)).is_empty());
+    }
+    assert_eq!(bench.dropped(Drop::UnknownAttribute), 2);
     assert_eq!(bench.send(client.address, &indication(0x8FFF)).len(), 1);
 }
 
@@ -243,4 +245,54 @@ fn what_icmp_says_of_others_is_told_to_nobody() {
     bench.advance(300);
     assert!(complain(&mut bench, relayed, PEER, refused, None).is_empty(), "the permission has run out");
     assert_eq!(bench.relay.counters().transport_errors, 4);
+}
+
+/// DF is set where a Send indication asks for it, and nowhere else (RFC 8656 §14).
+#[test]
+fn a_send_indication_may_forbid_fragments() {
+    let mut bench = Bench::new(config());
+    let client = bench.client(CLIENT);
+    let ask = |builder: Builder| {
+        builder.requested_transport(17).additional_family(crate::stun::Family::V6).dont_fragment()
+    };
+    assert_eq!(bench.call(&client, Method::ALLOCATE, ask).code(), 0, "it can be had");
+    let v6 = "[2001:db8::9]:5000";
+    bench.permit(&client, v6);
+    bench.bind_channel(&client, 0x4000, PEER);
+    let whole = |peer: &str| {
+        let builder = Builder::new(Class::Indication, Method::SEND, [5; 12]).peer_address(addr(peer));
+        builder.dont_fragment().data(b"x").finish()
+    };
+    assert_eq!((bench.send(client.address, &whole(PEER)).len(), bench.whole), (1, true));
+    assert_eq!((bench.send(client.address, &send_indication(PEER, b"x")).len(), bench.whole), (1, false));
+    bench.send(client.address, &whole(PEER));
+    assert_eq!((bench.send(client.address, &on_channel(0x4000, b"x")).len(), bench.whole), (1, false));
+    // Between two versions of IP it is passed over (§13).
+    bench.send(client.address, &whole(PEER));
+    assert_eq!((bench.send(client.address, &whole(v6)).len(), bench.whole), (1, false));
+    let malformed = Builder::new(Class::Indication, Method::SEND, [5; 12]).peer_address(addr(PEER));
+    let malformed = malformed.raw(crate::stun::attribute::DONT_FRAGMENT, &[1]).data(b"x").finish();
+    assert!(bench.send(client.address, &malformed).is_empty());
+}
+
+/// What must not be fragmented goes by itself: runs have one way only.
+#[test]
+fn what_forbids_fragments_is_a_run_of_its_own() {
+    let (mut bench, client, _) = with_channel();
+    let socket = bench.listening(client.address);
+    let send = |df: bool| {
+        let builder = Builder::new(Class::Indication, Method::SEND, [5; 12]).peer_address(addr(PEER));
+        if df { builder.dont_fragment().data(b"x") } else { builder.raw(0x8FFF, &[]).data(b"x") }.finish()
+    };
+    let mut payload = [send(true), send(true), send(false)].concat();
+    let (remote, stride) = (client.address, payload.len() / 3);
+    let batch = Datagrams { socket, remote, local: None, ecn: None, stride, payload: &mut payload };
+    let mut out = Forwards::default();
+    bench.relay.handle_datagrams(bench.now, batch, &mut out);
+    let runs: Vec<_> = out
+        .runs()
+        .iter()
+        .map(|run| (run.segments.clone(), matches!(run.onward, Onward::Send { whole: true, .. })))
+        .collect();
+    assert_eq!(runs, [(0..2, true), (2..3, false)]);
 }
