@@ -384,3 +384,61 @@ fn closing_frees_the_allocation_at_once() {
     assert_eq!(world.relay.allocations(), 0);
     assert!(world.client_socket.is_none());
 }
+
+/// The client is heard from another port, as after the restart of a NAT: its next Refresh finds that out, and brings the
+/// allocation over (RFC 8016).
+#[test]
+fn a_nat_that_forgets_costs_no_allocation() {
+    let mut world = World::connected();
+    let relayed = world.client.relayed().to_vec();
+    for port in [41_000, 42_000, 43_000] {
+        let (_, socket) = world.client_socket.unwrap();
+        world.client_socket = Some((SocketAddr::new(IpAddr::from([7, 0, 0, 9]), port), socket));
+        world.live(MINUTE);
+        assert_eq!((world.client.relayed(), world.relay.allocations()), (&relayed[..], 1));
+        world.assert_connected();
+        world.live(20 * MINUTE);
+        world.assert_connected();
+    }
+    assert_eq!(world.events, []);
+    // The owner knows better, and does not wait for that.
+    world.client.rebind(world.now);
+    world.run();
+    assert_eq!((world.client.relayed(), world.events.len()), (&relayed[..], 0));
+    world.assert_connected();
+    world.client.close(world.now);
+    world.run();
+    assert_eq!(world.relay.allocations(), 0);
+}
+
+#[test]
+fn without_mobility_a_nat_that_forgets_costs_the_allocation() {
+    let still = client::Config { mobility: false, ..client_config() };
+    let fixed = relay::Config { mobility: false, ..relay_config() };
+    for (relay, client) in [(relay_config(), still), (fixed, client_config())] {
+        let mut world = World::new(relay, client);
+        world.run();
+        world.events.clear();
+        let (_, socket) = world.client_socket.unwrap();
+        world.client_socket = Some((addr("7.0.0.9:41000"), socket));
+        world.live(2 * MINUTE);
+        assert_eq!(world.lost(), [Lost::Forgotten]);
+        assert_eq!(world.client.relayed().len(), 1, "there is another");
+    }
+}
+
+#[test]
+fn a_relay_that_is_drained_names_another_and_a_revoked_client_is_told() {
+    let mut world = World::connected();
+    let other = addr("9.0.0.2:3478");
+    world.relay.drain(relay::Alternates::at(other));
+    world.live(30 * MINUTE);
+    assert_eq!(world.events, []);
+    world.assert_connected();
+    assert_eq!(world.relay.revoke("gw-1"), 1);
+    world.live(5 * MINUTE);
+    assert!(world.lost().iter().all(|lost| matches!(lost, Lost::Unauthorized { code: 403, .. })));
+    world.relay.reinstate("gw-1");
+    world.live(2 * MINUTE);
+    assert_eq!(world.lost().last(), Some(&Lost::Elsewhere { server: Some(other) }));
+}

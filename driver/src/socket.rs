@@ -212,8 +212,65 @@ fn datagrams(head: Head, bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::os::fd::BorrowedFd;
+
     use super::*;
     use nix::sys::socket::getsockopt;
+
+    /// Notes whether DF is set while something is sent.
+    struct Watched {
+        socket: UdpSocket,
+        df: RefCell<Vec<bool>>,
+    }
+
+    impl Watched {
+        fn has_df(&self) -> bool {
+            match self.socket.local_addr().unwrap() {
+                SocketAddr::V4(_) => {
+                    sockopt::ip_mtu_discover(&self.socket).unwrap() == Ipv4PathMtuDiscovery::PROBE
+                }
+                SocketAddr::V6(_) => getsockopt(&self.socket, Ipv6DontFrag).unwrap(),
+            }
+        }
+    }
+
+    impl AsFd for Watched {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.socket.as_fd()
+        }
+    }
+
+    impl UdpIo for Watched {
+        fn try_read<T>(&self, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+            attempt()
+        }
+
+        fn try_write<T>(&self, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+            self.df.borrow_mut().push(self.has_df());
+            attempt()
+        }
+    }
+
+    /// RFC 8656 §14.
+    #[test]
+    fn what_must_stay_whole_sets_df_for_its_own_call_only() {
+        for addr in ["127.0.0.1:0", "[::1]:0"] {
+            let receiver = UdpSocket::bind(addr).unwrap();
+            let (socket, state) = bind(addr.parse().unwrap(), SocketKind::Relayed).unwrap();
+            let local = socket.local_addr().unwrap();
+            let mut socket = Socket::new(Watched { socket, df: RefCell::default() }, state, local);
+            let mut counters = Counters::default();
+            for whole in [false, true, false] {
+                let to = receiver.local_addr().unwrap();
+                let head = Head { to, from: None, ecn: None, stride: 4, whole };
+                socket.send(head, b"data", &mut counters);
+                assert!(!socket.io.has_df());
+            }
+            assert_eq!(*socket.io.df.borrow(), [false, true, false], "{addr}");
+            assert_eq!(counters.sent, 3);
+        }
+    }
 
     #[test]
     fn a_call_holds_whole_segments_and_never_too_many() {

@@ -86,10 +86,32 @@ fn a_wrong_secret_is_called_by_its_name() {
     assert!(matches!(lost[..], [RelayLost::Client(Lost::Unauthorized { code: 401, .. })]), "{lost:?}");
 }
 
+/// RFC 8016: the allocation goes with the gateway, and the stream does not notice.
 #[test]
-fn a_nat_that_forgets_the_gateway_costs_an_allocation_and_no_more() {
+fn a_nat_that_forgets_the_gateway_costs_nothing() {
     let mut world = World::seeded(3);
     let relay = world.relay("a");
+    let gateway = world.gateway("gw").behind(Nat::symmetric()).on([relay]);
+    let connector = world.connector().start();
+    let stream = world.open(connector, gateway, "tcp://echo:7");
+    for time in 1..=3 {
+        world.run_for(secs(2));
+        world.rebind(gateway);
+        world.run_for(secs(60));
+        world.say(stream, b"tick ");
+        world.run_for(secs(1));
+        assert_eq!(world.received(stream).len(), time * 5);
+    }
+    world.finish(stream);
+    assert!(losses(&world, gateway).is_empty());
+    assert_eq!(world.machine(relay).allocations(), 1);
+    assert_reachable(&mut world, gateway);
+}
+
+#[test]
+fn without_mobility_a_nat_that_forgets_the_gateway_costs_an_allocation_and_no_more() {
+    let mut world = World::seeded(3);
+    let relay = world.relay_with("a", |config| config.mobility = false);
     let gateway = world.gateway("gw").behind(Nat::symmetric()).on([relay]);
     world.await_gateway(gateway);
     world.rebind(gateway);

@@ -128,6 +128,7 @@ pub(crate) fn log(event: &Event) {
             tracing::info!(reason, "an allocation has ended");
             tracing::debug!(%client, %username, "released");
         }
+        Event::Moved { from, to, username } => tracing::debug!(%from, %to, %username, "moved"),
         Event::Drained => tracing::info!("no allocation is left"),
         Event::ListenFailed { addr, kind } => tracing::error!(%addr, %kind, "no longer listening"),
         Event::Listening { .. } | Event::Effect(_) => {}

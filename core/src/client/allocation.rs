@@ -19,11 +19,18 @@ const DRAFT_ADDITIONAL_ADDRESS_FAMILY: u16 = 0x8032;
 #[derive(Debug)]
 pub(super) struct Allocation {
     relayed: Vec<SocketAddr>,
+    /// By which it can be had at another address (RFC 8016).
+    ticket: Option<Vec<u8>>,
 }
 
 impl Allocation {
     pub(super) fn relayed(&self) -> &[SocketAddr] {
         &self.relayed
+    }
+
+    /// What gets the allocation back when the relay does not know the address any more that it is asked from.
+    pub(super) fn ticket(&self) -> Option<&[u8]> {
+        self.ticket.as_deref()
     }
 
     /// Whether a peer of the family of `address` can be reached at all (RFC 8656 §9.1).
@@ -49,10 +56,30 @@ impl Client {
                 .additional_family(Family::V6)
                 .raw(DRAFT_ADDITIONAL_ADDRESS_FAMILY, &[Family::V6.codepoint(), 0, 0, 0]),
         };
+        let builder = if self.mobile { builder.mobility_ticket(&[]) } else { builder };
+        self.lifetime_body(builder)
+    }
+
+    pub(super) fn lifetime_body(&self, builder: Builder) -> Builder {
         match self.config.lifetime {
             Some(lifetime) => builder.lifetime(lifetime),
             None => builder,
         }
+    }
+
+    /// The allocation, as it is asked for from another address than before.
+    pub(super) fn resume_body(&self, builder: Builder) -> Builder {
+        let ticket = match &self.state {
+            State::Allocated(allocation) => allocation.ticket().unwrap_or_default(),
+            _ => &[],
+        };
+        self.lifetime_body(builder.mobility_ticket(ticket))
+    }
+
+    /// The relay gives no tickets: an allocation without one is better than none. It is not asked again.
+    pub(super) fn allocate_immobile(&mut self, now: Instant) {
+        self.mobile = false;
+        self.allocate(now);
     }
 
     pub(super) fn may_do_with_one_family(&self) -> bool {
@@ -80,7 +107,8 @@ impl Client {
             return self.discard_allocation(now);
         }
         self.failures = 0;
-        self.state = State::Allocated(Allocation { relayed: relayed.clone() });
+        let ticket = ticket(response);
+        self.state = State::Allocated(Allocation { relayed: relayed.clone(), ticket });
         self.refresh_after(now, lifetime);
         self.events.push_back(Event::Allocated { relayed, mapped, lifetime });
         self.ask_all_permissions(now);
@@ -101,6 +129,29 @@ impl Client {
         }
     }
 
+    /// Whether the allocation may be had although the relay does not know it at this address: asks for it, by the ticket
+    /// (RFC 8016 §3.2). What else was asked for meanwhile is asked for again when that has been answered.
+    pub(super) fn resume(&mut self, now: Instant) -> bool {
+        let State::Allocated(allocation) = &self.state else { return false };
+        let may = allocation.ticket().is_some();
+        if may && !self.transactions.awaits(Purpose::Resume) {
+            self.drop_requests();
+            self.request(now, Purpose::Resume);
+        }
+        may
+    }
+
+    pub(super) fn resumed(&mut self, now: Instant, response: &Message<'_>) {
+        if let State::Allocated(allocation) = &mut self.state
+            && let Some(ticket) = ticket(response)
+        {
+            allocation.ticket = Some(ticket);
+        }
+        self.refreshed(now, response);
+        self.ask_all_permissions(now);
+        self.rebind_all_channels(now);
+    }
+
     /// Gives the allocation back.
     pub(super) fn release_allocation(&mut self, now: Instant) {
         self.drop_requests();
@@ -118,4 +169,9 @@ impl Client {
     fn refresh_after(&mut self, now: Instant, lifetime: Duration) {
         self.timers.set(Timer::Refresh, now + (lifetime / 2).min(self.config.keep_alive).max(MIN_REFRESH));
     }
+}
+
+/// The ticket that comes with a success; an empty one is none.
+fn ticket(response: &Message<'_>) -> Option<Vec<u8>> {
+    response.mobility_ticket().filter(|ticket| !ticket.is_empty()).map(<[u8]>::to_vec)
 }

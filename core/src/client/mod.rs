@@ -10,7 +10,7 @@
 //!    `encapsulate` (`data`).
 //! 7. The allocation is refreshed at half its lifetime, and often enough to keep NATs open. When it is lost, for
 //!    whatever reason, `Event::Lost` says why, and a new one is asked for on a new socket after a growing,
-//!    jittered delay.
+//!    jittered delay. Where only this client's address has changed, a ticket gets it back (RFC 8016, `allocation`).
 //!
 //! A response counts only if it comes from the relay's address, answers a request that waits, and is signed where
 //! the request was; an error that is not counts when nothing better comes (`transaction`).
@@ -70,6 +70,9 @@ pub struct Config {
     /// would, and its answer tells as well that the relay lives and still has the allocation: a relay that was
     /// restarted, or a NAT, is found out in seconds.
     pub keep_alive: Duration,
+    /// Whether the allocation is to be kept when this client's address changes, where the relay can do that (RFC 8016):
+    /// a NAT in between was restarted, or [`rebind`](Client::rebind) is called.
+    pub mobility: bool,
     /// The local address of the socket. Port 0 is best: each new attempt then comes from a new port.
     pub bind: SocketAddr,
 }
@@ -86,7 +89,7 @@ pub enum Families {
 }
 
 impl Config {
-    /// With IPv4 relayed addresses, the relay's lifetime, 25 s to keep alive, and any local address.
+    /// With IPv4 relayed addresses, the relay's lifetime, 25 s to keep alive, mobility, and any local address.
     pub fn new(server: SocketAddr, credentials: Credentials) -> Self {
         let any = if server.is_ipv4() {
             IpAddr::from(Ipv4Addr::UNSPECIFIED)
@@ -95,7 +98,7 @@ impl Config {
         };
         let bind = SocketAddr::new(any, 0);
         let keep_alive = Duration::from_secs(25);
-        Self { server, credentials, families: Families::V4, lifetime: None, keep_alive, bind }
+        Self { server, credentials, families: Families::V4, lifetime: None, keep_alive, mobility: true, bind }
     }
 }
 
@@ -117,6 +120,8 @@ pub struct Client {
     failures: u32,
     /// The relay said that it has no second family.
     single: bool,
+    /// Tickets are asked for: the relay has not said yet that it gives none.
+    mobile: bool,
     counters: Counters,
 }
 
@@ -166,6 +171,7 @@ impl Timer {
 impl Client {
     /// A client that begins at once: the first event is the request for its socket.
     pub fn new(config: Config, _clock: Clock, _now: Instant, seed: Seed) -> Self {
+        let mobile = config.mobility;
         let mut client = Self {
             config,
             rng: Rng::new(seed),
@@ -180,6 +186,7 @@ impl Client {
             events: VecDeque::new(),
             failures: 0,
             single: false,
+            mobile,
             counters: Counters::default(),
         };
         client.begin();
@@ -214,6 +221,20 @@ impl Client {
         match self.state {
             State::Allocated(_) => self.refresh(now),
             State::Allocating | State::Waiting => self.start_over(),
+            State::Closing | State::Closed => {}
+        }
+    }
+
+    /// This machine's address has changed, or is about to. The allocation is taken along to a new socket where the relay
+    /// has given a ticket for it; otherwise there is a new one.
+    pub fn rebind(&mut self, _now: Instant) {
+        match &self.state {
+            State::Allocated(allocation) if allocation.ticket().is_some() => {
+                self.drop_requests();
+                self.leave_socket();
+                self.bind_socket();
+            }
+            State::Allocated(_) | State::Allocating | State::Waiting => self.start_over(),
             State::Closing | State::Closed => {}
         }
     }
@@ -255,7 +276,11 @@ impl Client {
         match done {
             Completion::Bound { result: Ok(_), .. } if !socket.bound => {
                 socket.bound = true;
-                self.allocate(now);
+                match self.state {
+                    State::Allocating => self.allocate(now),
+                    State::Allocated(_) => drop(self.resume(now)),
+                    _ => {}
+                }
             }
             Completion::Bound { result: Err(kind), .. } => {
                 self.socket = None;
@@ -320,6 +345,10 @@ impl Client {
     fn begin(&mut self) {
         self.state = State::Allocating;
         self.single = false;
+        self.bind_socket();
+    }
+
+    fn bind_socket(&mut self) {
         let id = self.sockets.insert(());
         self.socket = Some(Socket { id, bound: false });
         let (addr, kind) = (self.config.bind, SocketKind::Client);
@@ -355,14 +384,18 @@ impl Client {
 
     /// Forgets everything that belongs to the allocation and its socket. Which peers are permitted is kept.
     fn forget(&mut self) {
-        if let Some(socket) = self.socket.take() {
-            self.sockets.remove(socket.id);
-            self.events.push_back(Event::Effect(Effect::Unbind { socket: socket.id }));
-        }
+        self.leave_socket();
         self.challenge = None;
         self.channels = Channels::default();
         self.permissions.forget_answers();
         self.drop_requests();
+    }
+
+    fn leave_socket(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            self.sockets.remove(socket.id);
+            self.events.push_back(Event::Effect(Effect::Unbind { socket: socket.id }));
+        }
     }
 
     fn drop_requests(&mut self) {

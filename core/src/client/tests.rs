@@ -3,6 +3,7 @@
 mod allocations;
 mod claims;
 mod data;
+mod mobility;
 mod peers;
 mod property;
 mod security;
@@ -213,7 +214,11 @@ impl Relay {
         self.asked.push(method);
         if let Some(&(_, code)) = self.refuse.iter().find(|(refused, _)| *refused == method) {
             let refusal = Builder::error(&request, code, "No");
-            return Some(if self.signs { refusal.finish_with_integrity(&self.key()) } else { refusal.finish() });
+            return Some(if self.signs {
+                refusal.finish_with_integrity(&self.key())
+            } else {
+                refusal.finish()
+            });
         }
         Some(self.grant(&request).finish_with_integrity(&self.key()))
     }

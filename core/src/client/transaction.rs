@@ -55,15 +55,20 @@ pub(super) enum Purpose {
     Release,
     /// What was granted makes no sense.
     Discard,
+    /// The client's address has changed.
+    Resume,
     Permission(IpAddr),
-    Channel { number: u16, peer: SocketAddr },
+    Channel {
+        number: u16,
+        peer: SocketAddr,
+    },
 }
 
 impl Purpose {
     fn method(self) -> Method {
         match self {
             Self::Allocate => Method::ALLOCATE,
-            Self::Refresh | Self::Release | Self::Discard => Method::REFRESH,
+            Self::Refresh | Self::Release | Self::Discard | Self::Resume => Method::REFRESH,
             Self::Permission(_) => Method::CREATE_PERMISSION,
             Self::Channel { .. } => Method::CHANNEL_BIND,
         }
@@ -219,10 +224,8 @@ impl Client {
     fn body(&self, purpose: Purpose, builder: Builder) -> Builder {
         match purpose {
             Purpose::Allocate => self.allocate_body(builder),
-            Purpose::Refresh => match self.config.lifetime {
-                Some(lifetime) => builder.lifetime(lifetime),
-                None => builder,
-            },
+            Purpose::Refresh => self.lifetime_body(builder),
+            Purpose::Resume => self.resume_body(builder),
             Purpose::Release | Purpose::Discard => builder.lifetime(Duration::ZERO),
             // The port of a permission's address does not count (RFC 8656 §10.1).
             Purpose::Permission(peer) => builder.peer_address(SocketAddr::new(peer, 0)),
@@ -308,6 +311,7 @@ impl Client {
         match purpose {
             Purpose::Allocate => self.allocated(now, response),
             Purpose::Refresh => self.refreshed(now, response),
+            Purpose::Resume => self.resumed(now, response),
             Purpose::Release => self.end(),
             Purpose::Discard => self.lose(now, Lost::Nonsense),
             Purpose::Permission(peer) => self.permission_installed(now, peer),
@@ -320,6 +324,10 @@ impl Client {
             (Purpose::Release, _) => self.end(),
             (Purpose::Discard, _) => self.lose(now, Lost::Nonsense),
             (Purpose::Allocate, 440) if self.may_do_with_one_family() => self.allocate_single(now),
+            (Purpose::Allocate, 405) if self.mobile => self.allocate_immobile(now),
+            (Purpose::Resume, 400 | 405 | 437) => self.lose(now, Lost::Forgotten),
+            // Where the client's address has changed on the way, the relay knows the allocation by its ticket.
+            (_, 437) if self.resume(now) => {}
             (_, 437) => self.lose(now, Lost::Forgotten),
             (Purpose::Permission(peer), code) if !is_about_user(code) => {
                 self.permission_refused(now, peer, refusal.error);
@@ -400,12 +408,15 @@ impl Outcome {
 }
 
 /// What a response is worth (RFC 8489 §9.2.5). To a signed request a success must be signed; a signature that is there
-/// must be right. 401 and 438 reject what a signature would be made with, so that they need none. Other errors without
+/// must be right. 401 and 438 reject what a signature would be made with, so that they need none; and 405, with which
+/// coturn answers whoever asks for a ticket, costs no more than the ticket. Other errors without
 /// one count as if they had not come, as long as there may still be an answer that is signed: the request is sent
 /// again. But coturn signs no error at all, so that in the end, which then comes sooner, they are better than nothing.
 fn trust(transaction: &Transaction, response: &Message<'_>, outcome: &Outcome) -> Trust {
     let Some(key) = &transaction.key else { return Trust::Full };
-    if matches!(outcome, Outcome::Refused(Refusal { error: ErrorCode { code: 401 | 438, .. }, .. })) {
+    if let Outcome::Refused(Refusal { error: ErrorCode { code, .. }, .. }) = outcome
+        && (matches!(code, 401 | 438) || (*code == 405 && transaction.purpose == Purpose::Allocate))
+    {
         return Trust::Full;
     }
     let features = Features::of(response.nonce().ok().flatten().unwrap_or_default());

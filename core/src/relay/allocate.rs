@@ -13,6 +13,7 @@ use super::allocation::{Allocation, AllocationId, Leg, Owner, Pending, Phase};
 use super::channel::Channels;
 use super::config::{Config, IpVersion};
 use super::event::Event;
+use super::mobility::Mobility;
 use super::permission::Permissions;
 use super::ports::Parity;
 use super::quota::Exceeded;
@@ -54,8 +55,9 @@ impl Relay {
         }
         self.judge_new(request)?;
         let wish = Wish::read(&request.message, &self.config)?;
+        let ticket = self.wants_ticket(request)?;
         self.afford(&wish, &request.owner)?;
-        self.begin(now, request, &wish);
+        self.begin(now, request, &wish, ticket);
         Ok(Answer::Silence)
     }
 
@@ -74,7 +76,7 @@ impl Relay {
     }
 
     /// Enters the allocation and asks for its sockets.
-    fn begin(&mut self, now: Instant, request: &Request<'_>, wish: &Wish) {
+    fn begin(&mut self, now: Instant, request: &Request<'_>, wish: &Wish, ticket: bool) {
         let path = request.addressee.path;
         let (parity, missing) = match wish.source {
             Source::Fresh { parity, missing, .. } => (parity, missing),
@@ -87,9 +89,12 @@ impl Relay {
             retries: 0,
             missing,
             companion: None,
+            ticket,
         };
         let allocation = Allocation {
             five_tuple: path.five_tuple(),
+            former: None,
+            mobility: None,
             local: path.local,
             owner: request.owner.clone(),
             legs: Vec::new(),
@@ -193,7 +198,7 @@ impl Relay {
         for &address in &relayed {
             builder = builder.relayed_address(address);
         }
-        let (addressee, lifetime) = (pending.addressee.clone(), pending.lifetime);
+        let (addressee, lifetime, ticket) = (pending.addressee.clone(), pending.lifetime, pending.ticket);
         builder = builder.lifetime(lifetime).mapped_address(addressee.path.client);
         if let Some((version, code)) = pending.missing {
             builder = builder.address_error(family(version), code, "");
@@ -202,6 +207,10 @@ impl Relay {
             let token = self.rng.bytes();
             self.table.reserve(now, id, token);
             builder = builder.reservation_token(token);
+        }
+        if ticket {
+            builder = builder.mobility_ticket(&self.tickets.first(&mut self.rng, id));
+            self.table.set_mobility(id, Mobility::default());
         }
         let reply: Box<[u8]> = addressee.key.sign(builder).into_boxed_slice();
         self.table.grant(id, addressee.transaction, reply.clone(), now + lifetime);

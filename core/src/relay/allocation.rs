@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::channel::Channels;
 use super::config::IpVersion;
+use super::mobility::Mobility;
 use super::permission::Permissions;
 use super::ports::Parity;
 use super::reply::Addressee;
@@ -65,6 +66,10 @@ pub(super) struct Leg {
 #[derive(Debug)]
 pub(super) struct Allocation {
     pub(super) five_tuple: FiveTuple,
+    /// The five-tuple that it had, until something comes from the one that it has.
+    pub(super) former: Option<FiveTuple>,
+    /// Where its client has a ticket to move it.
+    pub(super) mobility: Option<Mobility>,
     /// The local address that the client sends to, where the listening socket is bound to all.
     pub(super) local: Option<IpAddr>,
     pub(super) owner: Owner,
@@ -102,6 +107,8 @@ pub(super) struct Pending {
     pub(super) missing: Option<(IpVersion, u16)>,
     /// The socket of the next higher port, to be reserved for another allocation.
     pub(super) companion: Option<Leg>,
+    /// Whether its client has asked for a ticket to move it.
+    pub(super) ticket: bool,
 }
 
 impl Allocation {

@@ -52,6 +52,9 @@ pub struct Config {
     pub nonce_lifetime: Duration,
     /// How many replies a source gets before it has authenticated itself.
     pub reply_budget: ReplyBudget,
+    /// Whether clients get tickets by which they keep an allocation when their address changes (RFC 8016). Those who ask
+    /// for one are answered 405 otherwise.
+    pub mobility: bool,
     /// Accept channel numbers up to 0x7FFF, as RFC 5766 §11 had it: for clients older than RFC 8656, coturn's
     /// `turnutils_uclient` before 4.17 among them.
     pub rfc5766_channels: bool,
@@ -93,6 +96,7 @@ impl Config {
             max_lifetime: Duration::from_secs(3600),
             nonce_lifetime: Duration::from_secs(600),
             reply_budget: ReplyBudget::default(),
+            mobility: true,
             rfc5766_channels: false,
         }
     }

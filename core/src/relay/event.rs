@@ -43,6 +43,15 @@ pub enum Event {
         /// Why it has ended.
         reason: Released,
     },
+    /// The client of an allocation is somewhere else now (RFC 8016).
+    Moved {
+        /// Where it was.
+        from: SocketAddr,
+        /// Where it is.
+        to: SocketAddr,
+        /// The username that it came with now.
+        username: Arc<str>,
+    },
     /// The relay is being drained, and has no allocation any more.
     Drained,
 }

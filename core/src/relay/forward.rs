@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Relay;
-use super::allocation::{Allocation, AllocationId};
+use super::allocation::{Allocation, AllocationId, Leg};
 use super::config::IpVersion;
 use super::counters::Drop;
 use super::reply::Path;
@@ -76,7 +76,7 @@ impl Relay {
     /// Where data on channel `number` goes. A binding is enough: its client need not renew the permission of the
     /// peer in order to send (RFC 8656 §12.6).
     fn channel_onward(
-        &self,
+        &mut self,
         now: Instant,
         path: Path,
         number: u16,
@@ -84,7 +84,8 @@ impl Relay {
     ) -> Result<Onward, Drop> {
         let allocation = self.client_allocation(path, known)?;
         let peer = allocation.channels.peer(now, number).ok_or(Drop::NoChannel)?;
-        self.onward(allocation, peer, false)
+        let leg = allocation.leg(IpVersion::of(peer.ip()));
+        self.onward(leg, peer, false)
     }
 
     fn stun(
@@ -121,7 +122,7 @@ impl Relay {
     /// Where the data of a Send indication goes (RFC 8656 §11.2), and whether in one piece. Between two versions of IP
     /// DONT-FRAGMENT is passed over (§13).
     fn send_onward(
-        &self,
+        &mut self,
         now: Instant,
         path: Path,
         message: &Message<'_>,
@@ -139,19 +140,24 @@ impl Relay {
         if !allocation.permissions.allow(now, peer.ip()) {
             return Err(Drop::NoPermission);
         }
+        let leg = allocation.leg(IpVersion::of(peer.ip()));
         let dont_fragment = message.dont_fragment().map_err(|_| Drop::Malformed)?;
         let whole = dont_fragment && peer.is_ipv4() == path.client.is_ipv4();
-        self.onward(allocation, peer, whole)
+        self.onward(leg, peer, whole)
     }
 
-    fn client_allocation(&self, path: Path, known: &mut Known) -> Result<&Allocation, Drop> {
-        let find = || self.table.live(path.five_tuple()).map(|(id, _)| id);
+    fn client_allocation(&mut self, path: Path, known: &mut Known) -> Result<&Allocation, Drop> {
+        let find = || {
+            let (id, _) = self.table.live(path.five_tuple())?;
+            self.table.arrive(id, path.five_tuple());
+            Some(id)
+        };
         let id = known.allocation.get_or_insert_with(find).ok_or(Drop::NoAllocation)?;
         self.table.get(id).ok_or(Drop::NoAllocation)
     }
 
-    fn onward(&self, allocation: &Allocation, peer: SocketAddr, whole: bool) -> Result<Onward, Drop> {
-        let leg = allocation.leg(IpVersion::of(peer.ip())).ok_or(Drop::NoFamily)?;
+    fn onward(&self, leg: Option<Leg>, peer: SocketAddr, whole: bool) -> Result<Onward, Drop> {
+        let leg = leg.ok_or(Drop::NoFamily)?;
         // Nothing can be sent to port 0.
         if peer.port() == 0
             || self.reach.port(peer, |version, port| self.table.is_relayed(version, port)).is_err()

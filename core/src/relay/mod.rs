@@ -11,7 +11,8 @@
 //! 4. Peers are permitted (`create_permission`) and bound to channels (`channel_bind`), as far as the policy and
 //!    the relay's own ports allow it (`reach`).
 //! 5. Data is forwarded both ways without a copy (`forward`); what ICMP says about it is told to the client (`icmp`).
-//! 6. A Refresh (`refresh`) prolongs or ends the allocation; time ends it otherwise.
+//! 6. A Refresh (`refresh`) prolongs or ends the allocation, or gives it to its client at another address
+//!    (`mobility`); time ends it otherwise.
 //!
 //! What a client may do is narrowed by its credentials (`rights`); renewed ones bring newer rights with any request.
 //! Who runs the relay may end what a user has, and let what there is run dry before it stops (`ending`).
@@ -33,6 +34,7 @@ mod ending;
 mod event;
 mod forward;
 mod icmp;
+mod mobility;
 mod permission;
 mod ports;
 mod quota;
@@ -66,6 +68,7 @@ use allocation::AllocationId;
 use budget::Budget;
 use departed::Departed;
 use ending::Ending;
+use mobility::Tickets;
 use reach::Reach;
 use reply::Outbox;
 use table::{Expired, Socket, Table};
@@ -78,6 +81,7 @@ pub struct Relay {
     started: UnixTime,
     rng: Rng,
     nonces: Nonces,
+    tickets: Tickets,
     budget: Budget,
     reach: Reach,
     /// The channel numbers that may be bound.
@@ -96,6 +100,7 @@ impl Relay {
         let mut rng = Rng::new(seed);
         let mut relay = Self {
             nonces: Nonces::new(rng.bytes(), config.nonce_lifetime),
+            tickets: Tickets::new(&mut rng),
             budget: Budget::new(config.reply_budget),
             reach: Reach::new(&config),
             channels: config.channels(),

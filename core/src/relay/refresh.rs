@@ -20,6 +20,9 @@ impl Relay {
             // This very request has ended the allocation; its reply was lost (RFC 8489 §6.3.1).
             return success(std::time::Duration::ZERO);
         }
+        if let Some(ticket) = request.message.mobility_ticket() {
+            return self.relocate(now, request, ticket);
+        }
         let id = self.allocation_of(request)?;
         let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
         let family = match request.message.requested_family()? {

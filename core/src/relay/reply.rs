@@ -67,6 +67,7 @@ pub(super) enum Refusal {
     TryAlternate(SocketAddr),
     BadRequest,
     Forbidden,
+    MobilityForbidden,
     UnknownAttributes(Vec<u16>),
     AllocationMismatch,
     FamilyNotSupported,
@@ -84,6 +85,7 @@ impl Refusal {
             Self::TryAlternate(_) => (300, "Try Alternate"),
             Self::BadRequest => (400, "Bad Request"),
             Self::Forbidden => (403, "Forbidden"),
+            Self::MobilityForbidden => (405, "Mobility Forbidden"),
             Self::UnknownAttributes(_) => (420, "Unknown Attribute"),
             Self::AllocationMismatch => (437, "Allocation Mismatch"),
             Self::FamilyNotSupported => (440, "Address Family not Supported"),
@@ -97,11 +99,12 @@ impl Refusal {
 
     /// All of them, for tests.
     #[cfg(test)]
-    pub(super) fn all() -> [Self; 11] {
+    pub(super) fn all() -> [Self; 12] {
         [
             Self::TryAlternate(([192, 0, 2, 1], 3478).into()),
             Self::BadRequest,
             Self::Forbidden,
+            Self::MobilityForbidden,
             Self::UnknownAttributes(vec![0x7F00]),
             Self::AllocationMismatch,
             Self::FamilyNotSupported,

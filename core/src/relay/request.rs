@@ -168,10 +168,17 @@ impl Relay {
         if allocation.owner.id != request.owner.id {
             return Err(Refusal::WrongCredentials);
         }
-        if request.owner.rights.renew(&allocation.owner.rights) {
+        self.table.arrive(id, tuple);
+        self.renew_rights(id, request);
+        Ok(id)
+    }
+
+    /// Gives an allocation the rights of the request, where that is signed with renewed credentials.
+    pub(super) fn renew_rights(&mut self, id: AllocationId, request: &Request<'_>) {
+        let held = self.table.get(id).map(|allocation| &allocation.owner.rights);
+        if held.is_some_and(|held| request.owner.rights.renew(held)) {
             self.table.set_rights(id, request.owner.rights.clone());
         }
-        Ok(id)
     }
 
     /// Checks that an allocation has a relayed address from which `peer` can be reached, and that the relay, the

@@ -10,6 +10,7 @@ use super::allocation::{Allocation, AllocationId, FiveTuple, Leg, Owner, Phase};
 use super::channel::Refusal;
 use super::config::{Config, IpVersion};
 use super::counters::Holdings;
+use super::mobility::Mobility;
 use super::permission::Full;
 use super::ports::{Parity, Ports};
 use super::quota::{Exceeded, Quota};
@@ -250,10 +251,49 @@ impl Table {
         self.timers.set(Timer::Allocation(id), expiry);
     }
 
+    /// Gives a live allocation to the client at `tuple`. The five-tuple at which the client is known to be serves as well
+    /// until something else comes from the new one: the one that it has, where the client has `answered` from there, or
+    /// else still the one before. Returns where the client was.
+    pub(super) fn relocate(
+        &mut self,
+        id: AllocationId,
+        tuple: FiveTuple,
+        local: Option<IpAddr>,
+        answered: bool,
+    ) -> SocketAddr {
+        let allocation = self.allocations.get_mut(id).expect("the caller holds a live allocation");
+        let (had, before) = (allocation.five_tuple, allocation.former);
+        let (kept, left) = if answered { (Some(had), before) } else { (before, Some(had)) };
+        (allocation.five_tuple, allocation.former, allocation.local) = (tuple, kept, local);
+        if let Some(left) = left {
+            self.by_tuple.remove(&left);
+        }
+        let taken = self.by_tuple.insert(tuple, id);
+        assert!(taken.is_none(), "the caller has looked");
+        had.client
+    }
+
+    /// Something has come from `tuple`. Where that is the new five-tuple of an allocation, the old one is forgotten.
+    pub(super) fn arrive(&mut self, id: AllocationId, tuple: FiveTuple) {
+        let moved = self.allocations.get_mut(id).filter(|it| it.five_tuple == tuple && it.former.is_some());
+        if let Some(former) = moved.and_then(|allocation| allocation.former.take()) {
+            self.by_tuple.remove(&former);
+        }
+    }
+
+    /// Notes how an allocation may move.
+    pub(super) fn set_mobility(&mut self, id: AllocationId, mobility: Mobility) {
+        if let Some(allocation) = self.allocations.get_mut(id) {
+            allocation.mobility = Some(mobility);
+        }
+    }
+
     /// Ends an allocation. Its sockets are to be unbound.
     pub(super) fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
         let allocation = self.allocations.remove(id)?;
-        self.by_tuple.remove(&allocation.five_tuple);
+        for tuple in allocation.former.into_iter().chain([allocation.five_tuple]) {
+            self.by_tuple.remove(&tuple);
+        }
         self.quota.remove(&allocation.owner.id);
         self.timers.cancel(Timer::Allocation(id));
         for peer in allocation.permissions.peers() {
@@ -427,10 +467,13 @@ impl Table {
     /// Panics unless all indexes say the same.
     #[cfg(any(test, feature = "check"))]
     pub(super) fn check(&self) {
-        let (mut timers, mut taken, mut relayed) = (0, 0, 0);
+        let (mut timers, mut taken, mut relayed, mut tuples) = (0, 0, 0, 0);
         let mut users = BTreeMap::new();
         for (id, allocation) in self.allocations.iter() {
-            assert_eq!(self.by_tuple.get(&allocation.five_tuple), Some(&id));
+            for tuple in allocation.former.into_iter().chain([allocation.five_tuple]) {
+                assert_eq!(self.by_tuple.get(&tuple), Some(&id));
+                tuples += 1;
+            }
             *users.entry(Arc::clone(&allocation.owner.id)).or_insert(0u32) += 1;
             assert!(self.timers.get(Timer::Allocation(id)).is_some());
             timers += 1;
@@ -462,7 +505,7 @@ impl Table {
             |wanted: fn(&Socket) -> bool| self.sockets.iter().filter(|(_, socket)| wanted(socket)).count();
         assert_eq!(count(|socket| matches!(socket, Socket::Relayed(_))), relayed);
         assert_eq!(count(|socket| matches!(socket, Socket::Reserved)), self.reservations.len());
-        assert_eq!(self.by_tuple.len(), self.allocations.len());
+        assert_eq!(self.by_tuple.len(), tuples);
         assert_eq!(self.quota.all() as usize, self.allocations.len() + self.reservations.len());
         assert!(users.iter().all(|(user, &count)| self.quota.count(user) == count));
         assert_eq!(self.ports_v4.taken() + self.ports_v6.taken(), taken);

@@ -4,6 +4,7 @@ mod allocations;
 mod claims;
 mod data;
 mod ending;
+mod mobility;
 mod peers;
 mod property;
 mod rights;

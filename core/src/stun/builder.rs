@@ -157,6 +157,11 @@ impl Builder {
         self.raw(attribute::RESERVATION_TOKEN, &token)
     }
 
+    /// MOBILITY-TICKET (RFC 8016 §4.1); empty where one is asked for.
+    pub fn mobility_ticket(self, ticket: &[u8]) -> Self {
+        self.raw(attribute::MOBILITY_TICKET, ticket)
+    }
+
     /// DONT-FRAGMENT (RFC 8656 §18.9).
     pub fn dont_fragment(self) -> Self {
         self.raw(attribute::DONT_FRAGMENT, &[])

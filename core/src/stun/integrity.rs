@@ -48,13 +48,7 @@ impl Integrity {
     }
 
     /// Checks the attribute that begins at `at`, and whose value is `found`.
-    pub(super) fn verify(
-        self,
-        message: &[u8],
-        at: usize,
-        found: &[u8],
-        key: &[u8],
-    ) -> Result<(), Mismatch> {
+    pub(super) fn verify(self, message: &[u8], at: usize, found: &[u8], key: &[u8]) -> Result<(), Mismatch> {
         let expected = self.hmac(message, at, key);
         constant_time::verify_slices_are_equal(expected.as_ref(), found).map_err(|_| Mismatch)
     }

@@ -120,6 +120,7 @@ pub mod attribute {
     pub const ADDRESS_ERROR_CODE: u16 = 0x8001;
     pub const PASSWORD_ALGORITHMS: u16 = 0x8002;
     pub const ICMP: u16 = 0x8004;
+    pub const MOBILITY_TICKET: u16 = 0x8030;
     pub const SOFTWARE: u16 = 0x8022;
     pub const ALTERNATE_SERVER: u16 = 0x8023;
     pub const FINGERPRINT: u16 = 0x8028;

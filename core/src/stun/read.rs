@@ -287,6 +287,11 @@ impl<'a> Message<'a> {
         Ok(Some(Icmp { kind: k >> 1, code, data: u32::from_be_bytes([d0, d1, d2, d3]) }))
     }
 
+    /// MOBILITY-TICKET (RFC 8016 §4.1); empty where one is asked for.
+    pub fn mobility_ticket(&self) -> Option<&'a [u8]> {
+        self.attribute(attribute::MOBILITY_TICKET)
+    }
+
     /// Whether DONT-FRAGMENT is there (RFC 8656 §18.9).
     pub fn dont_fragment(&self) -> Result<bool, BadAttribute> {
         match self.attribute(attribute::DONT_FRAGMENT) {

@@ -132,7 +132,8 @@ fn an_integrity_with_sha256_covers_one_with_sha1() {
     for at in 0..bytes.len() {
         let mut changed = bytes.clone();
         changed[at] ^= 1;
-        let believed = Message::parse(&changed).is_ok_and(|message| message.verify_by(Integrity::Sha256, b"key").is_ok());
+        let believed = Message::parse(&changed)
+            .is_ok_and(|message| message.verify_by(Integrity::Sha256, b"key").is_ok());
         assert!(!believed, "byte {at} does not count");
     }
 }
@@ -330,7 +331,13 @@ fn read_everything(bytes: &[u8]) {
     let _ = (message.reservation_token(), message.requested_family(), message.additional_family());
     let _ = (message.address_error(), message.mapped_address(), message.data_range());
     let _ = (message.relayed_addresses().count(), message.peer_addresses().count());
-    let _ = (message.dont_fragment(), message.icmp(), message.userhash(), message.password_algorithms(), message.password_algorithm());
+    let _ = (
+        message.dont_fragment(),
+        message.icmp(),
+        message.userhash(),
+        message.password_algorithms(),
+        message.password_algorithm(),
+    );
     let _ = (message.unknown_required(&[]), message.verify(b"key"), message.class(), message.method());
 }
 

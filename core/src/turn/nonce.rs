@@ -158,7 +158,8 @@ mod tests {
         {
             assert_eq!(judge("192.0.2.1:5000", forged), Err(Rejected::Forged));
         }
-        let stripped = [&nonce[HEAD_LEN..], &nonces.issue(client("192.0.2.1:5000"), Features::default(), NOW)];
+        let stripped =
+            [&nonce[HEAD_LEN..], &nonces.issue(client("192.0.2.1:5000"), Features::default(), NOW)];
         let weakened = stripped[1][..HEAD_LEN].to_owned() + stripped[0];
         assert_eq!(judge("192.0.2.1:5000", stripped[0]), Err(Rejected::Forged));
         assert_eq!(judge("192.0.2.1:5000", &weakened), Err(Rejected::Forged), "nobody takes the bits away");
@@ -180,7 +181,15 @@ mod tests {
         assert_eq!(head(false, true), "obMatJos2QAAA");
         assert_eq!(head(true, true), "obMatJos2wAAA");
         assert_eq!(Features::of("obMatJos2////x"), ALL, "other bits are nobody's yet");
-        for none in ["", "obMatJos2", "obMatJos2gAA", "obMatJos3gAAA", "xobMatJos2gAAA", "obMatJos2gAA\u{e4}", "obMatJos2g=A="] {
+        for none in [
+            "",
+            "obMatJos2",
+            "obMatJos2gAA",
+            "obMatJos3gAAA",
+            "xobMatJos2gAAA",
+            "obMatJos2gAA\u{e4}",
+            "obMatJos2g=A=",
+        ] {
             assert_eq!(Features::of(none), Features::default(), "{none}");
         }
     }

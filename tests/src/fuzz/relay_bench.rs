@@ -286,6 +286,7 @@ impl Bench {
             | Event::ListenFailed { .. }
             | Event::Allocated { .. }
             | Event::Drained => {}
+            Event::Moved { .. } => panic!("nobody has a ticket"),
         }
     }
 

@@ -242,7 +242,10 @@ fn an_allocation_of_addresses_that_cannot_be_read_is_no_allocation() {
         &|builder| builder.raw(attribute::XOR_RELAYED_ADDRESS, &unknown).lifetime(10 * MINUTE),
         &|builder| builder.relayed_address("0.0.0.0:0".parse().unwrap()).lifetime(10 * MINUTE),
         &|builder| {
-            builder.relayed_address(relayed()).raw(attribute::XOR_MAPPED_ADDRESS, &unknown).lifetime(10 * MINUTE)
+            builder
+                .relayed_address(relayed())
+                .raw(attribute::XOR_MAPPED_ADDRESS, &unknown)
+                .lifetime(10 * MINUTE)
         },
         &|builder| builder.relayed_address(relayed()),
         &|builder| builder.relayed_address(relayed()).lifetime(10 * MINUTE).raw(0x7F00, &[]),

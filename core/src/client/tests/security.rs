@@ -26,12 +26,9 @@ fn key(algorithm: PasswordAlgorithm) -> Key {
 
 #[test]
 fn the_first_algorithm_that_is_known_is_used_and_all_are_repeated() {
-    for (offered, chosen) in [
-        (&[Sha256, Md5][..], Sha256),
-        (&[Md5, Sha256], Md5),
-        (&[Other(7), Sha256], Sha256),
-        (&[Md5], Md5),
-    ] {
+    for (offered, chosen) in
+        [(&[Sha256, Md5][..], Sha256), (&[Md5, Sha256], Md5), (&[Other(7), Sha256], Sha256), (&[Md5], Md5)]
+    {
         let mut world = challenged(401, |builder| builder.nonce(ALGORITHMS).password_algorithms(offered));
         let signed = request(&mut world);
         let message = Message::parse(&signed).unwrap();

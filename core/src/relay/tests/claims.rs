@@ -230,7 +230,7 @@ fn a_challenge_holds_neither_user_nor_signature() {
 /// RFC 8489 §14.8: fewer than 128 characters.
 #[test]
 fn every_refusal_has_a_reason_of_a_few_words() {
-    for refusal in super::super::reply::Refusal::all() {
+    for refusal in reply::Refusal::all() {
         let (code, reason) = refusal.code();
         assert!((300..600).contains(&code) && !reason.is_empty() && reason.chars().count() < 128, "{code}");
     }

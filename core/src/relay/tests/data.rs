@@ -188,7 +188,13 @@ fn ipv6_peers_are_reached_from_the_ipv6_address() {
     assert_eq!(sent[0].2, on_channel(0x4000, b"back"));
 }
 
-fn complain(bench: &mut Bench, relayed: SocketAddr, peer: &str, kind: ErrorKind, mtu: Option<u16>) -> Vec<Sent> {
+fn complain(
+    bench: &mut Bench,
+    relayed: SocketAddr,
+    peer: &str,
+    kind: ErrorKind,
+    mtu: Option<u16>,
+) -> Vec<Sent> {
     let socket = bench.bound.iter().find(|&&(_, at)| at == relayed).expect("it is bound").0;
     let peer = addr(peer);
     bench.relay.handle_completion(bench.now, Completion::TransportError { socket, peer, kind, mtu });

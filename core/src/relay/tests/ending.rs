@@ -102,7 +102,11 @@ fn without_another_relay_of_the_family_a_drained_relay_has_no_room() {
     bench.relay.drain(Alternates::at(addr("[2001:db8::2]:1")));
     assert_eq!(bench.call(&client, Method::ALLOCATE, bare).code(), 300);
     bench.settle();
-    assert_eq!(bench.news.iter().filter(|event| **event == Event::Drained).count(), 1, "it was empty at once");
+    assert_eq!(
+        bench.news.iter().filter(|event| **event == Event::Drained).count(),
+        1,
+        "it was empty at once"
+    );
 }
 
 #[test]
