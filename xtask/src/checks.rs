@@ -49,10 +49,21 @@ fn check(steps: &mut Steps, options: &Options) -> Result<()> {
     steps.run("format", cargo().args(["fmt", "--all", "--check"]))?;
     steps
         .run("lints", cargo().args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    load_generator(steps)?;
     documents(steps)?;
     oldest(steps)?;
     semver(steps)?;
     deny(steps, options)
+}
+
+/// The benches' load generator is a package of its own, which nothing above has looked at.
+fn load_generator(steps: &mut Steps) -> Result<()> {
+    let package = &["--manifest-path", "bench/turnload/Cargo.toml"];
+    let target = &["--target-dir", "target/turnload"];
+    let lints = &["--all-targets", "--", "--deny", "warnings"];
+    steps.run("load generator: format", cargo().arg("fmt").args(package).arg("--check"))?;
+    steps.run("load generator: lints", cargo().arg("clippy").args(package).args(target).args(lints))?;
+    steps.run("load generator: tests", cargo().arg("test").args(package).args(target))
 }
 
 /// What stands in the core's private files links as well; for the others the public face is enough.

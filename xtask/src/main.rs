@@ -46,10 +46,10 @@ enum Task {
     /// Prints the lines that nothing reaches, and the share of each room. Installs cargo-llvm-cov and the toolchain's
     /// llvm-tools first where they are missing (some minutes, once); the build with instruments takes some more.
     Coverage(coverage::Options),
-    /// Measure what Adit costs on this machine: `cargo xtask bench platform`, `cargo xtask bench leases`,
-    /// `cargo xtask bench -- --help`.
+    /// Measure what Adit costs on this machine: `cargo xtask bench relay`, `cargo xtask bench platform`,
+    /// `cargo xtask bench leases`, `cargo xtask bench -- --help`.
     ///
-    /// Installs PostgreSQL first where it is missing (apt, as root or through sudo without a password).
+    /// Installs coturn or PostgreSQL first where it is missing (apt, as root or through sudo without a password).
     Bench {
         /// What is measured, and its options.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
@@ -102,14 +102,18 @@ fn demo(release: bool, arguments: &[String]) -> Result<()> {
     Err(cargo.exec()).context("cannot run cargo")
 }
 
-/// Builds the benches with optimisations, then becomes them.
+/// Builds the benches with optimisations, then becomes them. The relay's need nothing of the platform, whose libraries
+/// take most of the time of a build.
 fn bench(arguments: &[String]) -> Result<()> {
+    let is_relay = arguments.first().is_some_and(|name| name == "relay");
+    let needed = if is_relay { packages::COTURN } else { packages::POSTGRESQL };
     // What needs none goes on without it, and what needs it says so.
-    if let Err(error) = packages::ensure(&[packages::POSTGRESQL]) {
+    if let Err(error) = packages::ensure(&[needed]) {
         eprintln!("{error:#}");
     }
     let mut cargo = cargo();
-    cargo.args(["run", "--quiet", "--release", "--package", "adit-bench", "--"]).args(arguments);
+    cargo.args(["run", "--quiet", "--release", "--package", "adit-bench"]);
+    cargo.args(is_relay.then_some("--no-default-features")).arg("--").args(arguments);
     eprintln!("building the benches …");
     Err(cargo.exec()).context("cannot run cargo")
 }
