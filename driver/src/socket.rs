@@ -241,7 +241,7 @@ mod tests {
         }
     }
 
-    impl UdpIo for Watched {
+    impl SocketIo for Watched {
         fn try_read<T>(&self, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
             attempt()
         }

@@ -115,7 +115,8 @@ impl Relay {
         let mobility = allocation.mobility.as_ref().ok_or(Refusal::BadRequest)?;
         // The ticket before the last one is good as long as nothing shows that the client has got the last one.
         let answered = mobility.moves == moves;
-        if !answered && !(allocation.former.is_some() && mobility.moves == moves.wrapping_add(1)) {
+        let unheard = allocation.former.is_some() && mobility.moves == moves.wrapping_add(1);
+        if !answered && !unheard {
             return Err(Refusal::BadRequest);
         }
         let moves = mobility.moves.wrapping_add(1);

@@ -15,7 +15,11 @@ fn an_unsigned_error_counts_as_if_it_had_not_come() {
         world.deliver(&unsigned(&signed, 486));
         assert_eq!(world.lost(), [] as [&Lost; 0]);
         world.pass(Duration::from_millis(milliseconds));
-        assert_eq!(world.requests(), [signed.clone()], "it is sent again, as if nobody had answered");
+        assert_eq!(
+            world.requests(),
+            std::slice::from_ref(&signed),
+            "it is sent again, as if nobody had answered"
+        );
     }
     world.deliver(&unsigned(&signed, 486));
     assert_eq!(world.client.counters().unsigned, 3);

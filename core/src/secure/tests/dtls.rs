@@ -31,7 +31,8 @@ impl Pair {
     fn new(papers: &Papers, name: &str, trust: Trust, seed: u8) -> Self {
         let now = crate::time::start();
         let client = ClientConfig::new(host(name), trust, wall()).seeded(seed.into());
-        let config = ServerConfig::new(&[papers.leaf.clone()], &papers.key).unwrap().seeded(seed.into());
+        let config =
+            ServerConfig::new(std::slice::from_ref(&papers.leaf), &papers.key).unwrap().seeded(seed.into());
         Self {
             ends: [Some(Dtls::client(&client, now)), None],
             config,
