@@ -435,7 +435,7 @@ fn a_relay_that_is_drained_names_another_and_a_revoked_client_is_told() {
     world.live(30 * MINUTE);
     assert_eq!(world.events, []);
     world.assert_connected();
-    assert_eq!(world.relay.revoke("gw-1"), 1);
+    assert_eq!(world.relay.revoke(world.now, "gw-1"), 1);
     world.live(5 * MINUTE);
     assert!(world.lost().iter().all(|lost| matches!(lost, Lost::Unauthorized { code: 403, .. })));
     world.relay.reinstate("gw-1");

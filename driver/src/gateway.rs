@@ -41,6 +41,46 @@ pub struct Gateway<R: Runtime> {
     shared: Arc<Driven<gateway::Gateway, R>>,
 }
 
+/// Looks at a gateway, wherever the handle is. It keeps no gateway running: after the end it shows what was last known.
+pub struct GatewayProbe<R: Runtime>(Arc<Driven<gateway::Gateway, R>>);
+
+impl<R: Runtime> GatewayProbe<R> {
+    /// The relayed addresses, best first.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.with(|hub| hub.machine().addresses())
+    }
+
+    /// How things stand with each relay.
+    pub fn relays(&self) -> Vec<RelayState> {
+        self.0.with(|hub| hub.machine().relays())
+    }
+
+    /// The number of connectors that are connected.
+    pub fn connections(&self) -> usize {
+        self.0.with(|hub| hub.machine().connections())
+    }
+
+    /// The number of streams to targets.
+    pub fn streams(&self) -> usize {
+        self.0.with(|hub| hub.machine().pipes())
+    }
+
+    /// What the machine has done, and what it has dropped.
+    pub fn counters(&self) -> gateway::Counters {
+        self.0.with(|hub| hub.machine().counters())
+    }
+
+    /// What was moved and what was dropped by the sockets.
+    pub fn socket_counters(&self) -> Counters {
+        self.0.counters()
+    }
+
+    /// Whether the gateway has ended.
+    pub fn has_ended(&self) -> bool {
+        self.0.with(|hub| hub.is_closed())
+    }
+}
+
 impl<R: Runtime> Gateway<R> {
     /// A gateway from certificates, relays and targets.
     pub fn builder() -> GatewayBuilder<R> {
@@ -169,7 +209,7 @@ impl<R: Runtime> Gateway<R> {
         within(&self.runtime, grace, empty).await.is_some()
     }
 
-    /// What the machine has dropped.
+    /// What the machine has done, and what it has dropped.
     pub fn counters(&self) -> gateway::Counters {
         self.shared.with(|hub| hub.machine().counters())
     }
@@ -177,6 +217,11 @@ impl<R: Runtime> Gateway<R> {
     /// What was moved and what was dropped by the sockets.
     pub fn socket_counters(&self) -> Counters {
         self.shared.counters()
+    }
+
+    /// What looks at the gateway from elsewhere.
+    pub fn probe(&self) -> GatewayProbe<R> {
+        GatewayProbe(Arc::clone(&self.shared))
     }
 
     /// Closes all connections and gives the allocations back; waits for that, but not at any price: 4 s.

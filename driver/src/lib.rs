@@ -164,7 +164,7 @@ pub use discovery::{Discovered, Found};
 pub use drive::{Driven, Registrar, spawn};
 pub use events::Notice;
 pub use forward::{Forwarded, forward, forward_pool};
-pub use gateway::Gateway;
+pub use gateway::{Gateway, GatewayProbe};
 pub use hub::{Hub, Request, Turn};
 pub use join::Moved;
 pub use machine::{Machine, Pipes};

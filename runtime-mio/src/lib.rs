@@ -63,5 +63,5 @@ mod worker;
 
 pub use adit_driver::{Counters, Notice};
 pub use reactor::{MioReactor, MioSocket};
-pub use server::{RelayServer, StartError};
+pub use server::{RelayProbe, RelayServer, StartError};
 pub use worker::Worker;

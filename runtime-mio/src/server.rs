@@ -2,18 +2,47 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use adit_core::relay::{self, Config, Event, Relay};
+use adit_core::relay::{self, Alternates, Config, Event, Relay};
 use adit_core::turn::credentials::Authenticator;
-use adit_driver::{Counters, Notice};
+use adit_driver::{Counters, Notice, Shared};
 
+use crate::reactor::MioReactor;
 use crate::worker::{Prepared, Worker};
 
 /// A running relay. Dropping it stops it.
 pub struct RelayServer {
     worker: Worker<Relay>,
     addresses: Vec<SocketAddr>,
+}
+
+/// Looks at a relay from any thread, however its owner is busy. It keeps no relay running: after the end it shows what
+/// was last known. Every look holds the relay up for as long as it takes to copy some numbers.
+#[derive(Clone)]
+pub struct RelayProbe(Arc<Shared<Relay, MioReactor>>);
+
+impl RelayProbe {
+    /// What the relay has done so far.
+    pub fn counters(&self) -> relay::Counters {
+        self.0.with(|hub| *hub.machine().counters())
+    }
+
+    /// What it holds at present.
+    pub fn holdings(&self) -> relay::Holdings {
+        self.0.with(|hub| hub.machine().holdings())
+    }
+
+    /// What was moved and what was dropped by the sockets.
+    pub fn socket_counters(&self) -> Counters {
+        self.0.counters()
+    }
+
+    /// Whether the relay has ended, by whatever cause.
+    pub fn has_ended(&self) -> bool {
+        self.0.with(|hub| hub.is_closed())
+    }
 }
 
 /// Why a relay does not run.
@@ -77,10 +106,22 @@ impl RelayServer {
         self.worker.shared().with(|hub| *hub.machine().counters())
     }
 
+    /// Changes what may change while the relay runs, all at once: see [`Relay::set_policy`] and its neighbours. Nothing is
+    /// relayed meanwhile.
+    pub fn change(&self, change: impl FnOnce(&mut Relay, Instant)) {
+        self.worker.shared().call(|hub, now| change(hub.machine_mut(), now));
+    }
+
     /// Who may use the relay from now on, in place of what the configuration said. No allocation ends; see
     /// [`Relay::set_authenticator`].
     pub fn set_authenticator(&self, authenticator: Authenticator) {
         self.worker.shared().call(|hub, now| hub.machine_mut().set_authenticator(now, authenticator));
+    }
+
+    /// Takes no new allocations from now on, and sends those who ask for one to `alternates`; see [`Relay::drain`].
+    /// [`Event::Drained`] says when none is left.
+    pub fn drain(&self, alternates: Alternates) {
+        self.worker.shared().call(|hub, _| hub.machine_mut().drain(alternates));
     }
 
     /// How the relay is doing, for reports.
@@ -96,6 +137,11 @@ impl RelayServer {
     /// What was moved and what was dropped by the sockets.
     pub fn socket_counters(&self) -> Counters {
         self.worker.shared().counters()
+    }
+
+    /// What looks at the relay from elsewhere.
+    pub fn probe(&self) -> RelayProbe {
+        RelayProbe(Arc::clone(self.worker.shared()))
     }
 
     /// Whether the thread has ended although nobody has stopped it.

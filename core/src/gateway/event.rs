@@ -205,7 +205,7 @@ pub struct Holdings {
     pub parked: usize,
 }
 
-/// What a gateway has dropped.
+/// What a gateway has done, and what it has dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Datagrams for a socket that does not exist (any more).
@@ -218,4 +218,25 @@ pub struct Counters {
     pub no_permit_room: u64,
     /// Datagrams that waited for a channel which did not come, or that found no room to wait.
     pub no_channel: u64,
+    /// Targets that were opened.
+    pub opened: u64,
+    /// Bytes of connectors for targets, as far as they were taken out of pipes.
+    pub to_targets: u64,
+    /// Bytes of targets for connectors, as far as they were put into pipes.
+    pub from_targets: u64,
+    rejected: [u64; RejectCode::ALL.len()],
+}
+
+impl Counters {
+    /// How many targets were not opened, for this reason.
+    pub fn rejected(&self, code: RejectCode) -> u64 {
+        RejectCode::ALL.iter().zip(self.rejected).filter(|(of, _)| **of == code).map(|(_, count)| count).sum()
+    }
+
+    pub(super) fn reject(&mut self, code: RejectCode) {
+        let mut counts = RejectCode::ALL.iter().zip(&mut self.rejected);
+        if let Some((_, count)) = counts.find(|(of, _)| **of == code) {
+            *count += 1;
+        }
+    }
 }

@@ -309,7 +309,7 @@ impl Gateway {
         self.sessions.wish(pipe)
     }
 
-    /// What was dropped.
+    /// What was done, and what was dropped.
     pub fn counters(&self) -> Counters {
         self.counters
     }
@@ -328,12 +328,20 @@ impl Gateway {
 
     /// Takes received bytes out of a pipe.
     pub fn pipe_read(&mut self, _now: Instant, pipe: PipeId, buf: &mut [u8]) -> Read {
-        self.sessions.pipe_read(&mut self.quic, pipe, buf)
+        let read = self.sessions.pipe_read(&mut self.quic, pipe, buf);
+        if let Read::Bytes(count) = read {
+            self.counters.to_targets += count as u64;
+        }
+        read
     }
 
     /// Puts bytes into a pipe. Nothing to write asks whether the other end still listens.
     pub fn pipe_write(&mut self, _now: Instant, pipe: PipeId, bytes: &[u8]) -> Write {
-        self.sessions.pipe_write(&mut self.quic, pipe, bytes)
+        let written = self.sessions.pipe_write(&mut self.quic, pipe, bytes);
+        if let Write::Accepted(count) = written {
+            self.counters.from_targets += count as u64;
+        }
+        written
     }
 
     /// No more bytes will be put into the pipe.

@@ -97,10 +97,13 @@ impl Relay {
             mobility: None,
             local: path.local,
             owner: request.owner.clone(),
+            user: None,
             legs: Vec::new(),
             permissions: Permissions::new(self.config.max_permissions),
             channels: Channels::new(self.config.max_channels),
             phase: Phase::Pending(Box::new(pending)),
+            since: now,
+            relayed: Default::default(),
         };
         let id = self.table.begin(now, allocation);
         match wish.source {
@@ -182,6 +185,7 @@ impl Relay {
             self.effect(Effect::Unbind { socket: leg.socket });
         }
         if let Some(pending) = allocation.pending() {
+            self.refused(&pending.addressee, &allocation.owner, refusal);
             let refusal = pending.addressee.refuse(refusal);
             self.reply(pending.addressee.path, refusal.into_boxed_slice());
         }
@@ -219,7 +223,7 @@ impl Relay {
     }
 
     /// The addresses that the client is told, IPv4 first.
-    fn relayed_addresses(&self, legs: &[Leg]) -> Vec<SocketAddr> {
+    pub(super) fn relayed_addresses(&self, legs: &[Leg]) -> Vec<SocketAddr> {
         [IpVersion::V4, IpVersion::V6]
             .into_iter()
             .filter_map(|version| {

@@ -2,13 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::channel::Channels;
 use super::config::IpVersion;
+use super::counters::Flow;
+use super::event::Usage;
 use super::mobility::Mobility;
 use super::permission::Permissions;
 use super::ports::Parity;
+use super::quota::UserId;
 use super::reply::Addressee;
 use super::rights::Rights;
 use crate::io::{Id, SocketId};
@@ -73,11 +76,17 @@ pub(super) struct Allocation {
     /// The local address that the client sends to, where the listening socket is bound to all.
     pub(super) local: Option<IpAddr>,
     pub(super) owner: Owner,
+    /// Under which its owner is counted, once it is in the table.
+    pub(super) user: Option<UserId>,
     /// One or two, of different versions.
     pub(super) legs: Vec<Leg>,
     pub(super) permissions: Permissions,
     pub(super) channels: Channels,
     pub(super) phase: Phase,
+    /// When its client asked for it.
+    pub(super) since: Instant,
+    /// What was sent on for it, by [`Way`](super::quota::Way).
+    pub(super) relayed: [Flow; 2],
 }
 
 /// How far an allocation is.
@@ -143,6 +152,12 @@ impl Allocation {
             Phase::Pending(_) => None,
             Phase::Live { transaction, .. } => Some(*transaction),
         }
+    }
+
+    /// What it was used for until `now`.
+    pub(super) fn usage(&self, now: Instant) -> Usage {
+        let [to_peers, to_clients] = self.relayed;
+        Usage { lasted: now.saturating_duration_since(self.since), to_peers, to_clients }
     }
 
     pub(super) fn is_live(&self) -> bool {

@@ -59,6 +59,12 @@ impl Budget {
         Self { interval, depth: interval * budget.burst.max(1), full_at: DeadlineQueue::default() }
     }
 
+    /// Counts by another budget from now on. What was spent stays spent.
+    pub(super) fn set(&mut self, budget: ReplyBudget) {
+        let Self { interval, depth, .. } = Self::new(budget);
+        (self.interval, self.depth) = (interval, depth);
+    }
+
     /// Takes one reply out of the budget of `source`; `false` when there is none left.
     pub(super) fn spend(&mut self, now: Instant, source: IpAddr) -> bool {
         let source = Source::of(source);

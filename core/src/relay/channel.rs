@@ -84,6 +84,11 @@ impl Channels {
         self.by_number.iter().map(|(&number, channel)| (number, channel.peer))
     }
 
+    /// How many numbers are bound.
+    pub(super) fn len(&self) -> usize {
+        self.by_number.len()
+    }
+
     /// The numbers that are bound.
     pub(super) fn numbers(&self) -> impl Iterator<Item = u16> {
         self.by_number.keys().copied()

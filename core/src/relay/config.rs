@@ -1,6 +1,7 @@
 //! What a relay is told when it starts.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -40,6 +41,9 @@ pub struct Config {
     pub user_quota: Option<u32>,
     /// Allocations in all; `None` is no limit. More answer 508.
     pub total_quota: Option<u32>,
+    /// Bytes a second that are relayed for one user, each way, without headers; `None` is no limit. What may pass in a
+    /// second may pass at once. More is dropped, and counted as [`Drop::OverRate`](super::Drop::OverRate).
+    pub max_rate: Option<NonZeroU64>,
     /// Permissions per allocation. More answer 508.
     pub max_permissions: usize,
     /// Channels per allocation. More answer 508.
@@ -90,6 +94,7 @@ impl Config {
             own_addresses: Vec::new(),
             user_quota: None,
             total_quota: None,
+            max_rate: None,
             max_permissions: 128,
             max_channels: 128,
             default_lifetime: Duration::from_secs(600),

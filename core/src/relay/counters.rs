@@ -1,6 +1,7 @@
 //! What a relay has done, in numbers.
 
 use crate::time::UnixTime;
+use crate::turn::credentials::Refused;
 
 /// How a relay is doing, for reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +51,8 @@ pub struct Counters {
     pub to_clients: Flow,
     /// ICMP errors on relayed sockets.
     pub transport_errors: u64,
-    /// Requests that were signed, but with no credentials that are good here.
-    pub auth_failures: u64,
     dropped: [u64; Drop::ALL.len()],
+    failures: [u64; AuthFailure::ALL.len()],
 }
 
 /// Datagrams, and the bytes of their payload without any header of TURN.
@@ -69,24 +69,37 @@ impl Flow {
         self.packets += 1;
         self.bytes += len as u64;
     }
+
+    /// What has come since it was `before`.
+    pub(super) fn since(self, before: Self) -> Self {
+        Self { packets: self.packets - before.packets, bytes: self.bytes - before.bytes }
+    }
+
+    /// Adds what has come.
+    pub(super) fn gain(&mut self, more: Self) {
+        self.packets += more.packets;
+        self.bytes += more.bytes;
+    }
 }
 
-macro_rules! drops {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Why a datagram was dropped, or a request left without an answer.
+macro_rules! reasons {
+    ($(#[$head:meta])* $kind:ident: $($(#[$doc:meta])* $name:ident,)*) => {
+        $(#[$head])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Drop {
+        pub enum $kind {
             $($(#[$doc])* $name,)*
         }
 
-        impl Drop {
+        impl $kind {
             /// All reasons.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
         }
     };
 }
 
-drops! {
+reasons! {
+    /// Why a datagram was dropped, or a request left without an answer.
+    Drop:
     /// It is no message of STUN or TURN, or a malformed one.
     Malformed,
     /// A method or an indication that no client sends to a relay, or a response.
@@ -107,6 +120,8 @@ drops! {
     TooLong,
     /// The queue of what is to be sent was full.
     QueueFull,
+    /// The user has used up the bytes that may be relayed for them now.
+    OverRate,
     /// The source has used up its replies before authentication.
     OverBudget,
     /// A reply before authentication would have been too large for its request.
@@ -117,7 +132,52 @@ drops! {
     UnknownLink,
 }
 
+reasons! {
+    /// Why a request that was signed was not taken for its user's.
+    AuthFailure:
+    /// There is no such user.
+    UnknownUser,
+    /// It was signed with another password, or for another realm.
+    WrongPassword,
+    /// Its time-limited credentials have run out.
+    Expired,
+    /// The policy in its username is malformed, or of an unknown version.
+    BadPolicy,
+    /// It lacks what must go with a signature, or has it in a form that can't be read.
+    Malformed,
+    /// Its nonce is no longer good. That happens to every client from time to time.
+    StaleNonce,
+}
+
+impl AuthFailure {
+    /// What `refused` counts as; nothing where the request was not signed, as no first request is.
+    pub(super) fn of(refused: Refused) -> Option<Self> {
+        Some(match refused {
+            Refused::Unsigned => return None,
+            Refused::Incomplete | Refused::BadAlgorithm | Refused::TooLong => Self::Malformed,
+            Refused::UnknownUser => Self::UnknownUser,
+            Refused::Expired => Self::Expired,
+            Refused::UnknownPolicy | Refused::MalformedPolicy => Self::BadPolicy,
+            Refused::WrongPassword => Self::WrongPassword,
+        })
+    }
+}
+
 impl Counters {
+    /// How many signed requests were refused for `reason`.
+    pub fn auth_failures(&self, reason: AuthFailure) -> u64 {
+        self.failures[reason as usize]
+    }
+
+    /// How many signed requests came with credentials that are not good here. A stale nonce is none of those.
+    pub fn auth_failures_in_all(&self) -> u64 {
+        self.failures.iter().sum::<u64>() - self.auth_failures(AuthFailure::StaleNonce)
+    }
+
+    pub(super) fn fail(&mut self, reason: AuthFailure) {
+        self.failures[reason as usize] += 1;
+    }
+
     /// How many datagrams were dropped for `reason`.
     pub fn dropped(&self, reason: Drop) -> u64 {
         self.dropped[reason as usize]

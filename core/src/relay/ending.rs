@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use super::Relay;
 use super::event::{Event, Released};
@@ -49,12 +50,12 @@ impl Relay {
     /// Ends all allocations of a user at once, and gives them no other: their requests are answered 403, until
     /// [`reinstate`](Self::reinstate). A user is named by what stays the same in renewed credentials: the id in a
     /// time-limited username, or else the whole username. Returns how many allocations were ended; looks at all.
-    pub fn revoke(&mut self, id: &str) -> usize {
+    pub fn revoke(&mut self, now: Instant, id: &str) -> usize {
         self.ending.revoked.insert(id.into());
         let ended = self.table.of_user(id);
         for &allocation in &ended {
             match self.table.get(allocation).is_some_and(super::allocation::Allocation::is_live) {
-                true => self.release(allocation, Released::Revoked),
+                true => self.release(now, allocation, Released::Revoked),
                 false => self.abandon(allocation, &Refusal::Forbidden),
             }
         }
@@ -62,6 +63,16 @@ impl Relay {
             self.effect(Effect::Unbind { socket });
         }
         ended.len()
+    }
+
+    /// Revokes these users and no others: those who were revoked before and are not among them are reinstated.
+    pub fn set_revoked(&mut self, now: Instant, ids: &BTreeSet<String>) {
+        self.ending.revoked.retain(|id| ids.contains(&**id));
+        for id in ids {
+            if !self.ending.revoked.contains(id.as_str()) {
+                self.revoke(now, id);
+            }
+        }
     }
 
     /// Lets a user that was revoked have allocations again.

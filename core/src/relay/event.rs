@@ -3,7 +3,9 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::counters::Flow;
 use crate::io::{Effect, SocketId};
 
 /// News of a relay. Names of users and addresses are in it: do not log them above DEBUG.
@@ -40,8 +42,12 @@ pub enum Event {
         client: SocketAddr,
         /// The username that it came with.
         username: Arc<str>,
+        /// Its relayed addresses, as the client was told them.
+        relayed: Vec<SocketAddr>,
         /// Why it has ended.
         reason: Released,
+        /// What it was used for.
+        usage: Usage,
     },
     /// The client of an allocation is somewhere else now (RFC 8016).
     Moved {
@@ -52,8 +58,28 @@ pub enum Event {
         /// The username that it came with now.
         username: Arc<str>,
     },
+    /// An allocation was refused to a user. What strangers are answered is counted only.
+    Refused {
+        /// The client.
+        client: SocketAddr,
+        /// The username that it came with.
+        username: Arc<str>,
+        /// The error code (RFC 8656 §7.2, §19).
+        code: u16,
+    },
     /// The relay is being drained, and has no allocation any more.
     Drained,
+}
+
+/// What an allocation was used for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// How long it has lived.
+    pub lasted: Duration,
+    /// Data of its client that was sent on to peers.
+    pub to_peers: Flow,
+    /// Data of peers that was sent on to its client.
+    pub to_clients: Flow,
 }
 
 /// Why an allocation has ended.

@@ -10,7 +10,8 @@ use std::time::Instant;
 use super::Relay;
 use super::allocation::{Allocation, AllocationId, Leg};
 use super::config::IpVersion;
-use super::counters::Drop;
+use super::counters::{Drop, Flow};
+use super::quota::Way;
 use super::reply::Path;
 use crate::io::{Datagrams, Forwards, Onward, Run};
 use crate::stun::{self, Class, Message, Method, attribute};
@@ -26,6 +27,8 @@ struct Known {
     allocation: Option<Option<AllocationId>>,
     /// Where the last channel led.
     channel: Option<(u16, Result<Onward, Drop>)>,
+    /// What had been sent on to peers, for all clients, when it began.
+    before: Flow,
 }
 
 /// Where the datagrams of a peer go.
@@ -39,7 +42,7 @@ enum Inward {
 impl Relay {
     pub(super) fn receive_from_client(&mut self, now: Instant, batch: &Datagrams<'_>, out: &mut Forwards) {
         let path = Path { socket: batch.socket, client: batch.remote, local: batch.local };
-        let mut known = Known::default();
+        let mut known = self.nothing_known();
         for index in 0..batch.len() {
             // The two first bits tell STUN from ChannelData (RFC 8656 §12.4; RFC 7983).
             match batch.segment(index).first().map(|byte| byte >> 6) {
@@ -47,6 +50,19 @@ impl Relay {
                 Some(0b00) => self.stun(now, path, batch, index, &mut known, out),
                 _ => self.counters.drop(Drop::Malformed),
             }
+        }
+        self.account(&known);
+    }
+
+    fn nothing_known(&self) -> Known {
+        Known { before: self.counters.to_peers, ..Known::default() }
+    }
+
+    /// Notes what was sent on for the client's allocation: once for all datagrams of a batch.
+    fn account(&mut self, known: &Known) {
+        let sent = self.counters.to_peers.since(known.before);
+        if let Some(id) = known.allocation.flatten().filter(|_| sent.packets > 0) {
+            self.table.count(id, Way::ToPeers, sent);
         }
     }
 
@@ -70,6 +86,7 @@ impl Relay {
                 onward
             }
         };
+        let onward = self.metered(now, known, onward, len);
         self.send_to_peer(batch, index, onward, channel_data::HEADER_LEN, len, out);
     }
 
@@ -104,6 +121,7 @@ impl Relay {
             (Class::Indication, Method::SEND) => {
                 let onward = self.send_onward(now, path, &message, known);
                 let data = message.data_range().unwrap_or_default();
+                let onward = self.metered(now, known, onward, data.len());
                 self.send_to_peer(batch, index, onward, data.start, data.len(), out);
             }
             (Class::Request, Method::BINDING) => self.binding(now, path, &message),
@@ -111,7 +129,8 @@ impl Relay {
                 Class::Request,
                 Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND,
             ) => {
-                *known = Known::default();
+                self.account(known);
+                *known = self.nothing_known();
                 self.request(now, path, message);
             }
             // Binding indications keep NATs open and want nothing (RFC 8489 §12); the rest is not for a server.
@@ -167,6 +186,25 @@ impl Relay {
         Ok(Onward::Send { socket: leg.socket, to: peer, from: None, whole })
     }
 
+    /// `onward`, unless the owner of the allocation has had too many bytes relayed.
+    fn metered(
+        &mut self,
+        now: Instant,
+        known: &Known,
+        onward: Result<Onward, Drop>,
+        len: usize,
+    ) -> Result<Onward, Drop> {
+        let (onward, id) = (onward?, known.allocation.flatten());
+        let within = id.is_none_or(|id| self.is_within_rate(now, id, Way::ToPeers, len));
+        if within { Ok(onward) } else { Err(Drop::OverRate) }
+    }
+
+    /// Whether the owner of an allocation may have so many more bytes relayed now. Where there is no limit, nothing is
+    /// looked up.
+    fn is_within_rate(&mut self, now: Instant, id: AllocationId, way: Way, len: usize) -> bool {
+        self.config.max_rate.is_none() || self.table.spend(now, id, way, len)
+    }
+
     fn send_to_peer(
         &mut self,
         batch: &Datagrams<'_>,
@@ -206,12 +244,18 @@ impl Relay {
         let Some(inward) = inward(now, allocation, batch.remote) else {
             return (0..batch.len()).for_each(|_| self.counters.drop(Drop::NoPermission));
         };
+        let before = self.counters.to_clients;
         for index in 0..batch.len() {
+            if !self.is_within_rate(now, id, Way::ToClients, batch.range(index).len()) {
+                self.counters.drop(Drop::OverRate);
+                continue;
+            }
             match inward {
                 Inward::Channel(number) => self.send_to_channel(path, number, batch, index, out),
                 Inward::Indication => self.indicate(path, batch, index),
             }
         }
+        self.table.count(id, Way::ToClients, self.counters.to_clients.since(before));
     }
 
     fn send_to_channel(

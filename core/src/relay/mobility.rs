@@ -123,7 +123,7 @@ impl Relay {
         let requested = request.message.lifetime()?;
         if requested.is_some_and(|lifetime| lifetime.is_zero()) {
             self.departed.add(now, tuple, request.addressee.transaction);
-            self.release(id, Released::Closed);
+            self.release(now, id, Released::Closed);
             return Ok(Answer::Success(request.addressee.success().lifetime(Duration::ZERO)));
         }
         let from = self.table.relocate(id, tuple, request.addressee.path.local, answered);

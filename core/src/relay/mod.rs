@@ -15,7 +15,8 @@
 //!    (`mobility`); time ends it otherwise.
 //!
 //! What a client may do is narrowed by its credentials (`rights`); renewed ones bring newer rights with any request.
-//! Who runs the relay may end what a user has, and let what there is run dry before it stops (`ending`).
+//! Who runs the relay may change what it was told while it runs (`change`), end what a user has, and let what there is
+//! run dry before it stops (`ending`).
 //!
 //! Requests that arrive twice are answered alike: an Allocate with the very reply that it got, a Refresh that ended
 //! its allocation from a short memory (`departed`), and everything else is the same when done twice.
@@ -24,6 +25,7 @@ mod allocate;
 mod allocation;
 mod binding;
 mod budget;
+mod change;
 mod channel;
 mod channel_bind;
 mod config;
@@ -55,14 +57,13 @@ use std::time::{Duration, Instant};
 use crate::io::{Completion, Datagrams, Effect, Forwards, LinkId, SocketId, SocketKind, Transmit};
 use crate::rand::{Rng, Seed};
 use crate::time::{Clock, Deadline, UnixTime};
-use crate::turn::credentials::Authenticator;
 use crate::turn::nonce::Nonces;
 
 pub use budget::ReplyBudget;
 pub use config::{Config, RelayAddress};
-pub use counters::{Counters, Drop, Flow, Holdings, Status};
+pub use counters::{AuthFailure, Counters, Drop, Flow, Holdings, Status};
 pub use ending::Alternates;
-pub use event::{Event, Released};
+pub use event::{Event, Released, Usage};
 
 use allocation::AllocationId;
 use budget::Budget;
@@ -122,13 +123,6 @@ impl Relay {
         relay
     }
 
-    /// Who may use it from now on. No allocation ends: each lives on under its key, until its client sends the next
-    /// request, which must be signed with credentials that are good by then. Keep the secret that is to be replaced
-    /// for as long as credentials made from it are out.
-    pub fn set_authenticator(&mut self, _now: Instant, authenticator: Authenticator) {
-        self.config.authenticator = authenticator;
-    }
-
     /// What it has done so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -142,7 +136,7 @@ impl Relay {
             to_peers: self.counters.to_peers,
             to_clients: self.counters.to_clients,
             dropped: self.counters.dropped_in_all(),
-            auth_failures: self.counters.auth_failures,
+            auth_failures: self.counters.auth_failures_in_all(),
         }
     }
 
@@ -158,7 +152,7 @@ impl Relay {
         self.table.check();
     }
 
-    /// What it holds at present. O(allocations): for reports and tests, not for the data path.
+    /// What it holds at present. Nothing is counted for it, so that reports hold nobody up.
     pub fn holdings(&self) -> Holdings {
         Holdings { waiting: self.outbox.len(), ..self.table.holdings() }
     }
@@ -201,7 +195,7 @@ impl Relay {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(expired) = self.table.expire(now) {
             match expired {
-                Expired::Allocation(id) => self.expire(id),
+                Expired::Allocation(id) => self.expire(now, id),
                 Expired::Reservation(socket) => self.effect(Effect::Unbind { socket }),
             }
         }
@@ -243,24 +237,25 @@ impl Relay {
         }
     }
 
-    fn expire(&mut self, id: AllocationId) {
+    fn expire(&mut self, now: Instant, id: AllocationId) {
         match self.table.get(id) {
             // The driver never said whether the sockets are bound.
             Some(allocation) if !allocation.is_live() => {
                 self.abandon(id, &reply::Refusal::InsufficientCapacity);
             }
-            _ => self.release(id, Released::Expired),
+            _ => self.release(now, id, Released::Expired),
         }
     }
 
     /// Ends a live allocation.
-    fn release(&mut self, id: AllocationId, reason: Released) {
+    fn release(&mut self, now: Instant, id: AllocationId, reason: Released) {
         let Some(allocation) = self.table.remove(id) else { return };
         for leg in allocation.sockets() {
             self.effect(Effect::Unbind { socket: leg.socket });
         }
-        let client = allocation.five_tuple.client;
-        self.events.push_back(Event::Released { client, username: allocation.owner.username, reason });
+        let (client, usage) = (allocation.five_tuple.client, allocation.usage(now));
+        let (username, relayed) = (allocation.owner.username, self.relayed_addresses(&allocation.legs));
+        self.events.push_back(Event::Released { client, username, relayed, reason, usage });
         self.run_dry();
     }
 

@@ -42,6 +42,12 @@ impl Reach {
         }
     }
 
+    /// Judges by another policy from now on.
+    pub(super) fn set_policy(&mut self, policy: Policy, allow_relayed: bool) {
+        self.policy = policy;
+        self.allow_relayed = allow_relayed;
+    }
+
     /// Notes an address that the relay listens on.
     pub(super) fn listens(&mut self, local: SocketAddr) {
         self.own.insert(local.ip());

@@ -48,7 +48,7 @@ impl Relay {
                     self.departed.add(now, tuple, made_by);
                 }
                 self.departed.add(now, tuple, transaction);
-                self.release(id, Released::Closed);
+                self.release(now, id, Released::Closed);
             }
         }
         success(std::time::Duration::ZERO)

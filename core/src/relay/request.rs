@@ -1,15 +1,18 @@
 //! Requests: who sent them, what they may hold, and how they are answered.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Relay;
 use super::allocation::{AllocationId, Owner};
 use super::config::IpVersion;
-use super::counters::Drop;
+use super::counters::{AuthFailure, Drop};
+use super::event::Event;
 use super::reply::{Addressee, Answer, Path, Refusal};
 use super::rights::Rights;
 use crate::stun::{Builder, Message, Method, attribute};
+use crate::turn::credentials::Refused;
 
 /// A reply before authentication is at most three times as large as its request.
 const LIMIT: (usize, usize) = (3, 1);
@@ -43,12 +46,28 @@ pub(super) struct Request<'a> {
 /// Why a sender is not known (RFC 8489 §9.2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Challenge {
-    /// 400: it is signed, but says not with what, or with what nobody has offered.
-    BadRequest,
-    /// 401: not signed, or not by a user.
-    Unauthenticated,
+    /// 400 where it is signed, but says not with what, or with what nobody has offered; 401 where it is not signed, or
+    /// not by a user.
+    Refused(Refused),
     /// 438: signed by a user, with a nonce that is no longer good.
     StaleNonce,
+}
+
+impl Challenge {
+    fn code(self) -> (u16, &'static str) {
+        match self {
+            Self::Refused(refused) if refused.code() == 400 => (400, "Bad Request"),
+            Self::Refused(_) => (401, "Unauthorized"),
+            Self::StaleNonce => (438, "Stale Nonce"),
+        }
+    }
+
+    fn counts_as(self) -> Option<AuthFailure> {
+        match self {
+            Self::Refused(refused) => AuthFailure::of(refused),
+            Self::StaleNonce => Some(AuthFailure::StaleNonce),
+        }
+    }
 }
 
 impl Relay {
@@ -71,13 +90,7 @@ impl Relay {
         message: Message<'a>,
     ) -> Result<Request<'a>, Challenge> {
         let unix = self.clock.unix(now);
-        let account =
-            self.config.authenticator.authenticate(&message, unix).map_err(|refused| {
-                match refused.code() {
-                    400 => Challenge::BadRequest,
-                    _ => Challenge::Unauthenticated,
-                }
-            })?;
+        let account = self.config.authenticator.authenticate(&message, unix).map_err(Challenge::Refused)?;
         let nonce = message.nonce().ok().flatten().unwrap_or_default();
         self.nonces.judge(path.client, unix, nonce).map_err(|_| Challenge::StaleNonce)?;
         let rights = Rights::of(&account);
@@ -87,19 +100,15 @@ impl Relay {
     }
 
     fn challenge(&mut self, now: Instant, path: Path, message: &Message<'_>, challenge: Challenge) {
-        if challenge == Challenge::Unauthenticated && message.has_integrity() {
-            self.counters.auth_failures += 1;
+        if let Some(failure) = challenge.counts_as() {
+            self.counters.fail(failure);
         }
         if !self.may_answer(now, path) {
             return;
         }
-        let (code, reason) = match challenge {
-            Challenge::BadRequest => (400, "Bad Request"),
-            Challenge::Unauthenticated => (401, "Unauthorized"),
-            Challenge::StaleNonce => (438, "Stale Nonce"),
-        };
+        let (code, reason) = challenge.code();
         let mut builder = Builder::error(message, code, reason);
-        if challenge != Challenge::BadRequest {
+        if code != 400 {
             let authenticator = &self.config.authenticator;
             let nonce = self.nonces.issue(path.client, authenticator.features(), self.clock.unix(now));
             builder = authenticator.challenge(builder).nonce(&nonce);
@@ -137,9 +146,20 @@ impl Relay {
             Ok(Answer::Success(builder)) => request.addressee.key.sign(builder).into_boxed_slice(),
             Ok(Answer::Again(bytes)) => bytes,
             Ok(Answer::Silence) => return,
-            Err(refusal) => request.addressee.refuse(&refusal).into_boxed_slice(),
+            Err(refusal) => {
+                self.refused(&request.addressee, &request.owner, &refusal);
+                request.addressee.refuse(&refusal).into_boxed_slice()
+            }
         };
         self.reply(request.addressee.path, answer);
+    }
+
+    /// Tells that an allocation was refused.
+    pub(super) fn refused(&mut self, addressee: &Addressee, owner: &Owner, refusal: &Refusal) {
+        if addressee.method == Method::ALLOCATE {
+            let (client, username) = (addressee.path.client, Arc::clone(&owner.username));
+            self.events.push_back(Event::Refused { client, username, code: refusal.code().0 });
+        }
     }
 
     fn answer(&mut self, now: Instant, request: &Request<'_>) -> Result<Answer, Refusal> {

@@ -3,17 +3,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::allocation::{Allocation, AllocationId, FiveTuple, Leg, Owner, Phase};
 use super::channel::Refusal;
 use super::config::{Config, IpVersion};
-use super::counters::Holdings;
+use super::counters::{Flow, Holdings};
 use super::mobility::Mobility;
 use super::permission::Full;
 use super::ports::{Parity, Ports};
-use super::quota::{Exceeded, Quota};
+use super::quota::{Exceeded, Quota, Way};
 use super::rights::Rights;
 use crate::io::{Arena, SocketId};
 use crate::rand::Rng;
@@ -40,6 +41,9 @@ pub(super) struct Table {
     ports_v6: Ports,
     quota: Quota,
     timers: DeadlineQueue<Timer>,
+    /// Channels of all allocations: whoever asks how the relay is doing must not hold it up by counting. Permissions
+    /// are the deadlines that are left.
+    channels: usize,
 }
 
 /// What a socket of the relay is for.
@@ -90,8 +94,9 @@ impl Table {
             reservations: BTreeMap::new(),
             ports_v4: Ports::new(config.relayed_ports()),
             ports_v6: Ports::new(config.relayed_ports()),
-            quota: Quota::new(config.user_quota, config.total_quota),
+            quota: Quota::new(config.user_quota, config.total_quota, config.max_rate),
             timers: DeadlineQueue::default(),
+            channels: 0,
         }
     }
 
@@ -109,13 +114,13 @@ impl Table {
     ///
     /// # Panics
     /// When its five-tuple is taken, or when it is live already.
-    pub(super) fn begin(&mut self, now: Instant, allocation: Allocation) -> AllocationId {
+    pub(super) fn begin(&mut self, now: Instant, mut allocation: Allocation) -> AllocationId {
         assert!(!allocation.is_live() && allocation.sockets().next().is_none());
-        let (tuple, user) = (allocation.five_tuple, Arc::clone(&allocation.owner.id));
+        let tuple = allocation.five_tuple;
+        allocation.user = Some(self.quota.add(&allocation.owner.id));
         let id = self.allocations.insert(allocation);
         let taken = self.by_tuple.insert(tuple, id);
         assert!(taken.is_none(), "the caller has looked");
-        self.quota.add(&user);
         self.timers.set(Timer::Allocation(id), now + PENDING_LIFETIME);
         id
     }
@@ -302,6 +307,7 @@ impl Table {
         for number in allocation.channels.numbers() {
             self.timers.cancel(Timer::Channel(id, number));
         }
+        self.channels -= allocation.channels.len();
         for leg in allocation.sockets() {
             self.forget(leg);
         }
@@ -353,7 +359,9 @@ impl Table {
         let Some(allocation) = self.allocations.get_mut(id) else { return Ok(()) };
         allocation.channels.judge(number, peer)?;
         let permitted = allocation.permissions.install(now, peer.ip()).map_err(|Full| Refusal::Full)?;
+        let before = allocation.channels.len();
         let bound = allocation.channels.bind(now, number, peer)?;
+        self.channels += allocation.channels.len() - before;
         self.timers.set(Timer::Permission(id, peer.ip()), permitted);
         self.timers.set(Timer::Channel(id, number), bound);
         Ok(())
@@ -364,20 +372,56 @@ impl Table {
 impl Table {
     /// Replaces the rights of an allocation. Peers that they do not permit lose their permissions and channels.
     pub(super) fn set_rights(&mut self, id: AllocationId, rights: Rights) {
+        self.keep_peers_of(id, |peer| rights.permit(peer));
+        if let Some(allocation) = self.allocations.get_mut(id) {
+            allocation.owner.rights = rights;
+        }
+    }
+
+    /// Takes from all allocations what they have for peers that `permit` denies.
+    pub(super) fn keep_peers(&mut self, permit: impl Fn(IpAddr) -> bool) {
+        let ids: Vec<AllocationId> = self.allocations.iter().map(|(id, _)| id).collect();
+        ids.into_iter().for_each(|id| self.keep_peers_of(id, &permit));
+    }
+
+    /// How many bytes a second are relayed for each user from now on.
+    pub(super) fn set_rate(&mut self, rate: Option<NonZeroU64>) {
+        self.quota.set_rate(rate);
+    }
+
+    /// Notes what was sent on for an allocation.
+    pub(super) fn count(&mut self, id: AllocationId, way: Way, more: Flow) {
+        if let Some(allocation) = self.allocations.get_mut(id) {
+            allocation.relayed[way as usize].gain(more);
+        }
+    }
+
+    /// Whether so many bytes may be relayed now for the owner of an allocation; they are counted if so.
+    pub(super) fn spend(&mut self, now: Instant, id: AllocationId, way: Way, len: usize) -> bool {
+        let user = self.allocations.get(id).and_then(|allocation| allocation.user);
+        user.is_none_or(|user| self.quota.spend(now, user, way, len))
+    }
+
+    /// How many allocations there may be from now on.
+    pub(super) fn set_quotas(&mut self, per_user: Option<u32>, total: Option<u32>) {
+        self.quota.set(per_user, total);
+    }
+
+    /// Takes from an allocation the permissions and channels of peers that `permit` denies.
+    fn keep_peers_of(&mut self, id: AllocationId, permit: impl Fn(IpAddr) -> bool) {
         let Some(allocation) = self.allocations.get_mut(id) else { return };
-        let peers: Vec<IpAddr> =
-            allocation.permissions.peers().filter(|&peer| !rights.permit(peer)).collect();
+        let peers: Vec<IpAddr> = allocation.permissions.peers().filter(|&peer| !permit(peer)).collect();
         for peer in peers {
             allocation.permissions.remove(peer);
             self.timers.cancel(Timer::Permission(id, peer));
         }
         let channels: Vec<(u16, SocketAddr)> =
-            allocation.channels.bindings().filter(|(_, peer)| !rights.permit(peer.ip())).collect();
+            allocation.channels.bindings().filter(|(_, peer)| !permit(peer.ip())).collect();
+        self.channels -= channels.len();
         for (number, _) in channels {
             allocation.channels.remove(number);
             self.timers.cancel(Timer::Channel(id, number));
         }
-        allocation.owner.rights = rights;
     }
 }
 
@@ -415,6 +459,7 @@ impl Table {
                 Timer::Channel(id, number) => {
                     if let Some(allocation) = self.allocations.get_mut(id) {
                         allocation.channels.remove(number);
+                        self.channels -= 1;
                     }
                 }
                 Timer::Reservation(token) => {
@@ -449,14 +494,14 @@ impl Table {
         self.allocations.len()
     }
 
-    /// Everything that it holds, counted.
+    /// Everything that it holds. Nothing is counted for it.
     pub(super) fn holdings(&self) -> Holdings {
-        let all = || self.allocations.iter().map(|(_, allocation)| allocation);
+        let (allocations, reservations) = (self.allocations.len(), self.reservations.len());
         Holdings {
-            allocations: self.allocations.len(),
-            permissions: all().map(|allocation| allocation.permissions.peers().count()).sum(),
-            channels: all().map(|allocation| allocation.channels.numbers().count()).sum(),
-            reservations: self.reservations.len(),
+            allocations,
+            permissions: self.timers.len() - allocations - reservations - self.channels,
+            channels: self.channels,
+            reservations,
             ports: self.ports_v4.taken() + self.ports_v6.taken(),
             sockets: self.sockets.len(),
             timers: self.timers.len(),
@@ -467,7 +512,7 @@ impl Table {
     /// Panics unless all indexes say the same.
     #[cfg(any(test, feature = "check"))]
     pub(super) fn check(&self) {
-        let (mut timers, mut taken, mut relayed, mut tuples) = (0, 0, 0, 0);
+        let (mut timers, mut taken, mut relayed, mut tuples, mut channels) = (0, 0, 0, 0, 0);
         let mut users = BTreeMap::new();
         for (id, allocation) in self.allocations.iter() {
             for tuple in allocation.former.into_iter().chain([allocation.five_tuple]) {
@@ -492,6 +537,7 @@ impl Table {
                 timers += 1;
             }
             allocation.channels.check();
+            channels += allocation.channels.len();
         }
         for (&token, reservation) in &self.reservations {
             assert_eq!(self.socket(reservation.leg.socket), Some(Socket::Reserved));
@@ -510,6 +556,7 @@ impl Table {
         assert!(users.iter().all(|(user, &count)| self.quota.count(user) == count));
         assert_eq!(self.ports_v4.taken() + self.ports_v6.taken(), taken);
         assert_eq!(self.timers.len(), timers);
+        assert_eq!(self.channels, channels);
     }
 
     #[cfg(any(test, feature = "check"))]

@@ -1,6 +1,7 @@
 //! What the relay claims, section by section, told by a client that speaks STUN and a driver that binds sockets.
 
 mod allocations;
+mod change;
 mod claims;
 mod data;
 mod ending;

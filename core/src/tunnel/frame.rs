@@ -82,7 +82,8 @@ pub enum RejectCode {
 }
 
 impl RejectCode {
-    const ALL: [Self; 8] = [
+    /// All codes.
+    pub const ALL: [Self; 8] = [
         Self::Denied,
         Self::Refused,
         Self::Unreachable,

@@ -276,6 +276,7 @@ impl Sessions {
         match result {
             Ok(address) => {
                 entry.dialling = None;
+                step.counters.opened += 1;
                 entry.pump.begin(step.quic, &encode(&Frame::Accept(address)));
                 let target = entry.target.clone();
                 if let Some(session) = self.sessions.get(&entry.pump.conn()) {
@@ -298,6 +299,7 @@ impl Sessions {
     ) {
         let Some(session) = self.sessions.get(&key.0) else { return };
         let peer = session.peer.identity.clone();
+        step.counters.reject(code);
         step.out.push_back(Event::Rejected {
             peer,
             target: target.cloned(),

@@ -282,8 +282,11 @@ fn an_allocation_that_is_not_refreshed_ends_and_gives_all_back() {
     bench.advance(1);
     assert_eq!(bench.relay.allocations(), 0);
     assert_eq!((bench.bound.len(), bench.relay.poll_timeout()), (2, None));
-    let reason = Released::Expired;
-    assert!(bench.news.contains(&Event::Released { client: addr(CLIENT), username: "alice".into(), reason }));
+    let Some(Event::Released { client, reason, usage, .. }) = bench.news.last() else { panic!("no end") };
+    assert_eq!(
+        (*client, *reason, usage.lasted),
+        (addr(CLIENT), Released::Expired, Duration::from_secs(1000))
+    );
 }
 
 #[test]

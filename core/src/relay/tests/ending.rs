@@ -1,5 +1,7 @@
 //! What the operator ends: users, and the relay itself.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::stun::EvenPort;
 
@@ -20,23 +22,22 @@ fn a_revoked_user_loses_all_allocations_at_once_and_nobody_else_theirs() {
     let relayed = [&first, &second, &other].map(|client| bench.allocate(client));
     bench.bind_channel(&first, 0x4000, PEER);
     bench.permit(&other, PEER);
-    assert_eq!(bench.relay.revoke("gw-1"), 2);
+    assert_eq!(bench.relay.revoke(bench.now, "gw-1"), 2);
     bench.settle();
     bench.relay.check();
     assert_eq!((bench.relay.allocations(), bench.bound.len()), (1, 3));
     assert!(bench.send(first.address, b"\x40\0\0\x01x").is_empty());
     assert_eq!(bench.send_to_relayed(PEER, relayed[2], b"x").len(), 1);
-    let reason = Released::Revoked;
-    for client in [&first, &second] {
-        let username = client.credentials.username.as_str().into();
-        assert!(bench.news.contains(&Event::Released { client: client.address, username, reason }));
+    for gone in [&first, &second] {
+        let is_told = |event: &Event| matches!(event, Event::Released { client, reason: Released::Revoked, .. } if *client == gone.address);
+        assert!(bench.news.iter().any(is_told));
     }
     // Whatever it is: credentials of that user are good for nothing, those that are to come too.
     assert_eq!(bench.refresh(&first, 600).code(), 403);
     assert_eq!(bench.permit(&first, PEER).code(), 403);
     let renewed = bench.client_as("198.51.100.1:4003", gateway(9000, "gw-1"));
     assert_eq!(bench.call(&renewed, Method::ALLOCATE, bare).code(), 403);
-    assert_eq!((bench.relay.revoke("gw-1"), bench.relay.revoke("nobody")), (0, 0));
+    assert_eq!((bench.relay.revoke(bench.now, "gw-1"), bench.relay.revoke(bench.now, "nobody")), (0, 0));
     assert_eq!(bench.refresh(&other, 600).code(), 0);
     bench.relay.reinstate("gw-1");
     bench.allocate(&renewed);
@@ -52,7 +53,7 @@ fn what_a_revoked_user_has_asked_for_and_what_is_reserved_ends_too() {
     bench.hold = true;
     let request = waiting.sign(bare(bench.builder(Method::ALLOCATE)));
     assert!(bench.send(waiting.address, &request).is_empty());
-    assert_eq!(bench.relay.revoke("alice"), 2);
+    assert_eq!(bench.relay.revoke(bench.now, "alice"), 2);
     let sent = bench.settle();
     waiting.check(&request, &sent[0].2);
     assert_eq!((sent.len(), Reply(sent[0].2.clone()).code()), (1, 403));
@@ -121,7 +122,26 @@ fn what_is_being_bound_when_the_relay_is_drained_is_still_granted() {
     assert!(!bench.news.contains(&Event::Drained));
     let sent = bench.release(None);
     assert_eq!(Reply(sent[0].2.clone()).code(), 0);
-    assert_eq!(bench.relay.revoke("alice"), 1);
+    assert_eq!(bench.relay.revoke(bench.now, "alice"), 1);
     bench.settle();
     assert!(bench.news.contains(&Event::Drained));
+}
+
+#[test]
+fn who_is_revoked_is_said_as_a_whole_and_who_is_left_out_comes_back() {
+    let mut bench = Bench::new(config());
+    let client = bench.client_as(CLIENT, gateway(1000, "gw-1"));
+    let other = bench.client_as("198.51.100.1:4001", gateway(1000, "gw-2"));
+    bench.allocate(&client);
+    bench.allocate(&other);
+    let set = |ids: &[&str]| ids.iter().map(|&id| id.to_owned()).collect::<BTreeSet<_>>();
+    bench.relay.set_revoked(bench.now, &set(&["gw-1", "gw-3"]));
+    bench.settle();
+    assert_eq!(bench.relay.allocations(), 1);
+    bench.relay.set_revoked(bench.now, &set(&["gw-2"]));
+    bench.settle();
+    assert_eq!(bench.relay.allocations(), 0);
+    bench.allocate(&client);
+    assert_eq!(bench.call(&other, Method::ALLOCATE, bare).code(), 403);
+    bench.relay.check();
 }

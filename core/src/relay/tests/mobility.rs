@@ -196,7 +196,7 @@ fn what_ends_while_it_moves_leaves_nothing() {
         resume(&mut bench, &away, &first);
         match end {
             0 => drop(bench.advance(600)),
-            1 => assert_eq!(bench.relay.revoke("alice"), 1),
+            1 => assert_eq!(bench.relay.revoke(bench.now, "alice"), 1),
             // Its client ends it from where it was: what it says is signed.
             _ => assert_eq!(bench.refresh(&home, 0).code(), 0),
         }

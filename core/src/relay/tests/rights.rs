@@ -125,6 +125,28 @@ fn a_policy_that_was_changed_or_is_unknown_is_401() {
     assert_eq!(code(Credentials::time_limited(SECRET, expiry, "gw-1:1.CA")), 401);
     assert_eq!(code(Credentials::time_limited(SECRET, expiry, "gw-1")), 0);
     assert_eq!(bench.relay.status().auth_failures, 3);
+    let failures = AuthFailure::ALL.iter().map(|&reason| bench.relay.counters().auth_failures(reason));
+    assert_eq!(failures.collect::<Vec<_>>(), [0, 1, 0, 2, 0, 0]);
+}
+
+#[test]
+fn who_is_refused_is_counted_by_the_reason() {
+    let mut bench = Bench::new(config());
+    let client = bench.client_as(CLIENT, limited(600, &peers(&["203.0.113.9"])));
+    assert_eq!(bench.relay.counters().auth_failures_in_all(), 0, "the first request is never signed");
+    let mut ask = |credentials: Credentials, nonce: &str| {
+        let client = Client { credentials, nonce: nonce.to_owned(), ..client.clone() };
+        let request = client.sign(bench.builder(Method::ALLOCATE));
+        Reply(bench.ask(client.address, &request)).code()
+    };
+    let nobody = Credentials { username: "mallory".into(), password: "x".into() };
+    let past = Credentials::time_limited(SECRET, UnixTime(UNIX.as_secs()), "gw-1");
+    assert_eq!((ask(nobody, &client.nonce), ask(past, &client.nonce)), (401, 401));
+    assert_eq!(ask(client.credentials.clone(), "0123456789abcdef"), 438);
+    let counted = |reason| bench.relay.counters().auth_failures(reason);
+    let reasons = [AuthFailure::UnknownUser, AuthFailure::Expired, AuthFailure::StaleNonce];
+    assert_eq!(reasons.map(counted), [1, 1, 1]);
+    assert_eq!(bench.relay.counters().auth_failures_in_all(), 2, "a nonce grows stale for everybody");
 }
 
 #[test]
