@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use adit_core::pki::{Identity, Role};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -17,7 +18,7 @@ use crate::api::caller::{Agent, Caller};
 use crate::api::extract::{Body, Path};
 use crate::api::problem::Problem;
 use crate::store::relay_agents::RelayRow;
-use crate::store::{INSTALLATION, StoreError, again, relay_agents, relay_secrets, relays};
+use crate::store::{INSTALLATION, StoreError, again, relay_agents, relay_secrets, relays, revocations};
 use crate::trust::random_id;
 use crate::words::{NewSession, RelayHeartbeat, RelayHeartbeatAnswer, RelaySession};
 
@@ -41,6 +42,7 @@ pub(super) async fn begin(
         session,
         heartbeat_interval: heartbeat_interval(&app),
         secrets,
+        revoked: revoked(&app, &agent).await?,
         realm: app.trust_domain().to_owned(),
         urls: row.urls,
         server_time: app.clock.now(),
@@ -90,6 +92,19 @@ async fn secrets(app: &App, agent: &Agent) -> Result<Vec<String>, Problem> {
     Ok(secrets.iter().map(|secret| STANDARD.encode(secret)).collect())
 }
 
+/// The gateway instances that were revoked while credentials for this relay that they have may still be good: those of its
+/// organisation, or of all where the relay is shared.
+async fn revoked(app: &App, agent: &Agent) -> Result<Vec<String>, Problem> {
+    let organisation = Some(agent.organisation.as_str()).filter(|&organisation| organisation != INSTALLATION);
+    let since = app.clock.now().saturating_sub(app.config.times.turn_credentials.as_secs());
+    let names = revocations::gateways(&app.store, organisation, since).await?;
+    let instance = |name: &String| match name.parse::<Identity>().ok()?.role {
+        Role::Gateway { instance, .. } => Some(instance.as_str().to_owned()),
+        _ => None,
+    };
+    Ok(names.iter().filter_map(instance).collect())
+}
+
 pub(super) async fn heartbeat(
     State(app): State<Arc<App>>,
     agent: Agent,
@@ -113,6 +128,7 @@ pub(super) async fn heartbeat(
     settle::relay(&app, &row(&app, &agent).await?).await?;
     Ok(Json(RelayHeartbeatAnswer {
         secrets: secrets(&app, &agent).await?,
+        revoked: revoked(&app, &agent).await?,
         heartbeat_interval: heartbeat_interval(&app),
         server_time: app.clock.now(),
     }))

@@ -2,12 +2,15 @@
 
 use sqlx::Any;
 
-use super::{Change, Store, StoreError, tokens};
+use super::{Change, Store, StoreError, to_row, tokens};
 use crate::words::Revoked;
 
 /// For how long after the last certificate of a holder its name stays revoked: connections may outlive certificates,
 /// by at most the grace that gateways grant while the platform is away. A day, in seconds.
 const MARGIN: i64 = 24 * 3600;
+
+/// How many revoked gateways a relay is told of.
+const MOST_GATEWAYS: i64 = 4096;
 
 /// Ends everything of a holder of certificates: its tokens, its certificates, and its name in them.
 ///
@@ -61,6 +64,27 @@ async fn insert(change: &mut Change, kind: &str, value: &str, until: i64) -> Res
     let upsert = sqlx::query(statement).bind(organisation).bind(kind).bind(value).bind(now).bind(until);
     upsert.execute(change.connection()).await?;
     Ok(())
+}
+
+/// The names of gateway instances that were revoked after `since`, in one organisation or in all, the newest first.
+///
+/// # Errors
+/// Those of the database.
+pub async fn gateways(
+    store: &Store,
+    organisation: Option<&str>,
+    since: u64,
+) -> Result<Vec<String>, StoreError> {
+    let statement = "SELECT value FROM revocations WHERE kind = 'identity' AND revoked_at >= $1 \
+                     AND value LIKE 'spiffe://%/gateway/%' AND ($2 = '' OR organisation = $2) \
+                     ORDER BY revoked_at DESC, value LIMIT $3";
+    let query = sqlx::query_scalar::<Any, String>(statement).bind(to_row(since));
+    let query = query.bind(organisation.unwrap_or_default()).bind(MOST_GATEWAYS);
+    let names = query.fetch_all(store.reader()).await?;
+    if names.len() as i64 == MOST_GATEWAYS {
+        tracing::warn!("so many gateways were revoked that relays are not told of the oldest");
+    }
+    Ok(names)
 }
 
 /// What is revoked and would still be trusted otherwise.

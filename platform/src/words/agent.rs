@@ -222,6 +222,9 @@ pub struct RelaySession {
     pub heartbeat_interval: u64,
     /// The secrets of its time-limited credentials, base64: at most two live.
     pub secrets: Vec<String>,
+    /// Ids in credentials that the relay is not to take any more, although they have not run out.
+    #[serde(default)]
+    pub revoked: Vec<String>,
     /// The realm.
     pub realm: String,
     /// Its URLs, whose hosts its certificate names.
@@ -247,6 +250,10 @@ pub struct RelayHeartbeat {
 pub struct RelayHeartbeatAnswer {
     /// The secrets from now on, base64.
     pub secrets: Vec<String>,
+    /// Ids in credentials that the relay is not to take any more, although they have not run out. Who holds one loses
+    /// its allocations.
+    #[serde(default)]
+    pub revoked: Vec<String>,
     /// How long from one heartbeat to the next, in seconds.
     pub heartbeat_interval: u64,
     /// The server's clock.
