@@ -25,6 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::config::{GatewayFile, RelayCredentials};
 use crate::exit::{Exit, Failure};
+use crate::monitor::{self, Monitor};
 use crate::service::{self, Signals};
 use crate::{addresses, agent, install, news, when};
 
@@ -92,6 +93,9 @@ pub(crate) struct Start {
     /// What the gateway's tasks run on. They do the same on either.
     #[arg(long, env = "ADIT_RUNTIME", value_enum, default_value_t = Runs::Tokio)]
     runtime: Runs,
+    /// Where /healthz, /readyz and /metrics are shown, or none [default: 127.0.0.1:9479, unless that is taken].
+    #[arg(long, value_name = "ADDR|none", env = "ADIT_MONITOR_LISTEN")]
+    monitor_listen: Option<monitor::Listen>,
     #[command(flatten)]
     platform: agent::gateway::Flags,
 }
@@ -119,9 +123,11 @@ pub(crate) fn run(gateway: Gateway) -> Result<(), Failure> {
 }
 
 async fn serve<R: Runtime>(start: Start) -> Result<(), Failure> {
-    let Start { config: path, keep_trying, platform, .. } = start;
+    let Start { config: path, keep_trying, platform, monitor_listen, .. } = start;
+    let monitor = Monitor::new("gateway");
+    monitor.open(monitor_listen, monitor::GATEWAY).await?;
     if platform.is_wanted() {
-        return agent::gateway::serve::<R>(platform, path).await;
+        return agent::gateway::serve::<R>(platform, path, monitor).await;
     }
     let file = GatewayFile::load(path.as_deref().unwrap_or(Path::new(CONFIG)))?;
     file.log_warnings();
@@ -130,11 +136,13 @@ async fn serve<R: Runtime>(start: Start) -> Result<(), Failure> {
     watch.publish(&[])?;
     let config = config(&file, when::now())?;
     let mut gateway = adit_driver::Gateway::<R>::spawn(config).map_err(Failure::config)?;
+    monitor.serves(gateway.probe());
     let failure = tokio::select! {
         failure = watch.run(&mut gateway) => Some(failure),
         () = signals.next() => None,
     };
     service::stopping();
+    monitor.lacks("gateway", "it is told to end");
     // Nobody shall try an address that is about to vanish.
     let emptied = watch.withdraw();
     if let Some(failure) = failure {

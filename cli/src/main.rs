@@ -14,6 +14,7 @@ mod gateway;
 mod install;
 mod log;
 mod login;
+mod monitor;
 mod news;
 mod platform;
 mod relay;

@@ -43,7 +43,7 @@ async fn watchdog() -> Infallible {
 
 /// Takes as many descriptors as this process may have. Each allocation and each connection is one, and the usual limit of
 /// 1,024 is meant for programs that call select, of which this is none.
-pub(crate) fn raise_descriptor_limit() {
+fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     // Who may not raise it runs with what there is.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
@@ -57,10 +57,6 @@ pub(crate) struct Signals {
 
 impl Signals {
     pub(crate) fn new() -> Result<Self, Failure> {
-        let catch = |kind| {
-            signal(kind)
-                .map_err(|error| Failure::new(Exit::Other, format!("signals can't be handled: {error}")))
-        };
         Ok(Self { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
     }
 
@@ -73,6 +69,24 @@ impl Signals {
     }
 }
 
+/// SIGHUP, from the moment that this is made.
+pub(crate) struct Reloads(Signal);
+
+impl Reloads {
+    pub(crate) fn new() -> Result<Self, Failure> {
+        catch(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for one.
+    pub(crate) async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
+fn catch(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new(Exit::Other, format!("signals can't be handled: {error}")))
+}
+
 /// Writes a line to standard output at once, also into a pipe.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
     let mut out = std::io::stdout().lock();
@@ -83,6 +97,13 @@ pub(crate) fn say(line: fmt::Arguments<'_>) {
 /// Tells systemd that the part serves; nothing happens under anything else.
 pub(crate) fn ready() {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
+}
+
+/// Tells systemd that the part reads its files again; [`ready`] says when it has.
+pub(crate) fn reloading() {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
+    }
 }
 
 /// Tells systemd in a few words how the part is.

@@ -9,6 +9,14 @@ pub(crate) fn now() -> UnixTime {
     UnixTime(adit_driver::unix().as_secs())
 }
 
+/// The present time for programs: a date with milliseconds, in UTC.
+pub(crate) fn timestamp() -> String {
+    let date = i128::try_from(adit_driver::unix().as_nanos()).ok();
+    let date =
+        date.and_then(|nanos| OffsetDateTime::from_unix_timestamp_nanos(nanos - nanos % 1_000_000).ok());
+    date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
 /// `unix` as a date with time, in UTC.
 pub(crate) fn date(unix: UnixTime) -> String {
     i64::try_from(unix.0)

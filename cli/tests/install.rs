@@ -199,6 +199,17 @@ fn systemd_takes_the_unit_and_finds_it_hardened() {
     assert!(rated.status.success(), "{}", String::from_utf8_lossy(&rated.stdout));
 }
 
+/// The relay's unit is a file that is copied.
+#[test]
+fn the_relays_unit_is_tight_too_and_reloads() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/adit-relay.service");
+    let rated =
+        analyze(&["security", "--offline=true", "--threshold=20", "--no-pager", unit.to_str().unwrap()]);
+    assert!(rated.status.success(), "{}", String::from_utf8_lossy(&rated.stdout));
+    let text = fs::read_to_string(unit).unwrap();
+    assert!(text.contains("\nExecReload=/bin/kill -HUP $MAINPID\n") && text.contains("\nType=notify\n"));
+}
+
 fn analyze(arguments: &[&str]) -> Output {
     let mut command = Command::new("systemd-analyze");
     command

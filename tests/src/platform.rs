@@ -117,6 +117,7 @@ impl<'w> Installation<'w> {
         let (first, last) = (self.relay_ports.start().to_string(), self.relay_ports.end().to_string());
         let mut relay = self.world.command(&["relay", "start", "--listen", &self.relay.to_string()]);
         relay.args(["--allowed-peer-ip", "127.0.0.0/8", "--min-port", &first, "--max-port", &last]);
+        relay.args(["--grace-period", "0"]);
         enrolled(&mut relay, instance, "relay");
         let mut running = Running::start("adit relay", relay);
         running.expect_line("listening on");

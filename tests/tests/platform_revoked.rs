@@ -15,6 +15,7 @@ use adit_tests::platform::{GATEWAY, Installation};
 use adit_tests::postgres::Postgres;
 use adit_tests::process::{PATIENCE, finish};
 use adit_tokio::Stream;
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -172,4 +173,21 @@ async fn a_person_is_let_in_before_the_gateway_reports_again() {
     timeout(PATIENCE, talk.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"hello");
     assert_eq!(last_report(), before, "a report could have told the gateway as well");
+}
+
+/// The gateway stands still, so that nobody but the relay ends what it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_gateway_loses_its_allocation_with_the_relays_next_report() {
+    let world = World::new();
+    let installation = Installation::new(&world, None, "heartbeat=1");
+    let (_platform, url) = instance(&world, &installation, 1, |_| ()).await;
+    let target = echo().await;
+    let mut relay = installation.relay(&url);
+    let gateway = installation.gateway(&url, &target).ended_by(Signal::KILL);
+    installation.wait_until_healthy(&url);
+    let shown = ask_json(&installation, &url, "admin", &["gateways", "show", GATEWAY]);
+    let id = shown["instances"][0]["id"].as_str().unwrap().to_owned();
+    gateway.signal(Signal::STOP);
+    ask(&installation, &url, "admin", &["gateways", "revoke", GATEWAY, &id]);
+    relay.expect_line("its user was revoked");
 }

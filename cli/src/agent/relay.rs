@@ -5,14 +5,13 @@
 //!    allocation ends by that.
 //! 3. While the platform is away it goes on, and begins, with what it has kept.
 
+use std::collections::BTreeSet;
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use adit_core::relay::{Config, Event};
+use adit_core::relay::Config;
 use adit_core::turn::credentials::Authenticator;
-use adit_driver::Notice;
-use adit_mio::RelayServer;
 use adit_platform::client::{ClientError, Domain, Skew};
 use adit_platform::words::{
     AccessToken, AgentKind, Certificate, RelayHeartbeat, RelayHeartbeatAnswer, RelaySession, RelayStatus,
@@ -27,27 +26,35 @@ use super::enrol::{self, Member};
 use super::flags::Platform;
 use super::line::{Line, kept};
 use crate::exit::Failure;
-use crate::relay::{end, failed, log, start};
+use crate::monitor::Monitor;
+use crate::relay::{Orders, Serving};
 use crate::service::{self, Signals};
 
-/// Serves until a signal comes, or until the platform has revoked this relay. `config` lets nobody in; the platform's
-/// secrets do.
-pub(crate) async fn serve(platform: Platform, domain: Domain, config: Config) -> Result<(), Failure> {
+/// Serves until a signal comes, or until the platform has revoked this relay. What `orders` say lets nobody in; the
+/// platform's secrets do.
+pub(crate) async fn serve(
+    platform: Platform,
+    domain: Domain,
+    orders: Orders,
+    monitor: Monitor,
+) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
+    monitor.lacks("platform", "it was never reached");
     let member = tokio::select! {
         member = enrol::join(&platform, &domain, AgentKind::Relay) => member?,
         () = signals.next() => return Ok(()),
     };
-    let mut agent = Agent::new(member, config)?;
+    let mut agent = Agent::new(member, orders, monitor)?;
     let failure = tokio::select! {
         failure = agent.run() => Some(failure),
         () = signals.next() => None,
     };
     service::stopping();
     tokio::select! {
-        () = agent.stop() => {}
-        () = signals.next() => {}
+        () = agent.stop(failure.is_none()) => {}
+        () = signals.next() => tracing::warn!("told twice: the relay ends at once"),
     }
+    agent.end();
     failure.map_or(Ok(()), Err)
 }
 
@@ -57,6 +64,9 @@ struct Instructions {
     realm: String,
     /// base64.
     secrets: Vec<String>,
+    /// Who is let in no more although their credentials have not run out.
+    #[serde(default)]
+    revoked: Vec<String>,
     /// When the certificate is to be renewed, in unix seconds; 0 where there is none.
     certificate_renewal: u64,
 }
@@ -66,6 +76,11 @@ impl Instructions {
     fn authenticator(&self) -> Authenticator {
         let secrets = self.secrets.iter().filter_map(|secret| STANDARD.decode(secret).ok());
         secrets.fold(Authenticator::new(&self.realm), |all, secret| all.with_secret(&secret))
+    }
+
+    /// Who is let in no more.
+    fn revoked(&self) -> BTreeSet<String> {
+        self.revoked.iter().cloned().collect()
     }
 }
 
@@ -82,14 +97,14 @@ type Asked = Pin<Box<dyn Future<Output = Result<Answer, ClientError>>>>;
 
 struct Agent {
     line: Line,
-    /// What the relay is started with; gone once it is.
-    config: Option<Config>,
     instructions: Option<Instructions>,
-    server: Option<RelayServer>,
+    serving: Option<Serving>,
+    orders: Orders,
+    monitor: Monitor,
 }
 
 impl Agent {
-    fn new(member: Member, config: Config) -> Result<Self, Failure> {
+    fn new(member: Member, orders: Orders, monitor: Monitor) -> Result<Self, Failure> {
         let now = Instant::now();
         let instructions: Option<Instructions> = member.state.instructions()?;
         let mut line = Line::new(member, now);
@@ -97,7 +112,7 @@ impl Agent {
             let wait = instructions.certificate_renewal.saturating_sub(line.unix().0);
             line.agenda.certified(now + Duration::from_secs(wait));
         }
-        Ok(Self { line, config: Some(config), instructions, server: None })
+        Ok(Self { line, instructions, serving: None, orders, monitor })
     }
 
     /// Follows the platform and the relay until something goes wrong for good.
@@ -106,7 +121,11 @@ impl Agent {
         loop {
             let (step, at) = self.line.agenda.next();
             let result = tokio::select! {
-                notice = next(self.server.as_ref()) => notice_of(notice),
+                heard = hear(self.serving.as_ref()) => heard,
+                () = self.orders.wait() => {
+                    self.orders.follow(self.serving.as_ref());
+                    Ok(())
+                }
                 (step, answer) = answer(&mut asked) => {
                     asked = None;
                     self.hear(Instant::now(), step, answer)
@@ -123,11 +142,18 @@ impl Agent {
         }
     }
 
-    async fn stop(&mut self) {
+    /// Says goodbye to the platform, and waits for the clients where they are given time.
+    async fn stop(&mut self, drain: bool) {
         let client = self.line.client();
         self.line.close(async move { client.end_relay_session().await }).await;
-        if let Some(server) = self.server.take() {
-            end(server);
+        if let Some(serving) = self.serving.as_ref().filter(|_| drain) {
+            serving.drain(self.orders.drain()).await;
+        }
+    }
+
+    fn end(self) {
+        if let Some(serving) = self.serving {
+            serving.end();
         }
     }
 
@@ -162,8 +188,9 @@ impl Agent {
             Ok(Answer::Session(session)) => {
                 self.line.heard(session.server_time);
                 self.line.session = Some(session.session);
+                self.monitor.has("platform");
                 self.line.agenda.began(now, Duration::from_secs(session.heartbeat_interval));
-                self.follow(session.realm, session.secrets);
+                self.follow(session.realm, session.secrets, session.revoked);
                 self.begin()?;
             }
             Ok(Answer::Certificate(certificate)) => self.certified(now, &certificate),
@@ -171,7 +198,7 @@ impl Agent {
                 self.line.heard(answer.server_time);
                 self.line.agenda.reported(now, Duration::from_secs(answer.heartbeat_interval));
                 let realm = self.instructions.as_ref().map(|instructions| instructions.realm.clone());
-                self.follow(realm.unwrap_or_default(), answer.secrets);
+                self.follow(realm.unwrap_or_default(), answer.secrets, answer.revoked);
             }
             Err(error) => {
                 self.line.failed(now, step, &error)?;
@@ -186,7 +213,7 @@ impl Agent {
 
     fn heartbeat(&self) -> RelayHeartbeat {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let status = match self.server.as_ref().map(RelayServer::status) {
+        let status = match self.serving.as_ref().map(Serving::status) {
             None => RelayStatus { version, ..RelayStatus::default() },
             Some(status) => RelayStatus {
                 allocations: status.allocations as u64,
@@ -202,21 +229,19 @@ impl Agent {
         RelayHeartbeat { session, status, time: self.line.unix().0 }
     }
 
-    /// These secrets count from now on, and no others.
-    fn follow(&mut self, realm: String, secrets: Vec<String>) {
+    /// These secrets count from now on, and no others; who is revoked is let in no more.
+    fn follow(&mut self, realm: String, secrets: Vec<String>, revoked: Vec<String>) {
         let certificate_renewal = self.instructions.as_ref().map_or(0, |before| before.certificate_renewal);
-        let instructions = Instructions { realm, secrets, certificate_renewal };
+        let instructions = Instructions { realm, secrets, revoked, certificate_renewal };
         if self.instructions.as_ref() == Some(&instructions) {
             return;
         }
         // What the platform makes credentials from after this must outlive a restart without the platform.
         kept(self.line.state().set_instructions(&instructions));
-        if let Some(server) = &self.server {
-            server.set_authenticator(instructions.authenticator());
-            tracing::info!(
-                secrets = instructions.secrets.len(),
-                "the platform has changed the relay's secrets"
-            );
+        if let Some(serving) = &self.serving {
+            serving.admit(instructions.authenticator(), &instructions.revoked());
+            let (secrets, revoked) = (instructions.secrets.len(), instructions.revoked.len());
+            tracing::info!(secrets, revoked, "the platform has changed who may use the relay");
         }
         self.instructions = Some(instructions);
     }
@@ -235,8 +260,12 @@ impl Agent {
     /// Begins to serve, if it is known whom, and nobody is served yet.
     fn begin(&mut self) -> Result<(), Failure> {
         let Some(instructions) = &self.instructions else { return Ok(()) };
-        let Some(config) = self.config.take() else { return Ok(()) };
-        self.server = Some(start(Config { authenticator: instructions.authenticator(), ..config })?);
+        if self.serving.is_some() {
+            return Ok(());
+        }
+        let (authenticator, revoked) = (instructions.authenticator(), instructions.revoked());
+        let config = Config { authenticator, ..self.orders.config()? };
+        self.serving = Some(self.orders.begin(config, &revoked, self.monitor.clone())?);
         service::say(format_args!(
             " next: adit gateway start --domain {} --token-file FILE --allow tcp://HOST:PORT",
             self.line.domain()
@@ -248,19 +277,10 @@ impl Agent {
     }
 }
 
-fn notice_of(notice: Option<Notice<Event>>) -> Result<(), Failure> {
-    match notice {
-        Some(Notice::Event(event)) => log(&event),
-        Some(Notice::Lost(count)) => tracing::debug!(count, "events were not logged"),
-        None => return Err(failed()),
-    }
-    Ok(())
-}
-
-/// The relay's next event; never, while there is no relay.
-async fn next(server: Option<&RelayServer>) -> Option<Notice<Event>> {
-    match server {
-        Some(server) => server.event().await,
+/// Hears what the relay says next; nothing ever, while there is no relay.
+async fn hear(serving: Option<&Serving>) -> Result<(), Failure> {
+    match serving {
+        Some(serving) => serving.hear().await,
         None => pending().await,
     }
 }

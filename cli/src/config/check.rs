@@ -10,6 +10,8 @@ use super::identity::Identity;
 use super::targets::TargetsFile;
 use super::toml_file;
 use crate::exit::Failure;
+use crate::files;
+use crate::relay::Settings;
 use crate::service::say;
 use crate::when;
 
@@ -19,6 +21,7 @@ enum Kind {
     /// With a platform.
     Targets,
     Connector,
+    Relay,
 }
 
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
@@ -30,6 +33,7 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
             show("targets", TargetsFile::parse(path, &text)?.rules.iter());
         }
         Kind::Connector => show_connector(path, &ConnectorFile::parse(path, &text)?),
+        Kind::Relay => show_relay(path, &text)?,
     }
     Ok(())
 }
@@ -50,9 +54,10 @@ fn kind(path: &Path, text: &str) -> Result<Kind, Failure> {
         return Ok(Kind::Targets);
     }
     let found = keys.into_iter().find(|(key, _)| table.contains_key(*key));
-    found.map(|(_, kind)| kind).ok_or_else(|| {
-        Failure::config(format!("{} is neither a gateway's nor a connector's file", path.display()))
-            .next("a gateway's file has `relays`, a connector's has `gateway-id`")
+    let relay = || table.keys().any(|key| Settings::is_key(key)).then_some(Kind::Relay);
+    found.map(|(_, kind)| kind).or_else(relay).ok_or_else(|| {
+        Failure::config(format!("{} is no file of a relay, a gateway or a connector", path.display()))
+            .next("a gateway's file has `relays`, a connector's has `gateway-id`, a relay's has `listen`")
     })
 }
 
@@ -82,6 +87,29 @@ fn show_connector(path: &Path, file: &ConnectorFile) {
         Addresses::File(path) => show("address file", [path.display()]),
     }
     warn(&file.identity.warnings);
+}
+
+/// Reads the files that it names too.
+fn show_relay(path: &Path, text: &str) -> Result<(), Failure> {
+    let settings = Settings::parse(path, text)?;
+    settings
+        .authenticator()
+        .map(drop)
+        .and(settings.revoked().map(drop))
+        .map_err(|failure| failure.within(path))?;
+    say(format_args!("{}: a relay's file, in order", path.display()));
+    let mut before = "";
+    for (label, value) in settings.description() {
+        show(if label == before { "" } else { label }, [value]);
+        before = label;
+    }
+    if settings.shows_a_secret() {
+        warn(&files::exposed(path, "the file, which has a secret in it,"));
+    }
+    if !settings.lets_somebody_in() && !settings.has_platform() {
+        warn([&"it lets nobody in: flags or the environment must".to_owned()]);
+    }
+    Ok(())
 }
 
 fn show_identity(identity: &Identity) {

@@ -1,4 +1,4 @@
-//! The files of a gateway and a connector, and `adit config`.
+//! The files of a gateway and a connector, and `adit config`. A relay's file stands with its flags.
 //!
 //! 1. [`toml_file`] reads the text: unknown keys, wrong types and bad values are errors with their line.
 //! 2. [`gateway`] and [`connector`] say which keys there are and turn them into what the machines need.
@@ -10,7 +10,7 @@ mod connector;
 mod gateway;
 mod identity;
 mod targets;
-mod toml_file;
+pub(crate) mod toml_file;
 
 use std::path::PathBuf;
 
@@ -25,11 +25,13 @@ pub(crate) use targets::TargetsFile;
 /// Look at configuration files.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
-    /// Check a gateway's or connector's file without starting anything.
+    /// Check a relay's, gateway's or connector's file without starting anything.
     ///
     /// Reads the file and all files that it names, checks that keys belong to their certificates and that
     /// names, roles and dates are right, and prints what it found. The exit status tells programs.
-    #[command(after_help = "Example:\n  adit config check /etc/adit/gateway.toml")]
+    #[command(
+        after_help = "Examples:\n  adit config check /etc/adit/gateway.toml\n  adit config check /etc/adit/relay.toml"
+    )]
     Check {
         /// The file.
         file: PathBuf,

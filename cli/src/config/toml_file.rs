@@ -1,34 +1,67 @@
 //! Reading TOML so that each mistake is told with its line and, where a key is unknown, with the one that was
 //! probably meant.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::marker::PhantomData;
 use std::path::Path;
 use std::str::FromStr;
 
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{self, DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::exit::Failure;
 use crate::files;
 
 /// The text of the file at `path`.
-pub(super) fn read(path: &Path) -> Result<String, Failure> {
+pub(crate) fn read(path: &Path) -> Result<String, Failure> {
     String::from_utf8(files::read(path, "the configuration")?)
         .map_err(|_| Failure::config(format!("{} is no text", path.display())))
 }
 
 /// The value in `text`, which came from `path`.
-pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Failure> {
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Failure> {
     toml::from_str(text).map_err(|error| explain(path, text, &error))
 }
 
 /// A value that is written as a string.
 #[derive(Debug, Clone)]
-pub(super) struct Text<T>(pub(super) T);
+pub(crate) struct Text<T>(pub(crate) T);
 
 impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// Values that are written as a list of strings, or as a string where there is one.
+#[derive(Debug)]
+pub(crate) struct Texts<T>(pub(crate) Vec<T>);
+
+impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Texts<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrMore(PhantomData))
+    }
+}
+
+struct OneOrMore<T>(PhantomData<T>);
+
+impl<'de, T: FromStr<Err: Display>> Visitor<'de> for OneOrMore<T> {
+    type Value = Texts<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or a list of strings")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Texts<T>, E> {
+        text.parse().map(|value| Texts(vec![value])).map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts<T>, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Text(value)) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(Texts(values))
     }
 }
 

@@ -59,7 +59,7 @@ impl<'a> Parts<'a> {
     /// Starts the relay, which takes its secrets from the platform.
     pub(super) fn relay(&self, listen: SocketAddr) -> Result<Part> {
         let mut relay = adit()?;
-        relay.args(["relay", "start", "--listen", &listen.to_string()]);
+        relay.args(["relay", "start", "--grace-period", "0", "--listen", &listen.to_string()]);
         // Loopback is denied unless it is named.
         relay.args(["--allowed-peer-ip", "127.0.0.1"]);
         self.enrol(&mut relay, "relay");

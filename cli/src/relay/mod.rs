@@ -1,23 +1,30 @@
 //! `adit relay`: the TURN server.
+//!
+//! 1. [`flags`] and [`settings`] say what it can be told, [`setup`] what that comes to.
+//! 2. [`serving`] starts it, hears what it says, and drains it at the end; [`orders`] are read again while it runs.
+//! 3. Without a platform that is all; with one, [`agent::relay`] stands between.
 
+mod event_log;
 mod flags;
+mod orders;
+mod serving;
+mod settings;
+mod setup;
 
-use std::io::ErrorKind;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use adit_core::relay::{Config, Event, Released};
-use adit_mio::{Notice, RelayServer, StartError};
+use adit_core::relay::Config;
 use clap::Subcommand;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::agent;
 use crate::exit::{Exit, Failure};
-use crate::{agent, service};
+use crate::monitor::{self, Monitor};
+use crate::service::{self, Signals};
 
-/// How long the loop waits for an event before it looks for a signal.
-const TICK: Duration = Duration::from_millis(100);
+pub(crate) use orders::Orders;
+pub(crate) use serving::Serving;
+pub(crate) use settings::Settings;
 
 /// Run the TURN server that gateways allocate on.
 #[derive(Debug, Subcommand)]
@@ -27,52 +34,48 @@ pub(crate) enum Relay {
 
 pub(crate) fn run(relay: Relay) -> Result<(), Failure> {
     let Relay::Start(flags) = relay;
-    if let Some(domain) = flags.platform.domain.clone() {
-        let platform = flags.platform.clone();
-        let config = flags.config_with_platform()?;
-        check(&config)?;
-        return service::block_on(agent::relay::serve(platform, domain, config));
-    }
-    let stop = stop_flag()?;
-    service::raise_descriptor_limit();
-    let config = flags.config()?;
+    let settings = flags.settings()?;
+    let (config, revoked) = (settings.config()?, settings.revoked()?);
     check(&config)?;
-    let server = start(config)?;
-    serve(&server, &stop)?;
+    service::block_on(async move {
+        let monitor = Monitor::new("relay");
+        monitor.open(settings.monitor_listen, monitor::RELAY).await?;
+        let (platform, orders) = (settings.platform(), Orders::new(flags, settings)?);
+        match platform.domain.clone() {
+            Some(domain) => agent::relay::serve(platform, domain, orders, monitor).await,
+            None => serve(config, &revoked, orders, monitor).await,
+        }
+    })
+}
+
+/// Serves without a platform until a signal comes; a second one ends it at once.
+async fn serve(
+    config: Config,
+    revoked: &BTreeSet<String>,
+    mut orders: Orders,
+    monitor: Monitor,
+) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let serving = orders.begin(config, revoked, monitor)?;
+    loop {
+        tokio::select! {
+            heard = serving.hear() => heard?,
+            () = orders.wait() => orders.follow(Some(&serving)),
+            () = signals.next() => break,
+        }
+    }
     service::stopping();
-    end(server);
+    tokio::select! {
+        () = serving.drain(orders.drain()) => {}
+        () = signals.next() => tracing::warn!("told twice: the relay ends at once"),
+    }
+    serving.end();
     Ok(())
 }
 
 /// Looks whether relayed addresses can be bound.
 fn check(config: &Config) -> Result<(), Failure> {
     [config.ipv4, config.ipv6].into_iter().flatten().try_for_each(|address| check_bindable(address.bind))
-}
-
-/// Starts the relay and says so.
-pub(crate) fn start(config: Config) -> Result<RelayServer, Failure> {
-    let relayed = [config.ipv4, config.ipv6];
-    let server = RelayServer::spawn(config).map_err(not_started)?;
-    for address in server.addresses() {
-        service::say(format_args!("listening on {address}"));
-    }
-    for address in relayed.into_iter().flatten() {
-        tracing::info!(advertised = %address.advertised, "relayed addresses");
-    }
-    service::ready();
-    Ok(server)
-}
-
-/// Stops the relay and says what it has done.
-pub(crate) fn end(server: RelayServer) {
-    let counters = server.counters();
-    tracing::info!(
-        to_peers = counters.to_peers.packets,
-        to_clients = counters.to_clients.packets,
-        allocations = server.allocations(),
-        "the relay stops"
-    );
-    server.stop();
 }
 
 /// Better now than at the first client's request.
@@ -82,72 +85,4 @@ fn check_bindable(ip: IpAddr) -> Result<(), Failure> {
             "name an address of this machine with --relay-ip, or with --external-ip PUBLIC/PRIVATE behind a NAT",
         )
     })
-}
-
-/// Set by Ctrl-C and SIGTERM; the second Ctrl-C ends the program at once.
-fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-            .map_err(|error| Failure::new(Exit::Other, format!("signals can't be handled: {error}")))?;
-    }
-    Ok(stop)
-}
-
-fn serve(server: &RelayServer, stop: &AtomicBool) -> Result<(), Failure> {
-    while !stop.load(Ordering::Relaxed) {
-        match server.wait_event(TICK) {
-            Some(Notice::Event(event)) => log(&event),
-            Some(Notice::Lost(count)) => tracing::debug!(count, "events were not logged"),
-            None if server.has_failed() => return Err(failed()),
-            None => {}
-        }
-    }
-    Ok(())
-}
-
-/// The relay's thread is gone although nobody has stopped it.
-pub(crate) fn failed() -> Failure {
-    Failure::new(Exit::Other, "the relay's thread has ended").next("look for a panic above, and report it")
-}
-
-/// Users and their addresses are personal: they are shown at DEBUG only.
-pub(crate) fn log(event: &Event) {
-    match event {
-        Event::Allocated { client, username, relayed } => {
-            tracing::info!(addresses = relayed.len(), "an allocation was made");
-            tracing::debug!(%client, %username, ?relayed, "allocated");
-        }
-        Event::Released { client, username, reason } => {
-            let reason = match reason {
-                Released::Closed => "its client closed it",
-                Released::Expired => "it was not refreshed",
-                Released::Revoked => "its user was revoked",
-            };
-            tracing::info!(reason, "an allocation has ended");
-            tracing::debug!(%client, %username, "released");
-        }
-        Event::Moved { from, to, username } => tracing::debug!(%from, %to, %username, "moved"),
-        Event::Drained => tracing::info!("no allocation is left"),
-        Event::ListenFailed { addr, kind } => tracing::error!(%addr, %kind, "no longer listening"),
-        Event::Listening { .. } | Event::Effect(_) => {}
-    }
-}
-
-fn not_started(error: StartError) -> Failure {
-    match &error {
-        StartError::Listen { addr, kind } => {
-            let failure = Failure::new(Exit::Address, &error);
-            match kind {
-                ErrorKind::AddrInUse => failure.next(format!(
-                    "find out who has it (ss -lunp 'sport = :{}'), or choose another --listen",
-                    addr.port()
-                )),
-                ErrorKind::AddrNotAvailable => failure.next("list this machine's addresses with: ip address"),
-                _ => failure.next("choose another --listen"),
-            }
-        }
-        StartError::System(_) => Failure::new(Exit::Other, error),
-    }
 }

@@ -34,6 +34,7 @@ use super::flags::Platform;
 use super::line::{Line, kept};
 use crate::config::TargetsFile;
 use crate::exit::{Exit, Failure};
+use crate::monitor::Monitor;
 use crate::service::{self, Signals};
 use crate::{news, when};
 use wanted::{Places, revoked, server_tls, trusted};
@@ -61,8 +62,13 @@ impl Flags {
 }
 
 /// Serves until a signal comes, or until the platform has revoked this instance.
-pub(crate) async fn serve<R: Runtime>(flags: Flags, file: Option<PathBuf>) -> Result<(), Failure> {
+pub(crate) async fn serve<R: Runtime>(
+    flags: Flags,
+    file: Option<PathBuf>,
+    monitor: Monitor,
+) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
+    monitor.lacks("platform", "there is no session");
     let mut rules = flags.allow.clone();
     if let Some(path) = file {
         rules.extend(TargetsFile::load(&path)?.rules);
@@ -75,12 +81,13 @@ pub(crate) async fn serve<R: Runtime>(flags: Flags, file: Option<PathBuf>) -> Re
         member = enrol::join(&flags.platform, &domain, AgentKind::Gateway) => member?,
         () = signals.next() => return Ok(()),
     };
-    let mut agent = Agent::<R>::new(member, TargetPolicy::new(rules))?;
+    let mut agent = Agent::<R>::new(member, TargetPolicy::new(rules), monitor.clone())?;
     let failure = tokio::select! {
         failure = agent.run() => Some(failure),
         () = signals.next() => None,
     };
     service::stopping();
+    monitor.lacks("gateway", "it is told to end");
     let grace = match failure {
         Some(_) => Duration::ZERO,
         None => Duration::from_secs(flags.grace_period),
@@ -115,10 +122,11 @@ struct Agent<R: Runtime> {
     health: Option<HealthState>,
     /// systemd and people know that it serves.
     started: bool,
+    monitor: Monitor,
 }
 
 impl<R: Runtime> Agent<R> {
-    fn new(member: Member, targets: TargetPolicy) -> Result<Self, Failure> {
+    fn new(member: Member, targets: TargetPolicy, monitor: Monitor) -> Result<Self, Failure> {
         let now = Instant::now();
         let certificate = member.state.certificate(&member.key)?;
         let desired = member.state.instructions()?;
@@ -138,6 +146,7 @@ impl<R: Runtime> Agent<R> {
             places: Places::default(),
             health: None,
             started: false,
+            monitor,
         })
     }
 
@@ -210,6 +219,7 @@ impl<R: Runtime> Agent<R> {
             Ok(Answer::Session(session)) => {
                 self.server_time(session.server_time);
                 self.line.session = Some(session.session);
+                self.monitor.has("platform");
                 self.line.agenda.began(now, Duration::from_secs(session.heartbeat_interval));
                 self.want(session.desired);
                 self.begin();
@@ -300,7 +310,10 @@ impl<R: Runtime> Agent<R> {
             ..Config::new(tls, wall)
         };
         match adit_driver::Gateway::spawn(config) {
-            Ok(gateway) => self.gateway = Some(gateway),
+            Ok(gateway) => {
+                self.monitor.serves(gateway.probe());
+                self.gateway = Some(gateway);
+            }
             Err(error) => {
                 tracing::error!("the gateway can't begin: {error}");
                 return;

@@ -1,0 +1,40 @@
+//! What is shown of a relay.
+
+use std::fmt;
+
+use adit_core::relay::{AuthFailure, Drop};
+use adit_mio::RelayProbe;
+
+use super::{Page, Subject};
+
+impl Subject for RelayProbe {
+    fn lacks(&self) -> Vec<String> {
+        if self.has_ended() { vec!["relay: its thread has ended".into()] } else { Vec::new() }
+    }
+
+    fn measure(&self, page: &mut Page<'_>) -> fmt::Result {
+        let (counters, holdings) = (self.counters(), self.holdings());
+        let gauges = [
+            ("turn_allocations_active", "Allocations", holdings.allocations),
+            ("turn_permissions_active", "Permissions of all allocations", holdings.permissions),
+            ("turn_channels_active", "Channels of all allocations", holdings.channels),
+            ("turn_reservations_active", "Ports that wait for their allocation", holdings.reservations),
+        ];
+        for (name, help, value) in gauges {
+            page.gauge(name, help, value as u64)?;
+        }
+        let both = |to_peers, to_clients| [("to_peers", to_peers), ("to_clients", to_clients)];
+        let bytes = both(counters.to_peers.bytes, counters.to_clients.bytes);
+        page.counters("turn_relayed_bytes", "Data that was sent on, without headers", "direction", bytes)?;
+        let packets = both(counters.to_peers.packets, counters.to_clients.packets);
+        page.counters("turn_relayed_packets", "Datagrams that were sent on", "direction", packets)?;
+        let names: Vec<_> = Drop::ALL.iter().map(|&reason| (format!("{reason:?}"), reason)).collect();
+        let dropped = names.iter().map(|(name, reason)| (name.as_str(), counters.dropped(*reason)));
+        page.counters("turn_dropped_packets", "Datagrams that were dropped", "reason", dropped)?;
+        let names: Vec<_> = AuthFailure::ALL.iter().map(|&reason| (format!("{reason:?}"), reason)).collect();
+        let failures = names.iter().map(|(name, reason)| (name.as_str(), counters.auth_failures(*reason)));
+        page.counters("turn_auth_failures", "Signed requests that were refused", "reason", failures)?;
+        page.counter("turn_transport_errors", "ICMP errors on relayed sockets", counters.transport_errors)?;
+        page.sockets(&self.socket_counters())
+    }
+}

@@ -1,0 +1,189 @@
+//! A relay that serves, from its start to its last allocation.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use adit_core::relay::{Alternates, Config, Event, Relay, Released, Status};
+use adit_core::turn::credentials::Authenticator;
+use adit_mio::{Notice, RelayServer, StartError};
+
+use super::event_log::EventLog;
+use crate::exit::{Exit, Failure};
+use crate::monitor::Monitor;
+use crate::service;
+
+/// A running relay.
+pub(crate) struct Serving {
+    server: RelayServer,
+    monitor: Monitor,
+    events: Option<RefCell<EventLog>>,
+}
+
+/// How a relay ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Drain {
+    /// Where new clients are sent meanwhile.
+    pub(super) alternates: Alternates,
+    /// How long clients have to move.
+    pub(super) grace: Duration,
+}
+
+impl Serving {
+    /// Starts the relay and says so.
+    pub(super) fn start(
+        config: Config,
+        revoked: &BTreeSet<String>,
+        monitor: Monitor,
+        events: Option<EventLog>,
+    ) -> Result<Self, Failure> {
+        let relayed = [config.ipv4, config.ipv6];
+        let server = RelayServer::spawn(config).map_err(not_started)?;
+        server.change(|relay, now| relay.set_revoked(now, revoked));
+        for address in server.addresses() {
+            service::say(format_args!("listening on {address}"));
+        }
+        for address in relayed.into_iter().flatten() {
+            tracing::info!(advertised = %address.advertised, "relayed addresses");
+        }
+        monitor.serves(server.probe());
+        service::ready();
+        Ok(Self { server, monitor, events: events.map(RefCell::new) })
+    }
+
+    /// Waits for what the relay says next, and notes it. Nothing is lost when the future is dropped.
+    ///
+    /// # Errors
+    /// When its thread has ended.
+    pub(crate) async fn hear(&self) -> Result<(), Failure> {
+        match self.server.event().await {
+            Some(notice) => self.note(&notice),
+            None => {
+                return Err(Failure::new(Exit::Other, "the relay's thread has ended")
+                    .next("look for a panic above, and report it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the relay says is logged, and shown where it concerns those who watch.
+    fn note(&self, notice: &Notice<Event>) {
+        let mut events = self.events.as_ref().map(RefCell::borrow_mut);
+        match notice {
+            Notice::Event(event) => {
+                if let Event::ListenFailed { addr, .. } = event {
+                    self.monitor.lacks("listening", format!("{addr} is lost"));
+                }
+                if let Some(events) = &mut events {
+                    events.write(event);
+                }
+                log(event);
+            }
+            Notice::Lost(count) => {
+                if let Some(events) = &mut events {
+                    events.lost(*count);
+                }
+                tracing::debug!(count, "events were not logged");
+            }
+        }
+    }
+
+    /// Goes on in a new event log where the old one was moved away.
+    pub(super) fn reopen_events(&self) {
+        let Some(events) = &self.events else { return };
+        if let Err(error) = events.borrow_mut().reopen() {
+            tracing::error!(%error, "the event log can't be opened again: the old file is written to");
+        }
+    }
+
+    /// Who may use the relay from now on, and who is revoked, whose allocations end.
+    pub(crate) fn admit(&self, authenticator: Authenticator, revoked: &BTreeSet<String>) {
+        self.server.change(|relay, now| {
+            relay.set_authenticator(now, authenticator);
+            relay.set_revoked(now, revoked);
+        });
+    }
+
+    /// Changes what may change while it runs.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Relay, Instant)) {
+        self.server.change(change);
+    }
+
+    /// How it is doing.
+    pub(crate) fn status(&self) -> Status {
+        self.server.status()
+    }
+
+    /// Takes no new allocations, and waits until those that there are have ended, at most for the time of grace.
+    pub(crate) async fn drain(&self, drain: Drain) {
+        self.monitor.lacks("relay", "it takes no new allocations, as it is about to end");
+        self.server.drain(drain.alternates);
+        let allocations = self.server.allocations();
+        if allocations > 0 && !drain.grace.is_zero() {
+            tracing::info!(allocations, grace = ?drain.grace, "waiting for clients to move; a second signal ends that");
+        }
+        let drained = async { while self.server.allocations() > 0 && self.hear().await.is_ok() {} };
+        if tokio::time::timeout(drain.grace, drained).await.is_err() {
+            tracing::warn!(allocations = self.server.allocations(), "clients have not moved and are cut off");
+        }
+    }
+
+    /// Stops the relay and says what it has done.
+    pub(crate) fn end(self) {
+        while let Some(notice) = self.server.wait_event(Duration::ZERO) {
+            self.note(&notice);
+        }
+        let counters = self.server.counters();
+        tracing::info!(
+            to_peers = counters.to_peers.packets,
+            to_clients = counters.to_clients.packets,
+            allocations = self.server.allocations(),
+            "the relay stops"
+        );
+        self.server.stop();
+    }
+}
+
+/// Users and their addresses are personal: they are shown at DEBUG only.
+fn log(event: &Event) {
+    match event {
+        Event::Allocated { client, username, relayed } => {
+            tracing::info!(addresses = relayed.len(), "an allocation was made");
+            tracing::debug!(%client, %username, ?relayed, "allocated");
+        }
+        Event::Released { client, username, reason, .. } => {
+            let reason = match reason {
+                Released::Closed => "its client closed it",
+                Released::Expired => "it was not refreshed",
+                Released::Revoked => "its user was revoked",
+            };
+            tracing::info!(reason, "an allocation has ended");
+            tracing::debug!(%client, %username, "released");
+        }
+        Event::ListenFailed { addr, kind } => tracing::error!(%addr, %kind, "no longer listening"),
+        Event::Moved { from, to, username } => tracing::debug!(%from, %to, %username, "a client has moved"),
+        Event::Refused { client, username, code } => {
+            tracing::debug!(%client, %username, code, "an allocation was refused");
+        }
+        Event::Drained => tracing::info!("the last allocation has ended"),
+        Event::Listening { .. } | Event::Effect(_) => {}
+    }
+}
+
+fn not_started(error: StartError) -> Failure {
+    match &error {
+        StartError::Listen { addr, kind } => {
+            let failure = Failure::new(Exit::Address, &error);
+            match kind {
+                ErrorKind::AddrInUse => failure.next(format!(
+                    "find out who has it (ss -lunp 'sport = :{}'), or choose another --listen",
+                    addr.port()
+                )),
+                ErrorKind::AddrNotAvailable => failure.next("list this machine's addresses with: ip address"),
+                _ => failure.next("choose another --listen"),
+            }
+        }
+        StartError::System(_) => Failure::new(Exit::Other, error),
+    }
+}
