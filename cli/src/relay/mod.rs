@@ -4,6 +4,7 @@
 //! 2. [`serving`] starts it, hears what it says, and drains it at the end; [`orders`] are read again while it runs.
 //! 3. Without a platform that is all; with one, [`agent::relay`] stands between.
 
+mod coturn;
 mod event_log;
 mod flags;
 mod orders;
@@ -30,10 +31,14 @@ pub(crate) use settings::Settings;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Relay {
     Start(flags::Start),
+    ImportCoturn(coturn::ImportCoturn),
 }
 
 pub(crate) fn run(relay: Relay) -> Result<(), Failure> {
-    let Relay::Start(flags) = relay;
+    let flags = match relay {
+        Relay::Start(flags) => flags,
+        Relay::ImportCoturn(import) => return import.run(),
+    };
     let settings = flags.settings()?;
     let (config, revoked) = (settings.config()?, settings.revoked()?);
     check(&config)?;
