@@ -467,8 +467,10 @@ impl Gateway {
         settle_quic(step, sessions);
         let overdue = self.closing.is_some_and(|at| now >= at);
         if self.closing.is_some() && !self.closed && (overdue || self.relays.are_closed()) {
-            let (ref mut step, relays, _) = self.step(now);
+            let (ref mut step, relays, sessions) = self.step(now);
             relays.abandon(step);
+            step.quic.abandon_all();
+            settle_quic(step, sessions);
             self.closed = true;
             self.events.push_back(Event::Closed);
         }

@@ -296,6 +296,19 @@ impl Endpoint {
         }
     }
 
+    /// Forgets all connections, also those that have ended and would be kept for a moment to answer what is late. Nothing
+    /// more is sent; [`Event::Closed`] follows for those that stood.
+    pub fn abandon_all(&mut self) {
+        let all: Vec<ConnId> = self.connections.iter().map(|(id, _)| id).collect();
+        for id in all {
+            let incoming = self.connections.get(id).is_some_and(|connection| connection.is_incoming());
+            self.incoming -= usize::from(incoming);
+            self.forget(id, EndpointEvent::drained());
+        }
+        self.ready.clear();
+        self.responses.clear();
+    }
+
     /// The other end's certificates, its own first.
     pub fn peer_certificates(&self, conn: ConnId) -> Option<Vec<CertificateDer<'static>>> {
         self.connections.get(conn)?.peer_certificates()

@@ -196,6 +196,47 @@ fn closing_does_not_wait_for_a_relay_that_is_gone() {
     assert_eq!(world.gateway.poll_timeout(), None);
 }
 
+#[test]
+fn a_gateway_that_has_closed_holds_nothing() {
+    let nameless = |config: &mut gateway::Config| config.relays[1].host = "relay.internal".into();
+    let mut world = World::made_of(Setup { relays: 2, gateway: nameless, ..Setup::default() });
+    world.resolves = false;
+    world.live(SECOND);
+    let addresses = world.gateway.addresses();
+    world.set_addresses(addresses);
+    // The first packets of a handshake arrive, and the relay is gone before it has bound a channel for the answer.
+    world.try_open(ECHO);
+    world.live(SECOND / 80);
+    world.silent.insert(Node::Relay(0));
+    world.live(SECOND / 80);
+    let before = world.gateway.holdings();
+    assert!(before.connections == 1 && before.parked > 1000 && before.queries == 1, "{before:?}");
+
+    world.gateway.close(world.now);
+    assert_eq!(world.gateway.holdings().queries, 0);
+    world.live(3 * SECOND);
+    assert!(world.at_gateway.contains(&gateway::Event::Closed));
+    assert_eq!(world.gateway.holdings(), gateway::Holdings::default());
+    assert!(world.gateway.counters().no_channel > 0, "what waited was given up, and counted");
+    assert_eq!(world.gateway.poll_timeout(), None);
+}
+
+#[test]
+fn a_relay_whose_name_is_known_too_late_is_not_asked_any_more() {
+    let nameless = |config: &mut gateway::Config| config.relays[0].host = "relay.internal".into();
+    let mut world = World::made_of(Setup { gateway: nameless, ..Setup::default() });
+    world.resolves = false;
+    world.live(SECOND);
+    let query = world.queries[0];
+    world.gateway.close(world.now);
+    let done = Completion::Resolved { query, result: Ok(vec!["9.0.0.1".parse().unwrap()]) };
+    world.gateway.handle_completion(world.now, done);
+    assert_eq!(world.gateway.add_relay(world.now, gateways_relay(0)), 1);
+    world.live(3 * SECOND);
+    assert!(world.at_gateway.contains(&gateway::Event::Closed));
+    assert_eq!((world.gateway.holdings(), world.allocations()), (gateway::Holdings::default(), 0));
+}
+
 // --- relays --------------------------------------------------------------------------------------------------
 
 #[test]

@@ -180,6 +180,9 @@ impl Relays {
 
     /// Finds the address of a relay.
     fn locate(&mut self, step: &mut Step<'_>, relay: usize) {
+        if self.closing {
+            return;
+        }
         let host = self.relays[relay].config.host.clone();
         match host.parse::<IpAddr>() {
             Ok(ip) => self.begin(step, relay, ip),
@@ -351,9 +354,12 @@ impl Relays {
         }
     }
 
-    /// Gives the allocations back.
+    /// Gives the allocations back, and asks for no more.
     pub(super) fn close(&mut self, step: &mut Step<'_>) {
         self.closing = true;
+        for query in self.relays.iter_mut().filter_map(|relay| relay.query.take()) {
+            step.queries.remove(query);
+        }
         for client in self.relays.iter_mut().filter_map(|relay| relay.client.as_mut()) {
             client.close(step.now);
         }
@@ -364,8 +370,11 @@ impl Relays {
         for relay in &mut self.relays {
             relay.client = None;
             relay.socket = None;
+            relay.unpark_all(step);
         }
         self.again = DeadlineQueue::default();
+        self.secret = DeadlineQueue::default();
+        self.channels = DeadlineQueue::default();
         for (socket, _) in std::mem::take(&mut self.sockets).iter() {
             step.out.push_back(Event::Effect(Effect::Unbind { socket }));
         }
@@ -438,7 +447,10 @@ impl Relays {
             client::Event::ChannelBound { .. } | client::Event::ChannelRefused { .. } => {}
             // QUIC finds out by itself, from packets that nobody can forge.
             client::Event::Undelivered { .. } => {}
-            client::Event::Closed => self.relays[relay].client = None,
+            client::Event::Closed => {
+                self.relays[relay].client = None;
+                self.relays[relay].unpark_all(step);
+            }
         }
         false
     }
