@@ -5,7 +5,12 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::step::Steps;
-use crate::{cargo, conformance, has_subcommand, packages, quietly, sim};
+use crate::{cargo, conformance, has_subcommand, packages, quietly, sim, target};
+
+/// The workspace.
+const WORKSPACE: &str = "Cargo.toml";
+/// That of the fuzz targets.
+const FUZZ: &str = "fuzz/Cargo.toml";
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -52,6 +57,7 @@ fn check(steps: &mut Steps, options: &Options) -> Result<()> {
     load_generator(steps)?;
     documents(steps)?;
     oldest(steps)?;
+    apart(steps)?;
     semver(steps)?;
     deny(steps, options)
 }
@@ -96,7 +102,22 @@ fn oldest(steps: &mut Steps) -> Result<()> {
     let mut check = Command::new("rustup");
     check.args(["run", oldest, "cargo", "check", "--workspace", "--all-targets"]);
     // A directory of its own, or everything would be compiled again by the other one.
-    steps.run(name, check.args(["--target-dir", "target/oldest"]))
+    steps.run(name, check.arg("--target-dir").arg(target().join("oldest")))
+}
+
+/// What is compiled otherwise than in the workspace: the fuzz targets, with the lock that they have, and what they need
+/// without the platform.
+fn apart(steps: &mut Steps) -> Result<()> {
+    let mut lints = cargo();
+    lints.args(["clippy", "--package", "adit-tests", "--lib", "--no-default-features"]);
+    steps.run("lints without the platform", lints.args(["--", "--deny", "warnings"]))?;
+    let mut lints = cargo();
+    lints
+        .args(["clippy", "--locked", "--manifest-path", FUZZ, "--target-dir"])
+        .arg(target().join("fuzz-check"));
+    // Nothing is linked, so libFuzzer need not be there; its build script would compile it.
+    lints.args(["--", "--deny", "warnings"]).env("CUSTOM_LIBFUZZER_PATH", "/nonexistent");
+    steps.run("lints of the fuzz targets", &mut lints)
 }
 
 /// What others embed.
@@ -129,14 +150,31 @@ fn deny(steps: &mut Steps, options: &Options) -> Result<()> {
         }
         steps.run("install of cargo-deny", cargo().args(["install", "--locked", "cargo-deny"]))?;
     }
-    steps.run(name, cargo().args(["deny", "--all-features", "check", "licenses", "bans", "sources"]))?;
-    match quietly(cargo().args(["deny", "fetch", "db"])) {
-        true => steps.run("advisories", cargo().args(["deny", "--all-features", "check", "advisories"])),
-        false => {
-            steps.skip("advisories", "their database cannot be fetched from here");
-            Ok(())
-        }
+    steps.run(name, &mut denied(WORKSPACE, &["licenses", "bans", "sources"]))?;
+    steps.run("the same of the fuzz targets", &mut denied(FUZZ, &["licenses", "bans", "sources"]))?;
+    if !quietly(cargo().args(["deny", "fetch", "db"])) {
+        steps.skip("advisories", "their database cannot be fetched from here");
+        return Ok(());
     }
+    steps.run("advisories", &mut denied(WORKSPACE, &["advisories"]))?;
+    steps.run("advisories on the fuzz targets", &mut denied(FUZZ, &["advisories"]))
+}
+
+/// What one configuration denies to a workspace.
+fn denied(manifest: &str, what: &[&str]) -> Command {
+    let mut deny = cargo();
+    deny.args([
+        "deny",
+        "--locked",
+        "--manifest-path",
+        manifest,
+        "--all-features",
+        "check",
+        "--config",
+        "deny.toml",
+    ]);
+    deny.args(what);
+    deny
 }
 
 /// The tests that run a whole gateway.

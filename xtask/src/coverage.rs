@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo, has_subcommand};
+use crate::{cargo, has_subcommand, target};
 
 /// What the core must reach, in percent of its lines.
 const LEAST: f64 = 95.0;
@@ -20,7 +20,9 @@ const WORLDS: &str = "not package(adit-tests) + binary(/^(sim_|robustness_)/)";
 
 /// Where the report lies. What is built with instruments lies in `target/llvm-cov-target`, so that the usual
 /// directory stays as it is.
-const REPORT: &str = "target/coverage.lcov";
+fn report() -> PathBuf {
+    target().join("coverage.lcov")
+}
 
 /// Options of `cargo xtask coverage`.
 #[derive(Debug, clap::Args)]
@@ -42,7 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ensure()?;
         measure(options.worlds)?;
     }
-    let report = fs::read_to_string(REPORT).context("there is no report yet: run without --again first")?;
+    let report = fs::read_to_string(report()).context("there is no report yet: run without --again first")?;
     let files = read(&report, Path::new("core/src"))?;
     show_gaps(&files, &options.filter);
     let total = show_rooms(&files);
@@ -83,7 +85,7 @@ fn has_tools() -> bool {
 
 fn measure(worlds: bool) -> Result<()> {
     let mut tests = cargo();
-    tests.args(["llvm-cov", "nextest", "--lcov", "--output-path", REPORT, "--no-fail-fast"]);
+    tests.args(["llvm-cov", "nextest", "--lcov", "--no-fail-fast", "--output-path"]).arg(report());
     tests.args(["--package", "adit-core", "--package", "adit-sim"]);
     if worlds {
         tests.args(["--package", "adit-tests", "--filterset", WORLDS]);

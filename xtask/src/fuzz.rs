@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: grows the corpora, keeps what covers more, replays what broke.
 //!
 //! A nightly compiler builds the targets of `fuzz/` once; each is then run by itself. What libFuzzer finds collects in
-//! `fuzz/target/grown`, which nobody commits; `--keep` moves the few inputs that cover something new to `fuzz/corpus`.
+//! `fuzz/target/grown` (or below `CARGO_TARGET_DIR`), which nobody commits; `--keep` moves the few inputs that cover something new to `fuzz/corpus`.
 //! Our own code has no `unsafe`, so no sanitiser is built in: runs are several times faster without.
 
 use std::collections::VecDeque;
@@ -113,7 +113,8 @@ fn targets(core: bool) -> Result<Vec<String>> {
 fn build(core: bool, target: Option<&str>) -> Result<()> {
     let mut build = nightly("cargo");
     build
-        .args(["fuzz", "build", "--sanitizer", "none", "--target-dir", "fuzz/target"])
+        .args(["fuzz", "build", "--sanitizer", "none", "--target-dir"])
+        .arg(built())
         .args(core.then_some("--no-default-features"));
     build.args(target).env_remove("CARGO").env_remove("RUSTC");
     eprintln!("building the targets …");
@@ -121,7 +122,7 @@ fn build(core: bool, target: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Fuzzes `target` for `time`. What covers more than before is written to its directory below `fuzz/target/grown`.
+/// Fuzzes `target` for `time`. What covers more than before is written to its directory below `grown`.
 fn grow(target: &str, time: Duration) -> Result<Report> {
     let grown = grown(target)?;
     let mut fuzz = program(target)?;
@@ -199,7 +200,7 @@ fn program(target: &str) -> Result<Command> {
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
     let artifacts = Path::new(FUZZ).join("artifacts").join(target);
     fs::create_dir_all(&artifacts)?;
-    let mut program = Command::new(Path::new(FUZZ).join("target").join(host).join("release").join(target));
+    let mut program = Command::new(built().join(host).join("release").join(target));
     program.arg(format!("-artifact_prefix={}/", artifacts.display()));
     Ok(program)
 }
@@ -208,8 +209,14 @@ fn corpus(target: &str) -> PathBuf {
     Path::new(FUZZ).join("corpus").join(target)
 }
 
+/// Where the targets are built. With their own compiler and flags they share nothing with the rest.
+fn built() -> PathBuf {
+    let elsewhere = std::env::var_os("CARGO_TARGET_DIR").map(|target| Path::new(&target).join(FUZZ));
+    elsewhere.unwrap_or_else(|| Path::new(FUZZ).join("target"))
+}
+
 fn grown(target: &str) -> Result<PathBuf> {
-    let directory = Path::new(FUZZ).join("target/grown").join(target);
+    let directory = built().join("grown").join(target);
     fs::create_dir_all(&directory)?;
     Ok(directory)
 }

@@ -123,6 +123,11 @@ fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// Where cargo puts what it builds: `CARGO_TARGET_DIR`, or `target`.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
+}
+
 fn has_subcommand(name: &str) -> bool {
     quietly(Command::new(format!("cargo-{name}")).args([name, "--version"]))
 }

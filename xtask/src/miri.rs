@@ -8,7 +8,7 @@
 use anyhow::{Result, bail};
 
 use crate::fuzz::nightly;
-use crate::quietly;
+use crate::{quietly, target};
 
 /// The tests, by what their names contain. What counts through all 4,096 channels would take minutes there.
 const TESTS: &[&str] = &[
@@ -40,7 +40,8 @@ pub(crate) fn run() -> Result<()> {
         bail!("miri is not installed: rustup toolchain install nightly --component miri,rust-src");
     }
     let mut miri = nightly("cargo");
-    miri.args(["miri", "test", "--package", "adit-core", "--lib", "--target-dir", "target/miri", "--"]);
+    miri.args(["miri", "test", "--package", "adit-core", "--lib", "--target-dir"]).arg(target().join("miri"));
+    miri.arg("--");
     miri.args(TESTS).args(SKIPPED.iter().flat_map(|name| ["--skip", name]));
     // Instants are the tests' own beginnings, and proptest looks for a file of past failures.
     miri.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "8");

@@ -9,11 +9,11 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail};
 
-use crate::has_subcommand;
+use crate::{has_subcommand, target};
 
 const PATCHES: &str = "tests/mutants";
-/// The copy, and what is compiled there.
-const COPY: &str = "target/mutants";
+/// The name of the copy's directory, in which its own `target` is.
+const COPY: &str = "mutants";
 /// What is tested: the core by its own tests and by those of the simulator.
 const PACKAGES: [&str; 4] = ["--package", "adit-core", "--package", "adit-sim"];
 
@@ -102,12 +102,16 @@ fn said(output: &Output) -> String {
 
 /// The committed sources, in a directory of their own that is not part of this workspace.
 fn copy() -> Result<PathBuf> {
-    let copy = Path::new(COPY);
+    let copy = target().join(COPY);
     if copy.join(".git").exists() {
-        git(&["-C", COPY, "checkout", "--quiet", "--force", "--detach", &head()?])?;
+        git(Command::new("git")
+            .arg("-C")
+            .arg(&copy)
+            .args(["checkout", "--quiet", "--force", "--detach"])
+            .arg(head()?))?;
     } else {
-        git(&["worktree", "prune"])?;
-        git(&["worktree", "add", "--quiet", "--detach", COPY])?;
+        git(Command::new("git").args(["worktree", "prune"]))?;
+        git(Command::new("git").args(["worktree", "add", "--quiet", "--detach"]).arg(&copy))?;
     }
     copy.canonicalize().context("the copy is not there")
 }
@@ -125,12 +129,8 @@ fn apply(copy: &Path, patch: &Path, how: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn git(arguments: &[&str]) -> Result<()> {
-    anyhow::ensure!(
-        Command::new("git").args(arguments).status()?.success(),
-        "git {} failed",
-        arguments.join(" ")
-    );
+fn git(command: &mut Command) -> Result<()> {
+    anyhow::ensure!(command.status()?.success(), "{command:?} failed");
     Ok(())
 }
 

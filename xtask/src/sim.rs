@@ -1,13 +1,12 @@
 //! `cargo xtask sim`: simulated worlds from seeds, one told step by step, or many.
 
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cargo;
+use crate::{cargo, target};
 
 /// Options of `cargo xtask sim`.
 #[derive(Debug, clap::Args)]
@@ -35,9 +34,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !build.status().context("cannot run cargo")?.success() {
         bail!("the simulator does not build");
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     let profile = if options.release { "release" } else { "debug" };
-    let mut player = Command::new(Path::new(&target).join(profile).join("examples/seeds"));
+    let mut player = Command::new(target().join(profile).join("examples/seeds"));
     match options.seed {
         Some(seed) => player.args(["one", &seed.to_string()]),
         None => {
