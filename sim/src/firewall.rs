@@ -19,7 +19,11 @@ use std::time::{Duration, Instant};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Firewall {
-    udp: bool,
+    /// What may go out, and what may come in, at present.
+    out: bool,
+    inward: bool,
+    /// Whether only answers come in.
+    stateful: bool,
     /// The only ports that may be sent to; `None`: all.
     ports: Option<BTreeSet<u16>>,
     idle: Duration,
@@ -32,13 +36,25 @@ pub struct Firewall {
 impl Firewall {
     /// Drops all UDP, both ways.
     pub fn without_udp() -> Self {
-        Self { udp: false, ..Self::stateful() }
+        Self::stateful().shut(true, true)
     }
 
     /// Lets everything out, and in only what answers it: the ends of a flow that was begun from inside and was used in
     /// the last 30 s. That is the shortest memory in wide use (Linux conntrack, for UDP).
     pub fn stateful() -> Self {
-        Self { udp: true, ports: None, idle: Duration::from_secs(30), flows: BTreeMap::new(), sweep: None }
+        let (idle, flows) = (Duration::from_secs(30), BTreeMap::new());
+        Self { out: true, inward: true, stateful: true, ports: None, idle, flows, sweep: None }
+    }
+
+    /// Lets everything through, until it is [`shut`](Self::shut).
+    pub fn open() -> Self {
+        Self { stateful: false, ..Self::stateful() }
+    }
+
+    /// Lets nothing out from now on, or nothing in, or neither; or what it let through before. The flows that it knows
+    /// are not touched.
+    pub fn shut(self, out: bool, inward: bool) -> Self {
+        Self { out: !out, inward: !inward, ..self }
     }
 
     /// Lets out only what is sent to one of these ports.
@@ -53,8 +69,8 @@ impl Firewall {
 
     /// Whether a packet may leave; it begins a flow, or keeps one up.
     pub(crate) fn lets_out(&mut self, now: Instant, inner: SocketAddr, outer: SocketAddr) -> bool {
-        let allowed = self.udp && self.ports.as_ref().is_none_or(|ports| ports.contains(&outer.port()));
-        if allowed {
+        let allowed = self.out && self.ports.as_ref().is_none_or(|ports| ports.contains(&outer.port()));
+        if allowed && self.stateful {
             self.forget(now);
             self.flows.insert((inner, outer), now);
         }
@@ -63,6 +79,9 @@ impl Firewall {
 
     /// Whether a packet may enter, which keeps its flow up.
     pub(crate) fn lets_in(&mut self, now: Instant, inner: SocketAddr, outer: SocketAddr) -> bool {
+        if !self.inward || !self.stateful {
+            return self.inward;
+        }
         self.forget(now);
         match self.flows.get_mut(&(inner, outer)) {
             Some(used) => {
@@ -115,6 +134,25 @@ mod tests {
         assert!(firewall.lets_out(after(6), inner, young));
         assert!(!firewall.lets_in(after(10), inner, old));
         assert!(firewall.lets_in(after(12), inner, young));
+    }
+
+    #[test]
+    fn one_way_may_be_shut_and_opened_again_and_what_was_begun_before_goes_on() {
+        let (inner, outer, now) = (addr("10.0.0.2:5"), addr("1.1.1.1:1"), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let mut firewall = Firewall::stateful();
+        assert!(firewall.lets_out(now, inner, outer));
+        firewall = firewall.shut(true, false);
+        assert!(!firewall.lets_out(after(1), inner, outer) && firewall.lets_in(after(1), inner, outer));
+        firewall = firewall.shut(false, true);
+        assert!(firewall.lets_out(after(2), inner, outer) && !firewall.lets_in(after(2), inner, outer));
+        firewall = firewall.shut(false, false);
+        assert!(firewall.lets_in(after(3), inner, outer));
+
+        let mut open = Firewall::open();
+        assert!(open.lets_in(now, inner, outer) && open.lets_out(now, inner, outer));
+        open = open.shut(false, true);
+        assert!(!open.lets_in(now, inner, outer) && open.lets_out(now, inner, outer));
     }
 
     #[test]

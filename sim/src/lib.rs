@@ -35,7 +35,7 @@
 //! | connectors | [`World::connector`] … [`start`](ConnectorBuilder::start) | the same |
 //! | hosts | [`World::host`], for a [`Machine`] of one's own | [`set_cut`](World::set_cut), [`sleep`](World::sleep), clocks that [`jump`](World::jump) or [jump back](World::jump_back), addresses that are [taken](World::take) |
 //! | NATs | [`Nat`], `behind` it; [`World::home`] for several hosts behind one | expiry, [`rebind`](World::rebind), [`restart_nat`](World::restart_nat), no [hairpin](Nat::without_hairpin) |
-//! | firewalls | [`Firewall`], `firewalled` by it, [`set_firewall`](World::set_firewall) | no UDP, answers only, certain ports only, a short memory |
+//! | firewalls | [`Firewall`], `firewalled` by it, [`set_firewall`](World::set_firewall) | no UDP, one way only, answers only, certain ports only, a short memory |
 //! | links | [`Link`], as the [usual](World::set_usual_link) one, [between two](World::set_link) or [one way](World::set_way) | latency, jitter, loss, [`Bursts`], duplication, reordering, a rate with a queue, a black hole for large packets |
 //! | targets | [`World::target`], `allowing` it | echo, sink, source, slow, hanging, breaking, refusing, silent: [`Target`] |
 //! | streams | [`World::open`] | [`say`](World::say), [`finish`](World::finish), [`hang_up`](World::hang_up), [`transfer`](World::transfer) |

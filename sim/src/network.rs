@@ -186,6 +186,10 @@ impl Network {
         self.places[host].firewall = firewall;
     }
 
+    pub(crate) fn firewall(&self, host: HostIndex) -> Option<&Firewall> {
+        self.places[host].firewall.as_ref()
+    }
+
     pub(crate) fn capture(&mut self, host: HostIndex) {
         self.places[host].captured.get_or_insert_default();
     }

@@ -7,6 +7,7 @@
 mod script;
 mod trouble;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use adit_core::connector::Failure;
@@ -14,7 +15,7 @@ use adit_core::io::PipeId;
 use adit_core::tunnel::RejectCode;
 
 use crate::party::{End, Party, Stream};
-use crate::plan::Goal;
+use crate::plan::{Goal, Place};
 
 pub use script::{MARK, script};
 pub(crate) use script::{author, shows_mark};
@@ -28,11 +29,13 @@ pub const SOURCE_LEN: usize = 24_000;
 pub const FRAGILE_LEN: usize = 3_000;
 
 /// Everything that was asked for, and all troubles.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Model {
     /// The streams.
     pub fates: Vec<Fate>,
     troubles: Vec<Trouble>,
+    /// How many relays there are.
+    relays: usize,
 }
 
 /// A stream, with what is known of it.
@@ -52,6 +55,9 @@ pub struct Fate {
     pub goal: Goal,
     /// When it was asked for, since the beginning of the world.
     pub asked: Duration,
+    /// The relays by which it may go: those of the connections that its connector had to its gateway from when it was
+    /// asked for until it was open.
+    pub ways: BTreeSet<usize>,
     /// The connector has said that it is open.
     pub opened: bool,
     /// Why the connector could not open it.
@@ -76,6 +82,11 @@ pub enum Verdict {
 }
 
 impl Model {
+    /// The model of a world with that many relays.
+    pub fn of(relays: usize) -> Self {
+        Self { fates: Vec::new(), troubles: Vec::new(), relays }
+    }
+
     /// Notes a trouble.
     pub fn trouble(&mut self, trouble: Trouble) {
         self.troubles.push(trouble);
@@ -100,12 +111,29 @@ impl Model {
 
     /// The trouble that excuses a stream which lived until `now`.
     fn excuse(&self, fate: &Fate, now: Duration) -> Option<&Trouble> {
-        let on_the_way = self.troubles.iter().filter(|trouble| trouble.is_on_way(fate.by, fate.through));
-        let met: Vec<&Trouble> = on_the_way.filter(|trouble| trouble.meets(fate.asked, now)).collect();
-        let silence: Duration = met.iter().map(|trouble| trouble.silence()).sum();
-        met.into_iter()
-            .find(|trouble| trouble.ends(silence) || (!fate.opened && trouble.hinders(fate.asked, now)))
+        let on_the_way = self.troubles.iter().filter(|trouble| trouble.is_on_way(fate));
+        let met = on_the_way.filter(|trouble| trouble.meets(fate.asked, now));
+        let found = blamed(met.collect(), fate, now);
+        found.or_else(|| if fate.opened { None } else { self.no_way(fate, now) })
     }
+
+    /// A stream that was never open need not be where no relay was well all the while. One that was well is enough: the
+    /// connector tries the addresses of all.
+    fn no_way(&self, fate: &Fate, now: Duration) -> Option<&Trouble> {
+        let blamed_at = |relay| {
+            let here = self.troubles.iter().filter(|trouble| trouble.at == Some(Place::Relay(relay)));
+            blamed(here.filter(|trouble| trouble.bars(fate.asked, now)).collect(), fate, now)
+        };
+        let all: Option<Vec<&Trouble>> = (0..self.relays).map(blamed_at).collect();
+        all?.first().copied()
+    }
+}
+
+/// The one of these troubles that ends a stream, or hinders one that is not open yet.
+fn blamed<'a>(met: Vec<&'a Trouble>, fate: &Fate, now: Duration) -> Option<&'a Trouble> {
+    let silence: Duration = met.iter().map(|trouble| trouble.silence()).sum();
+    met.into_iter()
+        .find(|trouble| trouble.ends(silence) || (!fate.opened && trouble.hinders(fate.asked, now, silence)))
 }
 
 impl Goal {
@@ -139,5 +167,85 @@ fn not_rejected(fate: &Fate, wanted: RejectCode) -> Option<String> {
     match &fate.failure {
         Some(Failure::Rejected { code, .. }) if *code == wanted => None,
         other => Some(format!("it was to be rejected as {wanted}, and ended as {other:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::secs;
+
+    /// A world with two relays, where something was done from second 100 on.
+    fn model(troubles: impl IntoIterator<Item = (Option<Place>, u64, Kind)>) -> Model {
+        let mut model = Model::of(2);
+        for (at, lasts, kind) in troubles {
+            model.trouble(Trouble { at, from: secs(100), until: secs(100 + lasts), kind });
+        }
+        model
+    }
+
+    /// A stream that was asked for in that second, over a connection by one of these relays.
+    fn fate(asked: u64, opened: bool, ways: &[usize]) -> Fate {
+        Fate {
+            number: 0,
+            stream: Stream(0),
+            pipe: adit_core::io::Id::new(0, 0),
+            by: 0,
+            through: 0,
+            goal: Goal::Echo,
+            asked: secs(asked),
+            ways: ways.iter().copied().collect(),
+            opened,
+            failure: None,
+            hung_up: false,
+            orphaned: false,
+            judged: false,
+        }
+    }
+
+    /// Whether a stream that was lost in second 200 is excused.
+    fn is_excused(model: &Model, fate: &Fate) -> bool {
+        model.excuse(fate, secs(200)).is_some()
+    }
+
+    #[test]
+    fn a_dead_relay_excuses_those_that_went_by_it() {
+        let model = model([(Some(Place::Relay(0)), 1, Kind::Death)]);
+        assert!(is_excused(&model, &fate(90, true, &[0])));
+        assert!(is_excused(&model, &fate(130, false, &[0])), "its connection seemed to stand");
+        assert!(!is_excused(&model, &fate(90, true, &[1])));
+        assert!(!is_excused(&model, &fate(150, true, &[0])), "by then it went by another allocation");
+    }
+
+    #[test]
+    fn who_asks_when_a_connection_has_long_gone_is_not_excused_while_another_relay_lives() {
+        let dead = (Some(Place::Relay(0)), 60, Kind::Death);
+        let one = model([dead]);
+        for asked in [141, 155, 190] {
+            assert!(!is_excused(&one, &fate(asked, false, &[])), "{asked}");
+        }
+        assert!(!is_excused(&one, &fate(110, false, &[])), "it had no connection: the other answers");
+        let both = model([dead, (Some(Place::Relay(1)), 60, Kind::Death)]);
+        assert!(is_excused(&both, &fate(155, false, &[])));
+        assert!(is_excused(&both, &fate(190, false, &[])), "there may be no new allocation yet");
+    }
+
+    #[test]
+    fn a_short_silence_of_a_relay_excuses_nobody_who_is_open() {
+        for (lasts, excused) in [(7, false), (8, true)] {
+            let model = model([(Some(Place::Relay(0)), lasts, Kind::Silence)]);
+            assert_eq!(is_excused(&model, &fate(99, true, &[0])), excused);
+            assert!(!is_excused(&model, &fate(99, true, &[1])));
+        }
+    }
+
+    #[test]
+    fn a_firewall_that_forgets_hinders_those_who_come_in_and_ends_nothing_by_itself() {
+        let gateway = model([(Some(Place::Gateway(0)), 0, Kind::Forgetting)]);
+        assert!(!is_excused(&gateway, &fate(99, true, &[0])));
+        assert!(is_excused(&gateway, &fate(120, false, &[0])));
+        assert!(!is_excused(&gateway, &fate(136, false, &[0])));
+        let connector = model([(Some(Place::Connector(0)), 0, Kind::Forgetting)]);
+        assert!(!is_excused(&connector, &fate(100, false, &[0])));
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Act, Place, Plan, Stage, Step};
+use super::{Act, Place, Plan, Stage, Step, Way};
 use crate::clock::secs;
+use crate::firewall::Firewall;
 use crate::link::Percent;
 use crate::model::{Kind, Trouble};
+use crate::world::{Handle, World};
 
 /// Past all validity: credentials and certificates are good for a month.
 const PAST_ALL: Duration = secs(40 * 86_400);
@@ -19,7 +21,11 @@ impl Stage {
         }
         if done && let Some((at, kind)) = trouble_of(step.act) {
             let from = self.world.elapsed();
-            self.model.trouble(Trouble { at, from, until: from + step.act.lasts(), kind });
+            // A NAT forgets everybody behind it.
+            let housemates = at.filter(|_| kind == Kind::Rebind).map(|at| plan.shape.housemates(at));
+            for at in housemates.map_or(vec![at], |places| places.into_iter().map(Some).collect()) {
+                self.model.trouble(Trouble { at, from, until: from + step.act.lasts(), kind });
+            }
         }
         done
     }
@@ -35,6 +41,15 @@ impl Stage {
             }
             Act::HangUp { opened } => return self.hang_up(opened),
             Act::Cut { at, .. } => self.cut(at, true),
+            Act::Shut { at, way, .. } => self.shut(at, way, true),
+            Act::Forget { at } => {
+                let has_one = plan.shape.front(at).firewall;
+                if has_one {
+                    self.replace_firewall(at, |_| Firewall::stateful());
+                    self.reshut(at);
+                }
+                return has_one;
+            }
             Act::Burst { loss, .. } => {
                 self.bursts += 1;
                 self.world.set_usual_link(plan.shape.link.losing(loss.percent()));
@@ -54,6 +69,12 @@ impl Stage {
                 }
                 self.kill(at);
             }
+            Act::Renew { at } => {
+                if !self.is_free(plan, at) {
+                    return false;
+                }
+                self.renew(at);
+            }
             Act::Noise { noise, packets } => return self.make_noise(noise, packets, step.number),
             Act::Tamper { relay, which, how } => return self.tamper(relay, which, how),
             Act::Intrude { through, how } => self.intrude(through, how),
@@ -67,6 +88,7 @@ impl Stage {
         self.lasting.remove(index);
         match step.act {
             Act::Cut { at, .. } => self.cut(at, false),
+            Act::Shut { at, way, .. } => self.shut(at, way, false),
             Act::Burst { .. } => {
                 self.bursts -= 1;
                 if self.bursts == 0 {
@@ -74,7 +96,8 @@ impl Stage {
                 }
             }
             Act::Expire { at, .. } => self.jump(at, -PAST_ALL.as_secs().cast_signed()),
-            Act::Kill { at, .. } => self.restart(at),
+            Act::Kill { at, wiped: false, .. } => self.restart(at),
+            Act::Kill { at, wiped: true, .. } => self.reinstall(at),
             _ => {}
         }
     }
@@ -108,6 +131,33 @@ impl Stage {
             Place::Relay(number) => self.world.set_cut(self.relays[number], cut),
             Place::Gateway(number) => self.world.set_cut(self.gateways[number], cut),
             Place::Connector(number) => self.world.set_cut(self.connectors[number], cut),
+        }
+    }
+
+    /// Shuts the firewall one more time in some way, or opens it again.
+    fn shut(&mut self, at: Place, way: Way, shut: bool) {
+        let (out, inward) = self.shut.entry(at).or_default();
+        for count in [(out, Way::In), (inward, Way::Out)].into_iter().filter(|&(_, other)| way != other) {
+            *count.0 = if shut { *count.0 + 1 } else { *count.0 - 1 };
+        }
+        self.reshut(at);
+    }
+
+    /// Shuts the firewall in the ways in which it is to be shut at present, and in no other.
+    fn reshut(&mut self, at: Place) {
+        let (out, inward) = self.shut.get(&at).copied().unwrap_or_default();
+        self.replace_firewall(at, |firewall| firewall.shut(out > 0, inward > 0));
+    }
+
+    fn replace_firewall(&mut self, at: Place, by: impl FnOnce(Firewall) -> Firewall) {
+        fn replace<M>(world: &mut World, on: Handle<M>, by: impl FnOnce(Firewall) -> Firewall) {
+            let before = world.firewall(on).cloned().unwrap_or_else(Firewall::open);
+            world.set_firewall(on, Some(by(before)));
+        }
+        match at {
+            Place::Relay(number) => replace(&mut self.world, self.relays[number], by),
+            Place::Gateway(number) => replace(&mut self.world, self.gateways[number], by),
+            Place::Connector(number) => replace(&mut self.world, self.connectors[number], by),
         }
     }
 
@@ -150,6 +200,24 @@ impl Stage {
         }
     }
 
+    /// Relays have no papers.
+    fn renew(&mut self, at: Place) {
+        match at {
+            Place::Relay(_) => {}
+            Place::Gateway(number) => self.world.renew(self.gateways[number]),
+            Place::Connector(number) => self.world.renew(self.connectors[number]),
+        }
+    }
+
+    /// A relay has its secrets from its configuration, and so it has them again.
+    fn reinstall(&mut self, at: Place) {
+        match at {
+            Place::Relay(number) => self.world.restart(self.relays[number]),
+            Place::Gateway(number) => self.world.reinstall(self.gateways[number]),
+            Place::Connector(number) => self.world.reinstall(self.connectors[number]),
+        }
+    }
+
     fn restart(&mut self, at: Place) {
         match at {
             Place::Relay(number) => self.world.restart(self.relays[number]),
@@ -162,14 +230,15 @@ impl Stage {
 /// What a step may be blamed for.
 fn trouble_of(act: Act) -> Option<(Option<Place>, Kind)> {
     match act {
-        Act::Cut { at, .. } | Act::Sleep { at, .. } => Some((Some(at), Kind::Silence)),
+        Act::Cut { at, .. } | Act::Sleep { at, .. } | Act::Shut { at, .. } => Some((Some(at), Kind::Silence)),
+        Act::Forget { at } => Some((Some(at), Kind::Forgetting)),
         Act::Burst { .. } => Some((None, Kind::Silence)),
         Act::Rebind { at } => Some((Some(at), Kind::Rebind)),
         Act::Expire { at, .. } => Some((Some(at), Kind::Expiry)),
         Act::Kill { at, .. } => Some((Some(at), Kind::Death)),
-        // Streams that are hung up know it. A clock that is wrong by an hour, noise, packets that were tampered with and
-        // people without a certificate are no excuse for anything.
-        Act::Open { .. } | Act::HangUp { .. } | Act::Jump { .. } => None,
+        // Streams that are hung up know it. A clock that is wrong by an hour, other papers, noise, packets that were
+        // tampered with and people without a certificate are no excuse for anything.
+        Act::Open { .. } | Act::HangUp { .. } | Act::Jump { .. } | Act::Renew { .. } => None,
         Act::Noise { .. } | Act::Tamper { .. } | Act::Intrude { .. } => None,
     }
 }

@@ -36,9 +36,12 @@ impl Stage {
         true
     }
 
-    /// The address of a connector that a relay has seen last.
+    /// The address of a connector that a relay has seen last; what goes to the relay itself is a gateway's at the same
+    /// address.
     fn seen_of(&self, ip: IpAddr) -> Option<SocketAddr> {
-        self.passed.iter().flatten().rev().map(|packet| packet.from).find(|from| from.ip() == ip)
+        let passed = self.passed.iter().flatten().rev();
+        let to_relayed = passed.filter(|packet| packet.to.port() != self.listening(0).port());
+        to_relayed.map(|packet| packet.from).find(|from| from.ip() == ip)
     }
 
     /// Lets a packet that passed a relay arrive again. False where none has passed.

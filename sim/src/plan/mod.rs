@@ -49,12 +49,43 @@ pub struct Plan {
 pub struct Shape {
     /// How many relays there are. Every gateway has an allocation on each.
     pub relays: usize,
+    /// The NAT that those share who are in the [`Home`](Behind::Home).
+    pub home: HomeKind,
     /// What is in front of each gateway.
-    pub gateways: Vec<Option<NatKind>>,
+    pub gateways: Vec<Front>,
     /// What is in front of each connector.
-    pub connectors: Vec<Option<NatKind>>,
+    pub connectors: Vec<Front>,
     /// The link between any two hosts.
     pub link: Link,
+}
+
+/// What is in front of a gateway or a connector, from inside to outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Front {
+    /// Whether a firewall of its own lets in answers only, for 30 s.
+    pub firewall: bool,
+    /// Where its address comes from.
+    pub behind: Behind,
+}
+
+/// Where a machine's address comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behind {
+    /// It has a public one.
+    Nothing,
+    /// From a NAT of its own.
+    Nat(NatKind),
+    /// From the NAT that it shares with everybody else at home.
+    Home,
+}
+
+/// A NAT that several machines share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HomeKind {
+    /// What kind it is.
+    pub nat: NatKind,
+    /// Whether those behind it reach each other by its own address (RFC 4787 §6).
+    pub hairpins: bool,
 }
 
 /// A NAT by its kind.
@@ -133,6 +164,20 @@ pub enum Act {
         /// For how long.
         lasts: Duration,
     },
+    /// The firewall in front of a gateway or a connector drops UDP.
+    Shut {
+        /// The host.
+        at: Place,
+        /// Which way.
+        way: Way,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// The firewall of a gateway or a connector forgets whose answers may come in, as after a restart.
+    Forget {
+        /// The host.
+        at: Place,
+    },
     /// All links lose that many packets, in a hundred.
     Burst {
         /// In a hundred.
@@ -172,6 +217,14 @@ pub enum Act {
         at: Place,
         /// After how long it is started again.
         down: Duration,
+        /// Whether its disk is lost, too: then it enrols again, as another instance with another key. A relay has
+        /// nothing on its disk that it could not have again.
+        wiped: bool,
+    },
+    /// A gateway or a connector is issued another certificate and other credentials.
+    Renew {
+        /// The host.
+        at: Place,
     },
     /// Packets of strangers.
     Noise {
@@ -196,6 +249,17 @@ pub enum Act {
         /// What is wrong with the certificate.
         how: Intruder,
     },
+}
+
+/// What a firewall does not let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Anything.
+    Both,
+    /// What goes out.
+    Out,
+    /// What comes in.
+    In,
 }
 
 /// Packets that nobody expects.
@@ -259,11 +323,38 @@ impl Plan {
     }
 }
 
+impl Shape {
+    /// What is in front of the machine at a place; nothing is in front of relays.
+    pub fn front(&self, at: Place) -> Front {
+        match at {
+            Place::Relay(_) => Front::OPEN,
+            Place::Gateway(number) => self.gateways[number],
+            Place::Connector(number) => self.connectors[number],
+        }
+    }
+
+    /// All machines behind the same NAT as the one at a place, itself among them.
+    pub(crate) fn housemates(&self, at: Place) -> Vec<Place> {
+        let gateways = self.gateways.iter().enumerate().map(|(n, front)| (Place::Gateway(n), front));
+        let connectors = self.connectors.iter().enumerate().map(|(n, front)| (Place::Connector(n), front));
+        let home: Vec<_> =
+            gateways.chain(connectors).filter(|(_, front)| front.behind == Behind::Home).collect();
+        let home: Vec<_> = home.into_iter().map(|(place, _)| place).collect();
+        if home.contains(&at) { home } else { vec![at] }
+    }
+}
+
+impl Front {
+    /// A public address, and nothing that keeps anybody out.
+    pub const OPEN: Self = Self { firewall: false, behind: Behind::Nothing };
+}
+
 impl Act {
     /// How long it lasts; nothing where it is over at once.
     pub fn lasts(self) -> Duration {
         match self {
             Self::Cut { lasts, .. }
+            | Self::Shut { lasts, .. }
             | Self::Burst { lasts, .. }
             | Self::Expire { lasts, .. }
             | Self::Sleep { lasts, .. } => lasts,

@@ -2,7 +2,9 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::{Act, Goal, Intruder, NatKind, Noise, Place, Plan, Shape, Step, Tampering};
+use super::{
+    Act, Behind, Front, Goal, HomeKind, Intruder, NatKind, Noise, Place, Plan, Shape, Step, Tampering, Way,
+};
 use crate::nat::Dependence;
 
 impl Display for Plan {
@@ -18,22 +20,40 @@ impl Display for Plan {
 impl Display for Shape {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        let ends = |ends: &[Option<NatKind>], what: &str| {
-            let nats: Vec<_> =
-                ends.iter().map(|nat| nat.map_or("open".to_owned(), |nat| nat.to_string())).collect();
-            format!("{} ({})", count(ends.len(), what), nats.join(", "))
+        let ends = |ends: &[Front], what: &str| {
+            let fronts: Vec<_> = ends.iter().map(Front::to_string).collect();
+            format!("{} ({})", count(ends.len(), what), fronts.join(", "))
         };
         let link = &self.link;
+        let (gateways, connectors) = (ends(&self.gateways, "gateway"), ends(&self.connectors, "connector"));
+        write!(f, "{}, {gateways}, {connectors}; ", count(self.relays, "relay"))?;
+        if self.gateways.iter().chain(&self.connectors).any(|front| front.behind == Behind::Home) {
+            write!(f, "home behind {}; ", self.home)?;
+        }
         write!(
             f,
-            "{}, {}, {}; links of {:?} ± {:?}, {}",
-            count(self.relays, "relay"),
-            ends(&self.gateways, "gateway"),
-            ends(&self.connectors, "connector"),
+            "links of {:?} ± {:?}, {}",
             link.latency,
             link.jitter,
             format_args!("loss {}, twice {}, late {}", link.loss, link.duplication, link.reordering),
         )
+    }
+}
+
+impl Display for Front {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self.behind {
+            Behind::Nothing => f.write_str("open"),
+            Behind::Nat(nat) => write!(f, "{nat}"),
+            Behind::Home => f.write_str("home"),
+        }?;
+        if self.firewall { f.write_str(" and firewall") } else { Ok(()) }
+    }
+}
+
+impl Display for HomeKind {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(f, "{}{}", self.nat, if self.hairpins { "" } else { " without hairpins" })
     }
 }
 
@@ -85,18 +105,34 @@ impl Display for Act {
             }
             Self::HangUp { opened } => write!(f, "the stream of #{opened} is hung up"),
             Self::Cut { at, lasts } => write!(f, "{at} is cut off for {lasts:?}"),
+            Self::Shut { at, way, lasts } => write!(f, "the firewall of {at} lets {way} for {lasts:?}"),
+            Self::Forget { at } => write!(f, "the firewall of {at} forgets"),
             Self::Burst { loss, lasts } => write!(f, "links lose {loss} % for {lasts:?}"),
             Self::Rebind { at } => write!(f, "the NAT of {at} forgets"),
             Self::Jump { at, seconds } => write!(f, "the clock of {at} jumps by {seconds} s"),
             Self::Expire { at, lasts } => write!(f, "the clock of {at} is past all validity for {lasts:?}"),
             Self::Sleep { at, lasts } => write!(f, "{at} sleeps for {lasts:?}"),
-            Self::Kill { at, down } => write!(f, "{at} dies, and starts again after {down:?}"),
+            Self::Kill { at, down, wiped } => {
+                let with = if wiped { "without its disk " } else { "" };
+                write!(f, "{at} dies, and starts again {with}after {down:?}")
+            }
+            Self::Renew { at } => write!(f, "{at} is issued other papers"),
             Self::Noise { noise, packets } => write!(f, "{packets} packets of noise: {noise}"),
             Self::Tamper { relay, which, how } => {
                 write!(f, "packet {which} ppm of the last at relay {relay} arrives again, {how}")
             }
             Self::Intrude { through, how } => write!(f, "somebody with {how} connects to gateway {through}"),
         }
+    }
+}
+
+impl Display for Way {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_str(match self {
+            Self::Both => "no UDP through",
+            Self::Out => "no UDP out",
+            Self::In => "no UDP in",
+        })
     }
 }
 

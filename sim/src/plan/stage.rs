@@ -5,18 +5,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use adit_core::client::Families;
-use adit_core::connector::{self, Connector};
+use adit_core::connector::{self, Connector, GatewayKey};
 use adit_core::gateway::Gateway;
 use adit_core::relay::Relay;
 
-use super::{Goal, NatKind, Place, Plan};
+use super::{Behind, Front, Goal, HomeKind, NatKind, Place, Plan};
 use crate::clock::secs;
+use crate::firewall::Firewall;
 use crate::model::{FRAGILE_LEN, Fate, Model, SOURCE, SOURCE_LEN, script};
 use crate::nat::Nat;
-use crate::network::Packet;
+use crate::network::{Home, Packet};
 use crate::party::Stream;
 use crate::target::Target;
-use crate::world::{Handle, World, first_connectors};
+use crate::world::{self, Handle, World, first_connectors};
 
 /// A world that plays a plan.
 pub struct Stage {
@@ -40,12 +41,18 @@ pub struct Stage {
     pub(super) passed: Vec<VecDeque<Packet>>,
     /// How often each place is cut off at present.
     pub(super) cuts: BTreeMap<Place, u32>,
+    /// How often each place's firewall is shut at present: what goes out, what comes in.
+    pub(super) shut: BTreeMap<Place, (u32, u32)>,
     /// How many bursts of loss there are at present.
     pub(super) bursts: u32,
     /// The steps that have an effect at present which ends.
     pub(super) lasting: Vec<usize>,
     /// How much of each connector's news was read, in its present life.
     read: Vec<usize>,
+    /// The address of each relay.
+    relay_addresses: Vec<IpAddr>,
+    /// What each connector calls the gateways in its present life, and by which relay it has its connection to each.
+    ways: BTreeMap<(usize, GatewayKey), (usize, Option<usize>)>,
 }
 
 /// The relayed ports of a plan's relays: few, so that they are used again.
@@ -64,25 +71,30 @@ impl Stage {
         let untouchable = targets(&mut world);
         let relays: Vec<_> =
             (0..plan.shape.relays).map(|number| relay(&mut world, &format!("relay-{number}"))).collect();
+        let home = world.home(plan.shape.home.nat());
         let gateways = plan.shape.gateways.iter().enumerate();
-        let gateways =
-            gateways.map(|(number, nat)| gateway(&mut world, number, *nat, &relays, allowed)).collect();
+        let gateways = gateways
+            .map(|(number, front)| gateway(&mut world, number, (front, home), &relays, allowed))
+            .collect();
         let connectors: Vec<_> =
-            plan.shape.connectors.iter().map(|nat| connector(&mut world, *nat)).collect();
+            plan.shape.connectors.iter().map(|front| connector(&mut world, front, home)).collect();
         Self {
             passed: vec![VecDeque::new(); relays.len()],
             read: vec![0; connectors.len()],
+            relay_addresses: relays.iter().map(|&relay| world.addresses_of(relay)[0]).collect(),
             world,
             relays,
             gateways,
             connectors,
             intruders: Vec::new(),
-            model: Model::default(),
+            model: Model::of(plan.shape.relays),
             permitted: first_connectors(Families::V4, PERMITTED),
             untouchable,
             cuts: BTreeMap::new(),
+            shut: BTreeMap::new(),
             bursts: 0,
             lasting: Vec::new(),
+            ways: BTreeMap::new(),
         }
     }
 
@@ -104,18 +116,19 @@ impl Stage {
         packets
     }
 
-    /// Reads what the connectors have told of their streams.
+    /// Reads what the connectors have told of their streams, and of the ways to gateways.
     pub fn read_news(&mut self) {
-        for (number, read) in self.read.iter_mut().enumerate() {
+        for number in 0..self.connectors.len() {
             let on = self.connectors[number];
             if !self.world.is_running(on) {
                 continue;
             }
             let news = self.world.news(on);
-            for event in &news[*read..] {
+            for event in &news[self.read[number]..] {
+                note_way(&mut self.ways, &mut self.model.fates, &self.relay_addresses, number, event);
                 note(&mut self.model.fates, number, event);
             }
-            *read = news.len();
+            self.read[number] = news.len();
         }
     }
 
@@ -123,6 +136,7 @@ impl Stage {
     pub(super) fn orphan(&mut self, connector: usize) {
         self.read_news();
         self.read[connector] = 0;
+        self.ways.retain(|&(by, _), _| by != connector);
         let own = |fate: &&mut Fate| fate.by == connector && !fate.judged;
         self.model.fates.iter_mut().filter(own).for_each(|fate| fate.orphaned = true);
     }
@@ -132,6 +146,9 @@ impl Stage {
         let (from, gateway) = (self.connectors[by], self.gateways[through]);
         let key = self.world.gateway_key(from, gateway);
         let target = goal.target().parse().expect("the targets of a plan are targets");
+        // What the connector knows of its connection before the stream is asked for counts.
+        self.read_news();
+        let (_, way) = *self.ways.entry((by, key)).or_insert((through, None));
         let pipe = self.world.call(from, |connector, now| connector.open(now, key, &target));
         let pipe = pipe.expect("a plan opens few streams");
         let asked = self.world.elapsed();
@@ -147,6 +164,7 @@ impl Stage {
             through,
             goal,
             asked,
+            ways: way.into_iter().collect(),
             opened,
             failure,
             hung_up,
@@ -193,6 +211,29 @@ impl Goal {
 /// What an intruder asks for: gateways allow it, and nobody else asks.
 pub(super) const TRAP: &str = "tcp://trap:6";
 
+/// Notes by which relay a connector reaches a gateway, for the streams as well that are not open yet.
+fn note_way(
+    ways: &mut BTreeMap<(usize, GatewayKey), (usize, Option<usize>)>,
+    fates: &mut [Fate],
+    relays: &[IpAddr],
+    by: usize,
+    event: &connector::Event,
+) {
+    let (gateway, relay) = match event {
+        connector::Event::Connected { gateway, address } => {
+            (*gateway, relays.iter().position(|&ip| ip == address.ip()))
+        }
+        connector::Event::Disconnected { gateway, .. } => (*gateway, None),
+        _ => return,
+    };
+    let Some((through, way)) = ways.get_mut(&(by, gateway)) else { return };
+    *way = relay;
+    let waits = |fate: &&mut Fate| {
+        (fate.by, fate.through) == (by, *through) && !fate.opened && !fate.orphaned && !fate.judged
+    };
+    fates.iter_mut().filter(waits).for_each(|fate| fate.ways.extend(relay));
+}
+
 /// Notes what a connector has told.
 fn note(fates: &mut [Fate], by: usize, event: &connector::Event) {
     let (pipe, failure) = match event {
@@ -227,7 +268,7 @@ fn relay(world: &mut World, name: &str) -> Handle<Relay> {
 fn gateway(
     world: &mut World,
     number: usize,
-    nat: Option<NatKind>,
+    (front, home): (&Front, Home),
     relays: &[Handle<Relay>],
     allowed: &[String],
 ) -> Handle<Gateway> {
@@ -238,23 +279,51 @@ fn gateway(
     builder = allowed.iter().fold(builder.allowing(TRAP), |builder, rule| builder.allowing(rule));
     // Loss alone must not end a handshake, or the model could not say that it must succeed.
     builder = builder.configured(|config| config.quic.handshake_timeout = secs(60));
-    if let Some(nat) = nat {
-        builder = builder.behind(nat.nat());
+    if let Some(what) = front.behind.what(home) {
+        builder = builder.behind(what);
+    }
+    if front.firewall {
+        builder = builder.firewalled(Firewall::stateful());
     }
     builder.permitting(PERMITTED).on(relays)
 }
 
-fn connector(world: &mut World, nat: Option<NatKind>) -> Handle<Connector> {
-    let builder = world.connector().configured(|config| {
+fn connector(world: &mut World, front: &Front, home: Home) -> Handle<Connector> {
+    let mut builder = world.connector().configured(|config| {
         config.connect_timeout = Duration::from_secs(60);
-        config.open_timeout = Duration::from_secs(120);
+        // Time for all addresses but one to be silent, those before the last restart included.
+        config.open_timeout = Duration::from_secs(400);
         config.quic.handshake_timeout = Duration::from_secs(60);
     });
-    if let Some(nat) = nat { builder.behind(nat.nat()) } else { builder }.start()
+    if let Some(what) = front.behind.what(home) {
+        builder = builder.behind(what);
+    }
+    if front.firewall {
+        builder = builder.firewalled(Firewall::stateful());
+    }
+    builder.start()
+}
+
+impl Behind {
+    /// What that is in a world; nothing for a public address.
+    fn what(self, home: Home) -> Option<world::Behind> {
+        match self {
+            Self::Nothing => None,
+            Self::Nat(nat) => Some(nat.nat().into()),
+            Self::Home => Some(home.into()),
+        }
+    }
 }
 
 impl NatKind {
     fn nat(self) -> Nat {
         Nat::of(self.mapping, self.filtering).expiring_after(self.expiry)
+    }
+}
+
+impl HomeKind {
+    fn nat(self) -> Nat {
+        let nat = self.nat.nat();
+        if self.hairpins { nat } else { nat.without_hairpin() }
     }
 }

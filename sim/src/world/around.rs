@@ -64,6 +64,11 @@ impl World {
         self.network.set_firewall(on.host, firewall);
     }
 
+    /// The firewall in front of a host.
+    pub fn firewall<M>(&self, on: Handle<M>) -> Option<&Firewall> {
+        self.network.firewall(on.host)
+    }
+
     /// Sets the wall clock of a host forward, and tells its machine.
     pub fn jump<M>(&mut self, on: Handle<M>, forward: Duration) {
         let skew = &mut self.hosts[on.host].skew;
