@@ -73,7 +73,7 @@ fn forwarding(c: &mut Criterion) {
             b.iter_batched_ref(
                 || (clients[turn.next().expect("it never ends")], up.clone()),
                 |(client, bytes)| {
-                    site.deliver(site.listening, *client, bytes, SIZE + channel_data::HEADER_LEN)
+                    site.deliver(site.listening, *client, bytes, SIZE + channel_data::HEADER_LEN);
                 },
                 BatchSize::SmallInput,
             );
