@@ -285,6 +285,7 @@ impl Bench {
             Event::Listening { .. }
             | Event::ListenFailed { .. }
             | Event::Allocated { .. }
+            | Event::Refused { .. }
             | Event::Drained => {}
             Event::Moved { .. } => panic!("nobody has a ticket"),
         }
