@@ -111,6 +111,8 @@ const LOOKED_AT: &[&str] = &[
     "pin-project-lite",
     "pkcs8",
     "powerfmt",
+    "precis-core",
+    "precis-profiles",
     "quinn-proto",
     "rand",
     "rand_core",

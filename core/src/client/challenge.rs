@@ -69,7 +69,7 @@ impl Challenge {
 
     /// Signs a request.
     pub(super) fn sign(&self, credentials: &Credentials, builder: Builder) -> Vec<u8> {
-        let username = &credentials.username;
+        let username = &credentials.sent_username();
         let builder = match Features::of(&self.nonce).username_anonymity {
             true => builder.userhash(&userhash(username, &self.realm)),
             false => builder.username(username),

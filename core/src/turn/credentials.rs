@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::credential_policy::{BadPolicy, CredentialPolicy};
-use super::key::{Key, userhash};
+use super::key::{Key, opaque, userhash};
 use super::nonce::Features;
 use crate::stun::{BadAttribute, Builder, Message, PasswordAlgorithm};
 use crate::time::UnixTime;
@@ -31,8 +31,7 @@ const MAX_READ: usize = 763;
 /// What a relay offers, the best first (RFC 8489 §9.2.4).
 const OFFERED: [PasswordAlgorithm; 2] = [PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5];
 
-/// The key of MESSAGE-INTEGRITY for a user (RFC 8489 §9.2.2): [`Key::md5`]. The texts count as they are: they are not put
-/// through OpaqueString first, which leaves ASCII as it is anyway.
+/// The key of MESSAGE-INTEGRITY for a user (RFC 8489 §9.2.2): [`Key::md5`].
 pub fn long_term_key(username: &str, realm: &str, password: &str) -> Key {
     Key::md5(username, realm, password)
 }
@@ -89,18 +88,25 @@ impl Credentials {
     }
 
     fn signed(secret: &[u8], username: String) -> Self {
+        // As it will be sent: the relay signs what it receives.
+        let username = opaque(&username).into_owned();
         let password = time_limited_password(secret, &username);
         Self { username, password }
     }
 
+    /// The username as it is sent: prepared by OpaqueString (RFC 8489 §14.3).
+    pub fn sent_username(&self) -> std::borrow::Cow<'_, str> {
+        opaque(&self.username)
+    }
+
     /// The key under `realm` for relays that offer no password algorithms.
     pub fn key(&self, realm: &str) -> Key {
-        long_term_key(&self.username, realm, &self.password)
+        long_term_key(&self.sent_username(), realm, &self.password)
     }
 
     /// The key under `realm` by a password algorithm that the relay offers; `None` where it is not known here.
     pub fn key_by(&self, algorithm: PasswordAlgorithm, realm: &str) -> Option<Key> {
-        Key::negotiated(algorithm, &self.username, realm, &self.password)
+        Key::negotiated(algorithm, &self.sent_username(), realm, &self.password)
     }
 }
 
@@ -243,6 +249,7 @@ impl Authenticator {
 
     /// With a user who has a fixed password.
     pub fn with_user(mut self, username: &str, password: &str) -> Self {
+        let username = &*opaque(username);
         let negotiated = OFFERED.map(|algorithm| {
             Key::negotiated(algorithm, username, &self.realm, password).expect("what is offered is known")
         });

@@ -81,6 +81,24 @@ fn a_relay_that_asks_for_hidden_names_gets_no_others() {
     }
 }
 
+/// RFC 8489 §14.3: composed, and with plain spaces.
+#[test]
+fn a_username_outside_ascii_is_sent_prepared() {
+    let credentials = Credentials { username: "Rene\u{301}\u{a0}X".into(), password: "s".into() };
+    for (nonce, hidden) in [("n", false), (HIDDEN, true)] {
+        let mut world = World::new(Config { credentials: credentials.clone(), ..config() });
+        let first = request(&mut world);
+        let challenge = Builder::error(&Message::parse(&first).unwrap(), 401, "Who").realm("adit");
+        world.deliver(&challenge.nonce(nonce).finish());
+        let signed = request(&mut world);
+        let message = Message::parse(&signed).unwrap();
+        let prepared = "Ren\u{e9} X";
+        let expected = (!hidden).then_some(prepared);
+        assert_eq!((message.username(), message.userhash().unwrap().is_some()), (Ok(expected), hidden));
+        assert_eq!(message.verify(&Key::md5(prepared, "adit", "s")), Ok(()));
+    }
+}
+
 /// The nonce tells what somebody on the way has taken out of the challenge.
 #[test]
 fn a_challenge_that_was_weakened_on_the_way_is_not_answered() {

@@ -165,6 +165,26 @@ fn where_usernames_are_made_up_elsewhere_nobody_is_asked_to_hide_theirs() {
     assert_eq!(Reply(bench.ask(client.address, &request)).code(), 0);
 }
 
+/// RFC 8489 §14.3, §9.2.2: however name, password and realm are written.
+#[test]
+fn names_and_passwords_outside_ascii_are_prepared_by_opaque_string() {
+    let (composed, apart) = ("Ren\u{e9}e\u{a0}X", "Rene\u{301}e X");
+    for (there, here) in [(composed, apart), (apart, composed)] {
+        let authenticator = Authenticator::new("caf\u{e9}").with_user(there, there);
+        let mut bench = Bench::new(Config { authenticator, ..config() });
+        let credentials = Credentials { username: here.to_owned(), password: here.to_owned() };
+        let challenge = bench.builder(Method::ALLOCATE).requested_transport(17).finish();
+        let challenge = Reply(bench.ask(addr(CLIENT), &challenge));
+        let nonce = challenge.message().nonce().unwrap().unwrap().to_owned();
+        assert_eq!(challenge.message().realm(), Ok(Some("caf\u{e9}")));
+        let key = credentials.key("cafe\u{301}");
+        let request = bench.builder(Method::ALLOCATE).requested_transport(17);
+        let request = request.username(&credentials.sent_username()).realm("caf\u{e9}").nonce(&nonce);
+        let reply = Reply(bench.ask(addr(CLIENT), &request.finish_with_integrity(&key)));
+        assert_eq!((reply.code(), key.verify(&reply.message())), (0, Ok(())));
+    }
+}
+
 /// The nonce is the relay's as long as nobody touches what it tells.
 #[test]
 fn a_nonce_whose_bits_were_changed_is_438() {
