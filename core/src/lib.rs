@@ -172,7 +172,8 @@
 //!
 //! # Features, versions, platforms
 //!
-//! - There are no feature flags: everything is always there.
+//! - Everything is always there. The one feature flag, `check`, adds `relay::Relay::check`, which asserts that all of a
+//!   relay's indexes agree: for simulations and tests.
 //! - It needs Rust 1.95 or later, the `rust-version` of its manifest, and `std` (for maps, `Instant` and `IpAddr`).
 //! - All cryptography is that of aws-lc-rs, which is C and assembly: a C compiler is needed, and the platforms are
 //!   those of AWS-LC. Everything is tested on `x86_64-unknown-linux-gnu`; nothing in this crate itself is particular to
