@@ -12,7 +12,8 @@ use adit_core::stun::{Builder, Class, Message, Method};
 use adit_core::time::{Clock, UnixTime};
 use adit_core::turn::address_policy::Policy;
 use adit_core::turn::channel_data;
-use adit_core::turn::credentials::{Authenticator, Credentials, Key};
+use adit_core::turn::credentials::{Authenticator, Credentials};
+use adit_core::turn::key::Key;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 const UNIX: u64 = 1_700_000_000;
