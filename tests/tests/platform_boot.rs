@@ -81,6 +81,7 @@ impl World {
         let range = self.ports.range(30);
         let mut relay = self.agent("relay", name);
         relay.args(["--listen", &format!("127.0.0.1:{port}"), "--allowed-peer-ip", "127.0.0.1"]);
+        relay.args(["--grace-period", "0"]);
         relay.args(["--min-port", &range.start().to_string(), "--max-port", &range.end().to_string()]);
         relay
     }

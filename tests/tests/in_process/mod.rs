@@ -121,6 +121,7 @@ impl Site {
         let range = self.ports.range(40);
         let mut relay = self.agent("relay");
         relay.args(["--listen", &format!("127.0.0.1:{port}"), "--allowed-peer-ip", "127.0.0.1"]);
+        relay.args(["--grace-period", "0"]);
         relay.args(["--min-port", &range.start().to_string(), "--max-port", &range.end().to_string()]);
         let mut relay = Running::start("adit relay", relay);
         relay.expect_line("listening on");
