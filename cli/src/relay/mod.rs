@@ -30,13 +30,13 @@ pub(crate) use settings::Settings;
 /// Run the TURN server that gateways allocate on.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Relay {
-    Start(flags::Start),
+    Start(Box<flags::Start>),
     ImportCoturn(coturn::ImportCoturn),
 }
 
 pub(crate) fn run(relay: Relay) -> Result<(), Failure> {
     let flags = match relay {
-        Relay::Start(flags) => flags,
+        Relay::Start(flags) => *flags,
         Relay::ImportCoturn(import) => return import.run(),
     };
     let settings = flags.settings()?;

@@ -321,7 +321,7 @@ impl Translation {
         if let Some(line) = options.last("realm") {
             match line.value.parse::<Realm>() {
                 Ok(_) => {
-                    self.setting(std::slice::from_ref(&line), format!("realm = {}", quoted(&line.value)))
+                    self.setting(std::slice::from_ref(&line), format!("realm = {}", quoted(&line.value)));
                 }
                 Err(why) => self.nothing(&line, &why),
             }
