@@ -52,6 +52,9 @@
 //! next request and asks again, here or at its other relays; streams that went through this relay are lost. From a
 //! task it may be called too, since the wait is short, but it is one.
 //!
+//! [`RelayServer::drain`] before that takes no new allocations, sends new clients elsewhere, and says when the last one has
+//! ended. Most of what the configuration says can be changed without stopping: [`RelayServer::change`].
+//!
 //! # Requirements
 //!
 //! Linux, Rust 1.95 (`rust-version` in the manifest), a C compiler for aws-lc-rs. No feature flags. It needs no

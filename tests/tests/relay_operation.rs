@@ -246,6 +246,7 @@ fn a_gateway_is_ready_when_a_relay_gives_it_an_address() {
     command.args(["--keep-trying", "--monitor-listen", &pages.to_string()]);
     let mut gateway = Running::start("adit gateway", command);
     gateway.expect_line("monitored at");
+    gateway.expect_line("does not answer");
     let reasons = wait_for(pages, 503);
     assert!(reasons.contains("none gives an allocation"), "{reasons}");
     let _relay = world.relay(&[relay]);
