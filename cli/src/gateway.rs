@@ -16,14 +16,13 @@ use adit_core::pki::tls;
 use adit_core::time::{UnixTime, WallCell};
 use adit_core::tunnel::ALPN;
 use adit_core::turn::credentials::Credentials;
-use adit_core::turn::uri::Host;
 use adit_driver::{Notice, Runtime};
 use adit_smol::Smol;
 use adit_tokio::Tokio;
 use clap::{Args, Subcommand, ValueEnum};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
-use crate::config::{GatewayFile, RelayCredentials};
+use crate::config::{GatewayFile, Relay, RelayCredentials};
 use crate::exit::{Exit, Failure};
 use crate::monitor::{self, Monitor};
 use crate::service::{self, Signals};
@@ -65,7 +64,9 @@ pub(crate) enum Gateway {
 A file for that holds [targets] and nothing else.
 
 Without, a file:
-  relays = ["turn:relay.example:3478?transport=udp"]
+  relays = ["turn:relay.example:3478?transport=udp"]     # or several ways to one, from UDP over DTLS and TCP to TLS:
+  # relays = [{ urls = ["turn:relay.example", "turns:relay.example:443?transport=tcp"], pin = "…" }]
+  #   known by pin, by trust-anchor = ["relay-ca.pem"], or over TLS alone by public authorities
   organisation = "acme"
   [credentials]
   static-auth-secret-file = "secret"     # or: username, with password-file or password
@@ -163,18 +164,13 @@ fn config(file: &GatewayFile, now: UnixTime) -> Result<Config, Failure> {
         wall.clone(),
     );
     let server = server.map_err(|error| Failure::new(Exit::Certificate, error))?;
-    let relays = file.relays.iter().map(|relay| RelayConfig {
-        // Without the brackets that an IPv6 address has in a URI.
-        host: match &relay.host {
-            Host::Name(name) => name.clone(),
-            Host::Address(ip) => ip.to_string(),
-        },
-        port: relay.port,
-        credentials: credentials(file, now),
-        families: families(&file.permit),
-    });
+    let relay = |relay: &Relay| {
+        let (credentials, families) = (credentials(file, now), families(&file.permit));
+        relay.ways(&wall).map(|ways| RelayConfig { ways, credentials, families })
+    };
+    let relays = file.relays.iter().map(relay).collect::<Result<_, _>>()?;
     Ok(Config {
-        relays: relays.collect(),
+        relays,
         permit: file.permit.clone(),
         targets: file.targets.clone(),
         ..Config::new(server, wall)

@@ -193,7 +193,7 @@ fn a_mistake_without_a_line_is_told_with_its_file() {
     let gateway = gateway_toml("gw-1", "connector-ca");
     for (right, wrong, said) in [
         ("\"turn:127.0.0.1:3478?transport=udp\"", "", "relays is empty"),
-        ("?transport=udp", "?transport=tcp", "only plain UDP"),
+        ("turn:127.0.0.1:3478", "turns:127.0.0.1:5349", "over DTLS only the relay's own certificate is seen"),
         ("static-auth-secret-file = \"secret\"", "username = \"\"\npassword = \"p\"", "may not be empty"),
         ("gateway.addr", "none/gateway.addr", "\"none/gateway.addr\" is no file in a directory that exists"),
     ] {

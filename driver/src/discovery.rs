@@ -7,9 +7,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use adit_core::client::Families;
-use adit_core::gateway::{Gateway, RelayConfig};
+use adit_core::gateway::{Gateway, RelayConfig, RelayTrust, RelayWay, Unverifiable};
+use adit_core::time::WallCell;
 use adit_core::turn::credentials::Credentials;
-use adit_core::turn::uri::{BadUri, Host, RelayUri};
+use adit_core::turn::uri::{BadUri, RelayUri};
 
 use crate::dialler::Boxed;
 use crate::drive::Driven;
@@ -34,8 +35,10 @@ pub struct Discovered {
 /// A relay, and how to log in there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Where it is.
-    pub uri: RelayUri,
+    /// The ways to it. UDP is tried first, then DTLS, TCP and TLS; and better ones again while a worse one is used.
+    pub uris: Vec<RelayUri>,
+    /// What makes its certificate believed, where a way is secured.
+    pub trust: RelayTrust,
     /// Long-term credentials (RFC 8489 §9.2).
     pub credentials: Credentials,
 }
@@ -46,16 +49,38 @@ impl Found {
     /// # Errors
     /// [`BadUri`].
     pub fn new(uri: &str, credentials: Credentials) -> Result<Self, BadUri> {
-        Ok(Self { uri: uri.parse()?, credentials })
+        Ok(Self { uris: vec![uri.parse()?], trust: RelayTrust::default(), credentials })
     }
 
-    fn config(&self, families: Families) -> RelayConfig {
-        // Without the brackets that an IPv6 address has in a URI.
-        let host = match &self.uri.host {
-            Host::Name(name) => name.clone(),
-            Host::Address(ip) => ip.to_string(),
-        };
-        RelayConfig { host, port: self.uri.port, credentials: self.credentials.clone(), families }
+    /// The same relay may be reached at `uri` as well.
+    ///
+    /// # Errors
+    /// [`BadUri`].
+    pub fn or(mut self, uri: &str) -> Result<Self, BadUri> {
+        self.uris.push(uri.parse()?);
+        Ok(self)
+    }
+
+    /// What makes its certificate believed: TLS needs something, and DTLS a pin, or an authority that has issued it
+    /// directly.
+    #[must_use]
+    pub fn trusting(self, trust: RelayTrust) -> Self {
+        Self { trust, ..self }
+    }
+
+    /// How the machine keeps it.
+    pub(crate) fn config(&self, families: Families, wall: &WallCell) -> Result<RelayConfig, Unverifiable> {
+        let ways = self.uris.iter().map(|uri| RelayWay::of(uri, &self.trust, wall));
+        Ok(RelayConfig {
+            ways: ways.collect::<Result<_, _>>()?,
+            credentials: self.credentials.clone(),
+            families,
+        })
+    }
+
+    /// Whether it is the same relay in the same place.
+    fn is_at(&self, other: &Self) -> bool {
+        (&self.uris, &self.trust) == (&other.uris, &other.trust)
     }
 }
 
@@ -93,10 +118,7 @@ pub(crate) async fn follow<R: Runtime>(
         let wait = match answer.flatten() {
             Some(found) => {
                 let Some(gateway) = gateway.upgrade() else { return };
-                let (spoken, others): (Vec<_>, Vec<_>) =
-                    found.relays.into_iter().partition(|relay| relay.uri.spoken().is_ok());
-                others.iter().for_each(|relay| tracing::warn!(uri = %relay.uri, "can't be spoken with yet"));
-                apply(&gateway, &mut known, &spoken, families);
+                apply(&gateway, &mut known, &found.relays, families);
                 pause = FIRST_PAUSE;
                 found.good_for.max(FIRST_PAUSE)
             }
@@ -143,23 +165,23 @@ fn apply<R: Runtime>(
     gateway.call(|hub, now| {
         let machine = hub.machine_mut();
         known.retain(|(relay, place)| {
-            let stays = found.iter().any(|other| other.uri == relay.uri);
+            let stays = found.iter().any(|other| other.is_at(relay));
             if !stays {
                 machine.remove_relay(now, *place);
             }
             stays
         });
         for relay in found {
-            match known.iter_mut().find(|(other, _)| other.uri == relay.uri) {
+            match known.iter_mut().find(|(other, _)| other.is_at(relay)) {
                 Some((old, _)) if old == relay => {}
                 Some((old, place)) => {
                     machine.set_credentials(now, *place, relay.credentials.clone());
                     *old = relay.clone();
                 }
-                None => {
-                    let place = machine.add_relay(now, relay.config(families));
-                    known.push((relay.clone(), place));
-                }
+                None => match relay.config(families, machine.wall()) {
+                    Ok(config) => known.push((relay.clone(), machine.add_relay(now, config))),
+                    Err(error) => tracing::warn!(uris = ?relay.uris, "left out: {error}"),
+                },
             }
         }
     });

@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use adit_core::gateway::{TargetPolicy, TargetRule};
 use adit_core::pki::{Name, Office, TrustDomain};
-use adit_core::turn::uri::RelayUri;
 use serde::Deserialize;
 
 use super::identity::{Identity, IdentityToml, Names};
+use super::relays::{self, Relay, RelayToml};
 use super::toml_file::{self, Text};
 use crate::exit::Failure;
 use crate::files;
@@ -17,7 +17,7 @@ use crate::files;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct GatewayToml {
-    relays: Vec<Text<RelayUri>>,
+    relays: Vec<RelayToml>,
     organisation: Option<Text<Name>>,
     trust_domain: Option<Text<TrustDomain>>,
     credentials: CredentialsToml,
@@ -80,7 +80,7 @@ struct StatusToml {
 /// What a gateway's file and the files that it names say.
 #[derive(Debug)]
 pub(crate) struct GatewayFile {
-    pub(crate) relays: Vec<RelayUri>,
+    pub(crate) relays: Vec<Relay>,
     pub(crate) credentials: RelayCredentials,
     pub(crate) identity: Identity,
     /// The connectors' addresses that the relay is to let through.
@@ -152,7 +152,7 @@ impl GatewayToml {
             warnings.push("[targets] allow is empty: every target will be denied".into());
         }
         Ok(GatewayFile {
-            relays: relays(self.relays)?,
+            relays: relays::load(self.relays, base)?,
             credentials: self.credentials.load(base)?,
             identity: self.identity.load(base, names, Office::Gateway)?,
             permit: self.peers.permit.into_iter().map(|Text(Peer(ip))| ip).collect(),
@@ -178,17 +178,6 @@ fn writable(path: PathBuf) -> Result<PathBuf, Failure> {
         path.display()
     ))
     .next("make the directory, for instance with StateDirectory= under systemd, or name another file"))
-}
-
-fn relays(relays: Vec<Text<RelayUri>>) -> Result<Vec<RelayUri>, Failure> {
-    if relays.is_empty() {
-        return Err(Failure::config("relays is empty, so the gateway could be reached nowhere")
-            .next("name one: relays = [\"turn:relay.example:3478?transport=udp\"]"));
-    }
-    for Text(relay) in &relays {
-        relay.spoken().map_err(|error| Failure::config(format!("{relay}: {error}")))?;
-    }
-    Ok(relays.into_iter().map(|Text(relay)| relay).collect())
 }
 
 impl CredentialsToml {

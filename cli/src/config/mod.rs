@@ -2,6 +2,7 @@
 //!
 //! 1. [`toml_file`] reads the text: unknown keys, wrong types and bad values are errors with their line.
 //! 2. [`gateway`] and [`connector`] say which keys there are and turn them into what the machines need.
+//!    [`relays`] reads where relays are and by what they are known.
 //! 3. [`identity`] reads certificates and keys and checks that they fit each other and the file.
 //! 4. [`check`] says all of it for people.
 
@@ -9,6 +10,7 @@ mod check;
 mod connector;
 mod gateway;
 mod identity;
+mod relays;
 mod targets;
 pub(crate) mod toml_file;
 
@@ -20,6 +22,7 @@ use crate::exit::Failure;
 
 pub(crate) use connector::{Addresses, ConnectorFile};
 pub(crate) use gateway::{GatewayFile, RelayCredentials};
+pub(crate) use relays::Relay;
 pub(crate) use targets::TargetsFile;
 
 /// Look at configuration files.

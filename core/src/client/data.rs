@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use super::{Client, Event};
 use crate::io::{Datagrams, Ecn, Forwards, Onward, Run, Transmit};
+use crate::secure::Speaks;
 use crate::stun::{self, Class, Icmp, Message, Method};
-use crate::turn::channel_data;
+use crate::turn::{channel_data, stream};
 
 /// How much news of ICMP waits for an owner who does not fetch it.
 const MAX_UNREAD: usize = 64;
@@ -15,7 +16,8 @@ impl Client {
     /// Frames datagrams of `stride` bytes (the last may be shorter) for `peer` and appends them to `out`: as
     /// ChannelData where a channel is bound, else as Send indications where the peer is permitted.
     ///
-    /// `None`, and nothing appended, where there is neither; that is counted. Costs one look-up per call.
+    /// `None`, and nothing appended, where there is neither; that is counted. Over a link, what it can't take at once
+    /// waits for `poll_transmit`, and `None` says nothing. Costs one look-up per call.
     pub fn encapsulate(
         &mut self,
         _now: Instant,
@@ -31,11 +33,18 @@ impl Client {
         let stride = stride.clamp(1, usize::from(u16::MAX));
         let before = out.len();
         if let Some(number) = self.channels.bound(peer) {
+            // A stream wants padding (RFC 8656 §12.5); datagrams are as long as they are.
+            let pad = self.is_reliable();
             for datagram in payload.chunks(stride) {
-                out.extend_from_slice(&channel_data::header(number, datagram.len()));
-                out.extend_from_slice(datagram);
+                if pad {
+                    stream::write_channel_data(out, number, datagram);
+                } else {
+                    out.extend_from_slice(&channel_data::header(number, datagram.len()));
+                    out.extend_from_slice(datagram);
+                }
             }
-            return self.to_server((channel_data::HEADER_LEN + stride).min(out.len() - before), ecn);
+            let framed = (channel_data::HEADER_LEN + stride).min(out.len() - before);
+            return self.carry(before, framed, ecn, out);
         }
         if !self.permissions.installed(peer.ip()) {
             self.counters.not_ready += payload.chunks(stride).count() as u64;
@@ -50,27 +59,34 @@ impl Client {
         if framed == 0 {
             return None;
         }
-        self.to_server(framed, ecn)
+        self.carry(before, framed, ecn, out)
     }
 
     /// Sorts what the relay sent: data of peers goes out as runs, responses are handled.
     pub(super) fn receive(&mut self, now: Instant, batch: &Datagrams<'_>, out: &mut Forwards) {
         let mut last = None;
         for index in 0..batch.len() {
-            let datagram = batch.segment(index);
-            // RFC 7983 §7: the first byte tells ChannelData and STUN apart.
-            let data = match datagram.first() {
-                Some(64..=79) => self.unwrap_channel(datagram, &mut last),
-                Some(0..=3) => self.unwrap_message(now, datagram),
-                _ => {
-                    self.counters.malformed += 1;
-                    None
-                }
-            };
-            if let Some(Data { peer, strip, len }) = data {
+            if let Some(Data { peer, strip, len }) = self.sort(now, batch.segment(index), &mut last) {
                 let onward = Onward::Owner { peer };
                 let segments = index..index + 1;
                 out.push(index, Run { onward, ecn: batch.ecn, strip, len, prefix: None, segments });
+            }
+        }
+    }
+
+    /// One message. `last` is the channel of the one before.
+    pub(super) fn sort(
+        &mut self,
+        now: Instant,
+        message: &[u8],
+        last: &mut Option<(u16, SocketAddr)>,
+    ) -> Option<Data> {
+        match message.first().and_then(|&first| Speaks::of_datagram(first)) {
+            Some(Speaks::ChannelData) => self.unwrap_channel(message, last),
+            Some(Speaks::Stun) => self.unwrap_message(now, message),
+            _ => {
+                self.counters.malformed += 1;
+                None
             }
         }
     }
@@ -141,8 +157,8 @@ impl Client {
 }
 
 /// Where a peer's data lies in its datagram.
-struct Data {
-    peer: SocketAddr,
-    strip: usize,
-    len: usize,
+pub(super) struct Data {
+    pub(super) peer: SocketAddr,
+    pub(super) strip: usize,
+    pub(super) len: usize,
 }

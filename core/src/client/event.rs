@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::io::Effect;
+use crate::secure::Failure;
 use crate::stun::Icmp;
 
 /// News of a client.
@@ -98,6 +99,13 @@ pub enum Lost {
         /// The relay's sentence.
         reason: String,
     },
+    /// The connection to the relay has ended: of TCP, TLS or DTLS.
+    Disconnected {
+        /// Why; `None` when the relay has ended it in order.
+        kind: Option<ErrorKind>,
+    },
+    /// The way to the relay could not be secured, or is not any more.
+    Insecure(Failure),
     /// The relay wants to be left alone: 300.
     Elsewhere {
         /// Whom to ask instead.
@@ -126,7 +134,27 @@ impl Lost {
             Self::Unauthorized { .. } | Self::Refused { .. } | Self::Elsewhere { .. } => {
                 Duration::from_secs(10)
             }
+            Self::Insecure(Failure::Certificate(_) | Failure::Incompatible) => Duration::from_secs(10),
             _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether another way to the same relay may do better. Of credentials, and of what a relay grants, all of its ways
+    /// think the same.
+    pub fn is_about_the_way(&self) -> bool {
+        match self {
+            Self::Unreachable
+            | Self::Rejected { .. }
+            | Self::Disconnected { .. }
+            | Self::Insecure(_)
+            | Self::Nonsense
+            | Self::NoSocket { .. } => true,
+            Self::Unauthorized { .. }
+            | Self::Forgotten
+            | Self::Busy { .. }
+            | Self::Elsewhere { .. }
+            | Self::Refused { .. }
+            | Self::Unverified => false,
         }
     }
 }
@@ -159,6 +187,11 @@ impl fmt::Display for Lost {
                 "the relay has no room ({code} {}): wait, or raise its quota or its range of ports",
                 Quoted(reason)
             ),
+            Self::Disconnected { kind: None } => f.write_str("the relay has ended the connection"),
+            Self::Disconnected { kind: Some(kind) } => {
+                write!(f, "the connection to the relay is broken ({kind})")
+            }
+            Self::Insecure(failure) => write!(f, "the way to the relay is not secure: {failure}"),
             Self::Elsewhere { server: Some(server) } => {
                 write!(f, "the relay is being drained and points to {server} (300): use that one")
             }
@@ -210,6 +243,10 @@ pub struct Counters {
     pub unread: u64,
     /// Not sent: data for a peer without channel and permission.
     pub not_ready: u64,
+    /// Not sent: data, or a request, that found no room to wait for the link, or no session to be sealed in.
+    pub no_room: u64,
+    /// Dropped: data of peers that the owner did not take.
+    pub not_taken: u64,
     /// Requests that were sent again.
     pub retransmitted: u64,
     /// ICMP errors about the relay.

@@ -1,6 +1,6 @@
 //! The TURN client machine: one allocation on one relay, kept alive (RFC 8489, RFC 8656).
 //!
-//! 1. A UDP socket of its own is bound.
+//! 1. A UDP socket of its own is bound, or a link opened; over DTLS and TLS there is a handshake (`hop`).
 //! 2. Allocate, unsigned; the relay answers 401 with its realm and a nonce (`challenge`); Allocate again, signed
 //!    (`transaction`).
 //! 3. `Event::Allocated`: the relayed addresses (`allocation`).
@@ -12,6 +12,8 @@
 //!    whatever reason, `Event::Lost` says why, and a new one is asked for on a new socket after a growing,
 //!    jittered delay. Where only this client's address has changed, a ticket gets it back (RFC 8016, `allocation`).
 //!
+//! One client speaks one way. Whoever knows several ways to one relay tries them in turn (`fallback`).
+//!
 //! A response counts only if it comes from the relay's address, answers a request that waits, and is signed where
 //! the request was; an error that is not counts when nothing better comes (`transaction`).
 
@@ -20,6 +22,8 @@ mod challenge;
 mod channel;
 mod data;
 mod event;
+mod fallback;
+mod hop;
 mod permission;
 mod transaction;
 
@@ -31,18 +35,24 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use crate::io::{Arena, Completion, Datagrams, Effect, Forwards, LinkId, SocketId, SocketKind, To, Transmit};
+use bytes::BytesMut;
+
+use crate::io::{Arena, Close, Completion, Datagrams, Forwards, LinkId, SocketId, To, Transmit};
 use crate::rand::{Rng, Seed};
+use crate::secure::Failure;
 use crate::time::{Clock, Deadline, DeadlineQueue, UnixTime, Why};
 use crate::turn::credentials::Credentials;
 
 pub use channel::{BindError, Readiness};
 pub use event::{Counters, Event, Lost};
+pub use fallback::{Fallback, PATIENCE};
+pub use hop::{Over, Transport};
 pub use permission::{MAX_PEERS, TooManyPeers};
 
 use allocation::Allocation;
 use challenge::Challenge;
 use channel::Channels;
+use hop::{Hop, Received};
 use permission::Permissions;
 use transaction::{Purpose, Transactions};
 
@@ -56,6 +66,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(48);
 pub struct Config {
     /// The relay.
     pub server: SocketAddr,
+    /// What carries messages to it.
+    pub transport: Transport,
     /// What it is shown.
     pub credentials: Credentials,
     /// Which relayed addresses are wanted.
@@ -73,7 +85,8 @@ pub struct Config {
     /// Whether the allocation is to be kept when this client's address changes, where the relay can do that (RFC 8016):
     /// a NAT in between was restarted, or [`rebind`](Client::rebind) is called.
     pub mobility: bool,
-    /// The local address of the socket. Port 0 is best: each new attempt then comes from a new port.
+    /// The local address of the socket; a link comes from any. Port 0 is best: each new attempt then comes from a new
+    /// port.
     pub bind: SocketAddr,
 }
 
@@ -89,7 +102,7 @@ pub enum Families {
 }
 
 impl Config {
-    /// With IPv4 relayed addresses, the relay's lifetime, 25 s to keep alive, mobility, and any local address.
+    /// Over UDP, with IPv4 relayed addresses, the relay's lifetime, 25 s to keep alive, mobility, and any local address.
     pub fn new(server: SocketAddr, credentials: Credentials) -> Self {
         let any = if server.is_ipv4() {
             IpAddr::from(Ipv4Addr::UNSPECIFIED)
@@ -98,7 +111,9 @@ impl Config {
         };
         let bind = SocketAddr::new(any, 0);
         let keep_alive = Duration::from_secs(25);
-        Self { server, credentials, families: Families::V4, lifetime: None, keep_alive, mobility: true, bind }
+        let transport = Transport::Udp;
+        let families = Families::V4;
+        Self { server, transport, credentials, families, lifetime: None, keep_alive, mobility: true, bind }
     }
 }
 
@@ -109,7 +124,10 @@ pub struct Client {
     rng: Rng,
     state: State,
     sockets: Arena<SocketId, ()>,
-    socket: Option<Socket>,
+    links: Arena<LinkId, ()>,
+    hop: Option<Hop>,
+    received: Received,
+    scratch: Vec<u8>,
     /// The realm and nonce that requests are signed under, once the relay has told them.
     challenge: Option<Challenge>,
     transactions: Transactions,
@@ -125,16 +143,10 @@ pub struct Client {
     counters: Counters,
 }
 
-#[derive(Debug)]
-struct Socket {
-    id: SocketId,
-    bound: bool,
-}
-
 /// Where the client stands.
 #[derive(Debug)]
 enum State {
-    /// The socket is being bound, or Allocate has not been answered.
+    /// The hop is being made, or Allocate has not been answered.
     Allocating,
     /// There are relayed addresses.
     Allocated(Allocation),
@@ -150,6 +162,7 @@ enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Timer {
     Retransmit(crate::stun::TransactionId),
+    Handshake,
     Refresh,
     Permission(IpAddr),
     Channel(u16),
@@ -160,6 +173,7 @@ impl Timer {
     fn why(self) -> Why {
         match self {
             Self::Retransmit(_) => Why::Retransmit,
+            Self::Handshake => Why::Handshake,
             Self::Refresh => Why::Refresh,
             Self::Permission(_) => Why::Permission,
             Self::Channel(_) => Why::Channel,
@@ -177,7 +191,10 @@ impl Client {
             rng: Rng::new(seed),
             state: State::Waiting,
             sockets: Arena::default(),
-            socket: None,
+            links: Arena::default(),
+            hop: None,
+            received: Received::default(),
+            scratch: Vec::new(),
             challenge: None,
             transactions: Transactions::default(),
             permissions: Permissions::default(),
@@ -231,8 +248,8 @@ impl Client {
         match &self.state {
             State::Allocated(allocation) if allocation.ticket().is_some() => {
                 self.drop_requests();
-                self.leave_socket();
-                self.bind_socket();
+                self.forget_hop(Close::Reset);
+                self.begin_hop();
             }
             State::Allocated(_) | State::Allocating | State::Waiting => self.start_over(),
             State::Closing | State::Closed => {}
@@ -252,44 +269,32 @@ impl Client {
 
     /// Datagrams of the client's socket. What peers sent goes into `out` as runs for the owner.
     pub fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards) {
-        if self.socket.as_ref().is_none_or(|socket| socket.id != batch.socket)
-            || batch.remote != self.config.server
-        {
+        let socket = self.hop.as_ref().and_then(Hop::socket).filter(|socket| socket.id == batch.socket);
+        let Some(socket) = socket.filter(|_| batch.remote == self.config.server) else {
             self.counters.foreign += batch.len() as u64;
             return;
-        }
-        self.receive(now, &batch, out);
-    }
-
-    /// No links yet: dropped and counted.
-    pub fn handle_bytes(&mut self, _now: Instant, _link: LinkId, _bytes: &[u8]) {
-        self.counters.foreign += 1;
-    }
-
-    /// The answer to `Effect::Bind`, or an ICMP error.
-    pub fn handle_completion(&mut self, now: Instant, done: Completion) {
-        let (Completion::Bound { socket: id, .. } | Completion::TransportError { socket: id, .. }) = done
-        else {
-            return;
         };
-        let Some(socket) = self.socket.as_mut().filter(|socket| socket.id == id) else { return };
-        match done {
-            Completion::Bound { result: Ok(_), .. } if !socket.bound => {
-                socket.bound = true;
-                match self.state {
-                    State::Allocating => self.allocate(now),
-                    State::Allocated(_) => drop(self.resume(now)),
-                    _ => {}
-                }
-            }
-            Completion::Bound { result: Err(kind), .. } => {
-                self.socket = None;
-                self.sockets.remove(id);
-                self.lose(now, Lost::NoSocket { kind });
-            }
-            Completion::TransportError { kind, .. } => self.transport_error(now, kind),
-            _ => {}
+        if socket.is_plain() {
+            return self.receive(now, &batch, out);
         }
+        for index in 0..batch.len() {
+            self.receive_sealed(now, batch.segment(index));
+        }
+    }
+
+    /// Bytes of the client's link; what peers sent is to be polled then.
+    pub fn handle_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]) {
+        self.receive_bytes(now, link, bytes);
+    }
+
+    /// What peers sent in a hop other than plain UDP: to be taken after every call, until there is nothing more.
+    pub fn poll_received(&mut self) -> Option<(SocketAddr, BytesMut)> {
+        self.received.pop()
+    }
+
+    /// The answer to an effect, an ICMP error, or news of the link.
+    pub fn handle_completion(&mut self, now: Instant, done: Completion) {
+        self.on_completion(now, done);
     }
 
     /// The machine slept, or the clock was set: what the relay still remembers is uncertain, so that everything
@@ -308,9 +313,11 @@ impl Client {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.session_timeout(now);
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Retransmit(id) => self.retransmit(now, id),
+                Timer::Handshake => self.lose(now, Lost::Insecure(Failure::TimedOut)),
                 Timer::Refresh => self.refresh(now),
                 Timer::Permission(peer) => self.ask_permission(now, peer),
                 Timer::Channel(number) => self.ask_channel(now, number),
@@ -319,16 +326,15 @@ impl Client {
         }
     }
 
-    /// The next control message.
+    /// What the hop needs, or the next control message; over a link also what [`encapsulate`](Self::encapsulate) has
+    /// left with it.
     pub fn poll_transmit(
         &mut self,
         _now: Instant,
         _max_segments: NonZeroUsize,
         out: &mut Vec<u8>,
     ) -> Option<Transmit> {
-        let to = self.to_server(0, None)?;
-        out.extend_from_slice(self.transactions.next_to_send()?);
-        Some(Transmit { stride: out.len(), ..to })
+        self.next_transmit(out)
     }
 
     /// The next event or effect.
@@ -338,27 +344,22 @@ impl Client {
 
     /// When `handle_timeout` is due.
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        self.timers.first().map(|(at, timer)| Deadline { at, why: timer.why() })
+        let timer = self.timers.first().map(|(at, timer)| Deadline { at, why: timer.why() });
+        let session = self.session_deadline().map(|at| Deadline { at, why: Why::Handshake });
+        Deadline::earlier(timer, session)
     }
 
-    /// Asks for a socket; the rest follows when it is there.
+    /// Asks for a hop; the rest follows when it is there.
     fn begin(&mut self) {
         self.state = State::Allocating;
         self.single = false;
-        self.bind_socket();
-    }
-
-    fn bind_socket(&mut self) {
-        let id = self.sockets.insert(());
-        self.socket = Some(Socket { id, bound: false });
-        let (addr, kind) = (self.config.bind, SocketKind::Client);
-        self.events.push_back(Event::Effect(Effect::Bind { socket: id, addr, kind }));
+        self.begin_hop();
     }
 
     /// A new attempt from a new port: an allocation that the relay may still have on the old one would be in the
     /// way (437, RFC 8656 §7.4).
     fn start_over(&mut self) {
-        self.forget();
+        self.forget(Close::Reset);
         self.begin();
     }
 
@@ -367,7 +368,7 @@ impl Client {
         if matches!(self.state, State::Closing | State::Closed) {
             return self.end();
         }
-        self.forget();
+        self.forget(Close::Reset);
         self.state = State::Waiting;
         let retry_in = self.backoff(&reason);
         self.timers.set(Timer::Retry, now + retry_in);
@@ -375,27 +376,20 @@ impl Client {
     }
 
     fn end(&mut self) {
-        self.forget();
+        self.forget(Close::Finish);
         if !matches!(self.state, State::Closed) {
             self.state = State::Closed;
             self.events.push_back(Event::Closed);
         }
     }
 
-    /// Forgets everything that belongs to the allocation and its socket. Which peers are permitted is kept.
-    fn forget(&mut self) {
-        self.leave_socket();
+    /// Forgets everything that belongs to the allocation and its hop. Which peers are permitted is kept.
+    fn forget(&mut self, how: Close) {
+        self.forget_hop(how);
         self.challenge = None;
         self.channels = Channels::default();
         self.permissions.forget_answers();
         self.drop_requests();
-    }
-
-    fn leave_socket(&mut self) {
-        if let Some(socket) = self.socket.take() {
-            self.sockets.remove(socket.id);
-            self.events.push_back(Event::Effect(Effect::Unbind { socket: socket.id }));
-        }
     }
 
     fn drop_requests(&mut self) {
@@ -412,7 +406,7 @@ impl Client {
     }
 
     fn to_server(&self, stride: usize, ecn: Option<crate::io::Ecn>) -> Option<Transmit> {
-        let socket = self.socket.as_ref().filter(|socket| socket.bound)?;
+        let socket = self.hop.as_ref().and_then(Hop::socket).filter(|socket| socket.bound)?;
         let to = To::Udp { socket: socket.id, to: self.config.server };
         Some(Transmit { to, from: None, ecn, stride })
     }

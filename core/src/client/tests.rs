@@ -3,6 +3,7 @@
 mod allocations;
 mod claims;
 mod data;
+mod hops;
 mod mobility;
 mod peers;
 mod property;
@@ -11,7 +12,7 @@ mod transactions;
 mod trust;
 
 use super::*;
-use crate::io::Onward;
+use crate::io::{Effect, Onward, SocketKind};
 use crate::stun::{self, Builder, Class, EvenPort, Family, Message, Method};
 use crate::time::start;
 use crate::turn::key::Key;

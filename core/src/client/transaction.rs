@@ -22,6 +22,10 @@ const MAX_SENT_REFUSED: u32 = 3;
 const LAST_WAIT: Duration = RTO.saturating_mul(16);
 /// After this many unanswered requests the owner hears of it: 3.5 s.
 const UNANSWERED: u32 = 3;
+/// The same where nothing is repeated (RFC 8489 §6.2.2).
+const NOTICE: Duration = RTO.saturating_mul(7);
+/// How long an answer is waited for there after that: the RFC's Ti, 39.5 s, in all.
+const PATIENCE: Duration = Duration::from_secs(36);
 /// How many challenges in a row are answered for one request. More is a relay that can't be satisfied.
 const MAX_ROUNDS: u32 = 3;
 /// How often a relay is asked again that has no room for a permission or a channel (RFC 8489 §6.3.4).
@@ -203,7 +207,8 @@ impl Client {
                 (signed, Some(challenge.key()), Some(challenge.nonce().to_owned()))
             }
         };
-        self.timers.set(Timer::Retransmit(id), now + RTO);
+        let wait = if self.is_reliable() { NOTICE } else { RTO };
+        self.timers.set(Timer::Retransmit(id), now + wait);
         let transaction = Transaction {
             purpose,
             bytes,
@@ -235,10 +240,21 @@ impl Client {
 
     /// A request has waited long enough: it is sent again, byte for byte, or given up.
     pub(super) fn retransmit(&mut self, now: Instant, id: TransactionId) {
+        let reliable = self.is_reliable();
         let Some(transaction) = self.transactions.waiting.get_mut(&id) else { return };
         let most = if transaction.hint.is_some() { MAX_SENT_REFUSED } else { MAX_SENT };
-        if transaction.sent >= most {
+        if transaction.sent >= most || (reliable && transaction.hint.is_some()) {
             return self.give_up(now, id);
+        }
+        if reliable {
+            // The link repeats what is lost, so that there is nothing to do but wait.
+            transaction.sent = MAX_SENT;
+            let unanswered = transaction.purpose == Purpose::Allocate;
+            self.timers.set(Timer::Retransmit(id), now + PATIENCE);
+            if unanswered {
+                self.events.push_back(Event::Unanswered { since: NOTICE });
+            }
+            return;
         }
         transaction.sent += 1;
         let wait = if transaction.sent == MAX_SENT { LAST_WAIT } else { RTO * (1 << (transaction.sent - 1)) };

@@ -37,7 +37,7 @@ pub use event::{Cause, Counters, Event, Holdings, RelayLost};
 use permits::Permits;
 pub use policy::{Judge, RuleError, TargetPolicy, TargetRule};
 use relays::Relays;
-pub use relays::{RelayConfig, RelayState, Standing};
+pub use relays::{RelayConfig, RelayState, RelayTrust, RelayWay, Standing, Unverifiable};
 pub use session::Peer;
 use session::{Limits, Sessions};
 
@@ -125,6 +125,7 @@ pub struct Gateway {
 /// Who has asked the resolver.
 #[derive(Debug, Clone, Copy)]
 enum Asker {
+    /// One of the lines to relays.
     Relay(usize),
     Stream(ConnId, StreamId),
 }
@@ -363,25 +364,28 @@ impl Gateway {
         self.settle(now);
     }
 
-    /// Bytes of a link. A gateway has none yet.
-    pub fn handle_bytes(&mut self, _now: Instant, _link: LinkId, bytes: &[u8]) {
-        self.counters.unknown_link += bytes.len() as u64;
+    /// Bytes of a link to a relay.
+    pub fn handle_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]) {
+        let (ref mut step, relays, _) = self.step(now);
+        relays.handle_bytes(step, link, bytes);
+        self.settle(now);
     }
 
     /// Answers to effects.
     pub fn handle_completion(&mut self, now: Instant, done: Completion) {
         let (ref mut step, relays, sessions) = self.step(now);
         match done {
-            Completion::Bound { socket, .. } | Completion::TransportError { socket, .. } => {
-                relays.handle_completion(step, socket, done);
-            }
+            Completion::Bound { .. }
+            | Completion::TransportError { .. }
+            | Completion::LinkOpened { .. }
+            | Completion::LinkClosed { .. }
+            | Completion::Writable { .. } => relays.handle_completion(step, done),
             Completion::Resolved { query, result } => match step.queries.remove(query) {
-                Some(Asker::Relay(relay)) => relays.resolved(step, relay, result),
+                Some(Asker::Relay(line)) => relays.resolved(step, line, result),
                 Some(Asker::Stream(conn, stream)) => sessions.resolved(step, (conn, stream), result),
                 None => {}
             },
             Completion::Dialled { pipe, result } => sessions.dialled(step, pipe, result),
-            Completion::LinkOpened { .. } | Completion::LinkClosed { .. } | Completion::Writable { .. } => {}
         }
         self.settle(now);
     }

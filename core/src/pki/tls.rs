@@ -166,7 +166,7 @@ pub enum BadCertified {
 }
 
 /// Whom a machine trusts to vouch for others: usually one intermediate.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anchors(Arc<[TrustAnchor<'static>]>);
 
 impl Anchors {
@@ -189,6 +189,17 @@ impl Anchors {
             .collect::<Result<_, _>>()
             .map_err(|_| BadPem::Broken)?;
         if anchors.is_empty() { Err(BadPem::Empty) } else { Ok(Self(anchors)) }
+    }
+
+    /// Those of `certificates` that can be used, if there are any: an operating system has odd ones among its own.
+    pub fn usable<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> Option<Self> {
+        let anchors: Arc<[_]> = certificates
+            .into_iter()
+            .filter_map(|certificate| {
+                anchor_from_trusted_cert(certificate).map(|anchor| anchor.to_owned()).ok()
+            })
+            .collect();
+        (!anchors.is_empty()).then_some(Self(anchors))
     }
 
     pub(crate) fn as_slice(&self) -> &[TrustAnchor<'static>] {

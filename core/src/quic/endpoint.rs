@@ -340,6 +340,11 @@ impl Endpoint {
         self.connections.iter().any(|(_, connection)| connection.way() == way)
     }
 
+    /// Whether the datagrams of any connection travel through `via`. Looks at all of them.
+    pub fn uses_via(&self, via: u32) -> bool {
+        self.connections.iter().any(|(_, connection)| connection.way().via == via)
+    }
+
     /// The number of connections, including those that have ended a moment ago.
     pub fn len(&self) -> usize {
         self.connections.len()

@@ -15,6 +15,7 @@
 //!   ([`ServerConfig::seeded`]). With a seed, runs differ in bytes and in the lengths of a handshake (an ECDSA signature
 //!   has 70 to 72 bytes), not in the times of its repetitions.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -158,8 +159,10 @@ pub struct Dtls {
     /// A client's only.
     check: Option<Check>,
     state: State,
-    /// Everything that there was to poll was polled.
+    /// Everything that there was to poll was polled, or put aside.
     settled: bool,
+    /// What was to be polled when something was sealed.
+    aside: VecDeque<(Output, Vec<u8>)>,
     timeout: Option<Instant>,
 }
 
@@ -206,7 +209,8 @@ impl Dtls {
     }
 
     fn new(inner: dimpl::Dtls, check: Option<Check>) -> Self {
-        Self { inner, check, state: State::Handshaking, settled: true, timeout: None }
+        let aside = VecDeque::new();
+        Self { inner, check, state: State::Handshaking, settled: true, aside, timeout: None }
     }
 
     /// A datagram of the other end. What is none of it is passed over.
@@ -225,6 +229,14 @@ impl Dtls {
 
     /// What there is to do next; `None` when there is nothing more for now.
     pub fn poll(&mut self, out: &mut Vec<u8>) -> Option<Output> {
+        if let Some((output, bytes)) = self.aside.pop_front() {
+            out.extend_from_slice(&bytes);
+            return Some(output);
+        }
+        self.poll_inner(out)
+    }
+
+    fn poll_inner(&mut self, out: &mut Vec<u8>) -> Option<Output> {
         if let State::Failed(failure) = self.state {
             // Once.
             return (!std::mem::replace(&mut self.settled, true)).then_some(Output::Failed(failure));
@@ -266,15 +278,28 @@ impl Dtls {
     }
 
     /// Makes a datagram of `plaintext`, appended to `out`: as many bytes longer for each. `false`, and nothing appended,
-    /// when there is no connection, or when not everything was polled.
+    /// when there is no connection. What was still to be polled is so afterwards.
     #[must_use = "what is not sealed is lost"]
     pub fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> bool {
-        if !self.is_connected() || !self.settled || plaintext.is_empty() {
+        if !self.settled {
+            self.put_aside();
+        }
+        if !self.is_connected() || plaintext.is_empty() {
             return false;
         }
         self.step(|inner| inner.send_application_data(plaintext).map(drop));
-        let sealed = self.poll(out) == Some(Output::Datagram);
-        sealed && self.poll(out).is_none()
+        let sealed = self.poll_inner(out) == Some(Output::Datagram);
+        self.put_aside();
+        sealed
+    }
+
+    /// Else a record would be joined with what waits. There is at most what one datagram has brought.
+    fn put_aside(&mut self) {
+        loop {
+            let mut bytes = Vec::new();
+            let Some(output) = self.poll_inner(&mut bytes) else { return };
+            self.aside.push_back((output, bytes));
+        }
     }
 
     /// Says that nothing more is sent; what it says is to be polled.

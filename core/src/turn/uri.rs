@@ -70,18 +70,10 @@ pub enum BadUri {
     Query(String),
 }
 
-/// The URI is a good one, but this version can't speak like that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("only plain UDP is spoken with relays yet: use turn:…?transport=udp")]
-pub struct NotSpoken;
-
 impl RelayUri {
-    /// Whether a client can speak with such a relay.
-    ///
-    /// # Errors
-    /// [`NotSpoken`] for TCP, TLS and DTLS.
-    pub fn spoken(&self) -> Result<(), NotSpoken> {
-        if self.transport == Transport::Udp && !self.secure { Ok(()) } else { Err(NotSpoken) }
+    /// Whether it is spoken to in plain UDP: what a connector asks where it is seen from.
+    pub fn is_plain_udp(&self) -> bool {
+        self.transport == Transport::Udp && !self.secure
     }
 }
 
@@ -218,10 +210,13 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_udp_is_spoken() {
-        let spoken = |text: &str| text.parse::<RelayUri>().unwrap().spoken();
-        assert_eq!(spoken("turn:relay"), Ok(()));
-        assert_eq!(spoken("turn:relay?transport=tcp"), Err(NotSpoken));
-        assert_eq!(spoken("turns:relay"), Err(NotSpoken));
+    fn plain_udp_is_told_from_what_is_secured_or_a_stream() {
+        let plain = |text: &str| text.parse::<RelayUri>().unwrap().is_plain_udp();
+        assert!(plain("turn:relay"));
+        assert!(
+            !plain("turn:relay?transport=tcp")
+                && !plain("turns:relay")
+                && !plain("turns:relay?transport=udp")
+        );
     }
 }

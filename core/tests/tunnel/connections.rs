@@ -287,7 +287,7 @@ fn a_relay_that_goes_while_its_name_is_looked_up_is_not_taken_for_the_next() {
     let mut world = World::made_of(Setup { relays: 0, ..Setup::default() });
     world.resolves = false;
     let mut named = gateways_relay(0);
-    named.host = "relay.example".into();
+    named.ways[0].host = "relay.example".into();
     let place = world.gateway.add_relay(world.now, named.clone());
     world.live(SECOND);
     world.gateway.remove_relay(world.now, place);
@@ -308,7 +308,7 @@ fn a_relay_that_goes_while_its_name_is_looked_up_is_not_taken_for_the_next() {
 #[test]
 fn the_next_address_of_a_relay_s_name_is_tried() {
     let mut world = World::made_of(Setup {
-        gateway: |config| config.relays[0].host = "relay.internal".into(),
+        gateway: |config| config.relays[0].ways[0].host = "relay.internal".into(),
         ..Setup::default()
     });
     let ips = ["9.0.0.9", "9.0.0.1"].map(|ip| ip.parse().unwrap());

@@ -33,7 +33,8 @@ fn assert_growing_with_jitter(pauses: &[Duration]) {
 #[test]
 fn a_relay_that_stays_dead_is_tried_ever_less_often_and_the_other_serves() {
     for host in ["9.0.0.1", "relay.internal"] {
-        let named = |config: &mut adit_core::gateway::Config| config.relays[0].host = "relay.internal".into();
+        let named =
+            |config: &mut adit_core::gateway::Config| config.relays[0].ways[0].host = "relay.internal".into();
         let by_name = host == "relay.internal";
         let mut world = World::made_of(Setup {
             relays: 2,
@@ -94,7 +95,7 @@ fn a_dead_relay_that_is_removed_is_tried_no_more() {
 fn a_name_that_is_not_found_is_looked_up_ever_less_often() {
     let mut world = World::made_of(Setup {
         relays: 2,
-        gateway: |config| config.relays[0].host = "nowhere.internal".into(),
+        gateway: |config| config.relays[0].ways[0].host = "nowhere.internal".into(),
         ..Setup::default()
     });
     let began = world.now;

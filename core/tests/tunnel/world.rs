@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_core::connector::{self, Connector, GatewayConfig, GatewayKey};
-use adit_core::gateway::{self, Gateway, RelayConfig, TargetPolicy};
+use adit_core::gateway::{self, Gateway, RelayConfig, RelayWay, TargetPolicy};
 use adit_core::io::{Completion, Direction, PipeId, QueryId, Read, SocketId, Write};
 use adit_core::relay::{self, Relay, RelayAddress};
 use adit_core::time::{Clock, UnixTime, WallCell};
@@ -371,8 +371,7 @@ fn relay_config(index: usize) -> relay::Config {
 
 pub(crate) fn gateways_relay(index: usize) -> RelayConfig {
     RelayConfig {
-        host: relay_ip(index).to_string(),
-        port: 3478,
+        ways: vec![RelayWay::udp(relay_ip(index).to_string(), 3478)],
         credentials: Credentials::time_limited(b"secret", UnixTime(UNIX.0 + 8_640_000), "gw-1"),
         families: adit_core::client::Families::V4,
     }

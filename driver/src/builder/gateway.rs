@@ -9,10 +9,9 @@ use std::time::Duration;
 use adit_core::client::Families;
 use adit_core::gateway::{Config, Judge, TargetPolicy, TargetRule};
 use adit_core::pki::Identity;
-use adit_core::time::UnixTime;
+use adit_core::time::{UnixTime, WallCell};
 use adit_core::tunnel::Target;
 use adit_core::turn::credentials::Credentials;
-use adit_core::turn::uri::RelayUri;
 
 use super::BuildError;
 use super::credential::Parts;
@@ -32,7 +31,7 @@ type Adjust = Box<dyn FnOnce(&mut Config) + Send>;
 #[must_use = "nothing runs before spawn"]
 pub struct GatewayBuilder<R> {
     parts: Parts,
-    relays: Vec<(RelayUri, Login)>,
+    relays: Vec<(Found, Login)>,
     discovery: Option<Discovery>,
     permit: Vec<IpAddr>,
     rules: Vec<TargetRule>,
@@ -46,7 +45,7 @@ pub struct GatewayBuilder<R> {
 
 /// How the gateway shows itself to a relay.
 enum Login {
-    Credentials(Credentials),
+    Credentials,
     Secret(Vec<u8>),
 }
 
@@ -83,16 +82,46 @@ impl<R: Runtime> GatewayBuilder<R> {
     }
 
     /// A relay to keep an allocation on, by its URI (RFC 7065), and a user of it (RFC 8489 §9.2). May be called more
-    /// than once: the gateway has an allocation on every relay at the same time. UDP is what is spoken: `turn:`, with
-    /// or without `?transport=udp`; without a port it is 3478.
+    /// than once: the gateway has an allocation on every relay at the same time. `turn:` is UDP, or TCP with
+    /// `?transport=tcp`; without a port it is 3478. For several ways to one relay, and for TLS and DTLS, see
+    /// [`relays`](Self::relays).
     pub fn relay(self, uri: &str, credentials: Credentials) -> Self {
-        self.log_in(uri, Login::Credentials(credentials))
+        self.log_in(uri, credentials, Login::Credentials)
+    }
+
+    /// Relays to keep allocations on, each with all its ways and with what makes its certificate believed.
+    ///
+    /// ```
+    /// use adit_core::gateway::RelayTrust;
+    /// use adit_core::turn::credentials::Credentials;
+    /// use adit_driver::{Found, GatewayBuilder, Runtime};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let credentials = Credentials { username: "gw-1".into(), password: "…".into() };
+    /// let pin = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=".parse()?;
+    /// let relay = Found::new("turn:relay.example", credentials)?
+    ///     .or("turns:relay.example:443?transport=tcp")?
+    ///     .trusting(RelayTrust { pin: Some(pin), ..RelayTrust::default() });
+    ///
+    /// fn build<R: Runtime>(gateway: GatewayBuilder<R>, relay: Found) -> GatewayBuilder<R> {
+    ///     gateway.relays([relay])
+    /// }
+    /// # let _ = relay;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn relays(mut self, relays: impl IntoIterator<Item = Found>) -> Self {
+        for relay in relays {
+            self.add(relay, Login::Credentials);
+        }
+        self
     }
 
     /// A relay to keep an allocation on, and its secret, from which credentials are made and renewed. Otherwise as
     /// [`relay`](Self::relay).
     pub fn relay_with_secret(self, uri: &str, secret: impl Into<Vec<u8>>) -> Self {
-        self.log_in(uri, Login::Secret(secret.into()))
+        let nobody = Credentials { username: String::new(), password: String::new() };
+        self.log_in(uri, nobody, Login::Secret(secret.into()))
     }
 
     /// Asks `find` for relays and credentials: at the start, whenever the answer has grown old, and again soon when
@@ -143,15 +172,20 @@ impl<R: Runtime> GatewayBuilder<R> {
         self
     }
 
-    fn log_in(mut self, uri: &str, login: Login) -> Self {
-        match uri.parse::<RelayUri>() {
-            Ok(uri) => match uri.spoken() {
-                Ok(()) => self.relays.push((uri, login)),
-                Err(error) => self.note(error),
-            },
+    fn log_in(mut self, uri: &str, credentials: Credentials, login: Login) -> Self {
+        match Found::new(uri, credentials) {
+            Ok(relay) => self.add(relay, login),
             Err(error) => self.note(error),
         }
         self
+    }
+
+    /// A relay that could not be used is a mistake now, not later.
+    fn add(&mut self, relay: Found, login: Login) {
+        match relay.config(Families::Both, &WallCell::default()) {
+            Ok(_) => self.relays.push((relay, login)),
+            Err(error) => self.note(error),
+        }
     }
 
     fn note(&mut self, mistake: impl Into<BuildError>) {
@@ -310,18 +344,17 @@ impl<R: Runtime> GatewayBuilder<R> {
 }
 
 /// The relays that were named; their credentials are renewed in time. None where none was named.
-fn known(relays: Vec<(RelayUri, Login)>, name: String) -> Option<Discovery> {
+fn known(relays: Vec<(Found, Login)>, name: String) -> Option<Discovery> {
     if relays.is_empty() {
         return None;
     }
     Some(Discovery::new(move || {
         let expiry = UnixTime((crate::world::unix() + CREDENTIALS_LIFE).as_secs());
-        let relays = relays.iter().map(|(uri, login)| {
-            let credentials = match login {
-                Login::Credentials(credentials) => credentials.clone(),
-                Login::Secret(secret) => Credentials::time_limited(secret, expiry, &name),
-            };
-            Found { uri: uri.clone(), credentials }
+        let relays = relays.iter().map(|(relay, login)| match login {
+            Login::Credentials => relay.clone(),
+            Login::Secret(secret) => {
+                Found { credentials: Credentials::time_limited(secret, expiry, &name), ..relay.clone() }
+            }
         });
         let found = Discovered { relays: relays.collect(), good_for: CREDENTIALS_LIFE / 2 };
         async move { Ok::<_, std::convert::Infallible>(found) }

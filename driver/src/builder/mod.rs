@@ -11,11 +11,11 @@ pub(crate) use credential::Credential;
 pub use credential::GatewayError;
 pub use gateway::GatewayBuilder;
 
-use adit_core::gateway::{NewError, RuleError};
+use adit_core::gateway::{NewError, RuleError, Unverifiable};
 use adit_core::pki::pem::BadPem;
 use adit_core::pki::tls::BadCertified;
 use adit_core::tunnel::TargetError;
-use adit_core::turn::uri::{BadUri, NotSpoken};
+use adit_core::turn::uri::BadUri;
 
 /// Why a builder can't build. Always a mistake in what it was given: trying again does not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,9 +43,9 @@ pub enum BuildError {
     /// A text is no relay's URI.
     #[error(transparent)]
     Relay(#[from] BadUri),
-    /// A relay is to be spoken to in a way that this version does not know.
+    /// Nothing could make a relay's certificate believed, over a way that is secured.
     #[error(transparent)]
-    RelayNotSpoken(#[from] NotSpoken),
+    RelayUnverifiable(#[from] Unverifiable),
     /// A text is no rule for targets.
     #[error(transparent)]
     Rule(#[from] RuleError),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adit_core::client::Families;
 use adit_core::connector::{self, GatewayConfig, GatewayKey};
-use adit_core::gateway::{self, Event, RelayConfig, TargetPolicy};
+use adit_core::gateway::{self, Event, RelayConfig, RelayWay, TargetPolicy};
 use adit_core::pki::tls::{client_config, server_config};
 use adit_core::pki::{Anchors, Authority, Certified, Expected, Key, KeyKind, Office, Role, Serial, Terms};
 use adit_core::rand::Rng;
@@ -117,8 +117,7 @@ impl Pki {
         let mut config = gateway::Config::new(tls, wall);
         let expiry = UnixTime(adit_driver::unix().as_secs() + 3600);
         config.relays = vec![RelayConfig {
-            host: relay.ip().to_string(),
-            port: relay.port(),
+            ways: vec![RelayWay::udp(relay.ip().to_string(), relay.port())],
             credentials: Credentials::time_limited(SECRET, expiry, "gw"),
             families: if relay.is_ipv4() { Families::V4 } else { Families::V6 },
         }];

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use adit_core::gateway::{Config, Event, Gateway, RelayConfig, TargetPolicy};
+use adit_core::gateway::{Config, Event, Gateway, RelayConfig, RelayWay, TargetPolicy};
 use adit_core::pki::{Name, Role};
 use adit_core::relay::Relay;
 use adit_core::time::WallCell;
@@ -198,8 +198,7 @@ impl World {
 
     fn relay_config(&self, relay: Handle<Relay>, credentials: &Credentials) -> RelayConfig {
         RelayConfig {
-            host: self.hosts[relay.host].addresses[0].to_string(),
-            port: relays::PORT,
+            ways: vec![RelayWay::udp(self.hosts[relay.host].addresses[0].to_string(), relays::PORT)],
             credentials: credentials.clone(),
             families: self.fleet.families,
         }

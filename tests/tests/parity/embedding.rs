@@ -215,7 +215,7 @@ pub(crate) fn a_builder_names_what_is_missing<R: Parlour>() {
     assert!(matches!(build(|gateway| gateway.relay_with_secret("a relay", "s")), Some(BuildError::Relay(_))));
     assert!(matches!(
         build(|gateway| gateway.relay_with_secret("turns:relay.example", "s")),
-        Some(BuildError::RelayNotSpoken(_))
+        Some(BuildError::RelayUnverifiable(_))
     ));
     assert!(matches!(build(|gateway| gateway.allow("udp://a:1")), Some(BuildError::Rule(_))));
     assert!(matches!(

@@ -346,7 +346,7 @@ impl<R: Runtime> Agent<R> {
         }
         let changes = self.places.changes(&desired.relays);
         for wanted in changes.add {
-            let place = gateway.add_relay(wanted.config());
+            let place = gateway.add_relay(wanted.config(&gateway.wall()));
             self.places.added(place, wanted);
         }
         for (place, credentials) in changes.renew {

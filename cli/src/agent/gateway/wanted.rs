@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use adit_core::client::Families;
-use adit_core::gateway::RelayConfig;
+use adit_core::gateway::{RelayConfig, RelayTrust, RelayWay};
 use adit_core::pki::{Anchors, Certified, Expected, Identity, Revoked, Role, tls};
 use adit_core::time::WallCell;
 use adit_core::tunnel::ALPN;
 use adit_core::turn::credentials::Credentials;
-use adit_core::turn::uri::{Host, RelayUri};
+use adit_core::turn::uri::RelayUri;
 use adit_platform::words::{self, Enrolled, RelayAccess, RelayUse};
 use rustls::ServerConfig;
 
@@ -38,7 +38,9 @@ struct Kept {
 pub(super) struct Wanted {
     id: String,
     name: String,
-    uri: RelayUri,
+    /// The ways to it that its certificate's pin, or none, is enough for.
+    uris: Vec<RelayUri>,
+    trust: RelayTrust,
     credentials: Credentials,
     expires_at: u64,
 }
@@ -57,7 +59,7 @@ impl Places {
         let mut wanted: Vec<_> = wanted.iter().filter_map(Wanted::of).take(MAX_RELAYS).collect();
         let mut changes = Changes::default();
         for (&place, kept) in &mut self.kept {
-            let same = |wanted: &Wanted| wanted.id == kept.wanted.id && wanted.uri == kept.wanted.uri;
+            let same = |wanted: &Wanted| wanted.is_at(&kept.wanted);
             let Some(index) = wanted.iter().position(same) else {
                 changes.remove.push(place);
                 continue;
@@ -119,34 +121,38 @@ impl Places {
 }
 
 impl Wanted {
-    /// The relay by the first of its URLs that is spoken here.
+    /// The relay by all of its URLs that can be used. Those that are secured need its certificate's pin.
     fn of(access: &RelayAccess) -> Option<Self> {
+        let pin = access.pin.as_ref().and_then(|pin| pin.parse().ok());
+        let trust = RelayTrust { pin, ..RelayTrust::default() };
+        let can_be_used = |uri: &RelayUri| RelayWay::of(uri, &trust, &WallCell::default()).is_ok();
         let uris = access.urls.iter().filter_map(|url| url.parse::<RelayUri>().ok());
-        let Some(uri) = uris.into_iter().find(|uri| uri.spoken().is_ok()) else {
-            tracing::warn!(relay = access.name, "none of the relay's URLs is spoken here; it is left out");
+        let uris: Vec<_> = uris.filter(can_be_used).collect();
+        if uris.is_empty() {
+            tracing::warn!(relay = access.name, "none of the relay's URLs can be used here; it is left out");
             return None;
-        };
+        }
         let (username, password) = (access.username.clone(), access.password.clone());
         Some(Self {
             id: access.id.clone(),
             name: access.name.clone(),
-            uri,
+            uris,
+            trust,
             credentials: Credentials { username, password },
             expires_at: access.expires_at,
         })
     }
 
-    pub(super) fn config(&self) -> RelayConfig {
-        RelayConfig {
-            // Without the brackets that an IPv6 address has in a URI.
-            host: match &self.uri.host {
-                Host::Name(name) => name.clone(),
-                Host::Address(ip) => ip.to_string(),
-            },
-            port: self.uri.port,
-            credentials: self.credentials.clone(),
-            families: Families::Both,
-        }
+    /// Whether it is the same relay in the same place. Where nothing is secured, its certificate does not matter.
+    fn is_at(&self, other: &Self) -> bool {
+        let secured = self.uris.iter().any(|uri| uri.secure);
+        self.id == other.id && self.uris == other.uris && (!secured || self.trust == other.trust)
+    }
+
+    /// How the machine keeps it, whose clock is `wall`.
+    pub(super) fn config(&self, wall: &WallCell) -> RelayConfig {
+        let ways = self.uris.iter().filter_map(|uri| RelayWay::of(uri, &self.trust, wall).ok());
+        RelayConfig { ways: ways.collect(), credentials: self.credentials.clone(), families: Families::Both }
     }
 }
 
@@ -198,6 +204,8 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use adit_core::client::Over;
+
     use super::*;
 
     fn relay(id: &str, url: &str, username: &str) -> RelayAccess {
@@ -246,12 +254,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_spoken_is_left_out() {
+    fn a_relay_without_a_pin_is_not_used_by_what_is_secured() {
         let mut places = Places::default();
         assert_eq!(
             places.changes(&[relay("a", "turns:b:443", "u"), relay("b", "nonsense", "u")]),
             Changes::default()
         );
+        let pinned = RelayAccess {
+            pin: Some("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=".into()),
+            ..relay("a", "turns:b?transport=udp", "u")
+        };
+        let changes = places.changes(std::slice::from_ref(&pinned));
+        let over: Vec<_> =
+            changes.add[0].config(&WallCell::default()).ways.iter().map(|way| way.transport.over()).collect();
+        assert_eq!(over, [Over::Tls, Over::Dtls]);
+        let changes = apply(&mut places, &[pinned.clone()], 0);
+        assert_eq!(changes.add.len(), 1);
+        let renewed = RelayAccess { pin: None, urls: vec!["turn:b".into()], ..pinned };
+        assert_eq!(apply(&mut places, &[renewed], 1).remove, [0], "another certificate is another relay");
         let many: Vec<_> = (0..99).map(|n| relay(&n.to_string(), "turn:a", "u")).collect();
         assert_eq!(places.changes(&many).add.len(), MAX_RELAYS);
     }

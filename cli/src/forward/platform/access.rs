@@ -170,7 +170,7 @@ async fn ask(client: &Client, gateway: &str, target: &str) -> Result<(Certified,
 /// Those that are asked over UDP; a connector has nothing else.
 fn relays(way: &Way) -> Vec<RelayUri> {
     let uris = way.relays.iter().filter_map(|url| url.parse::<RelayUri>().ok());
-    uris.filter(|uri| uri.spoken().is_ok()).collect()
+    uris.filter(RelayUri::is_plain_udp).collect()
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {

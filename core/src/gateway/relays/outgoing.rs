@@ -2,7 +2,8 @@
 
 use std::num::NonZeroUsize;
 
-use super::{MAX_PARKED, Parked, Relay, Relays};
+use super::line::{Line, Parked};
+use super::{MAX_PARKED, Relays};
 use crate::client::Readiness;
 use crate::gateway::Step;
 use crate::io::{To, Transmit};
@@ -23,6 +24,8 @@ impl Relays {
         } else {
             self.poll_clients(step, max_segments, out)
                 .or_else(|| self.poll_quic(step, max_segments, scratch, out))
+                // Where QUIC's datagrams have to wait for a link, that has something to say now.
+                .or_else(|| self.poll_clients(step, max_segments, out))
         }
     }
 
@@ -32,10 +35,10 @@ impl Relays {
         max_segments: NonZeroUsize,
         out: &mut Vec<u8>,
     ) -> Option<Transmit> {
-        self.relays.iter_mut().find_map(|relay| {
-            let own = relay.client.as_mut()?.poll_transmit(step.now, max_segments, out);
-            let transmit = own.or_else(|| relay.unpark(step, out))?;
-            relay.readdressed(transmit, out)
+        self.lines.iter_mut().flatten().find_map(|line| {
+            let own = line.client.as_mut()?.poll_transmit(step.now, max_segments, out);
+            let transmit = own.or_else(|| line.unpark(step, out))?;
+            line.readdressed(transmit, out)
         })
     }
 
@@ -49,22 +52,22 @@ impl Relays {
         loop {
             scratch.clear();
             let outgoing = step.quic.poll_transmit(step.now, max_segments, scratch)?;
-            let Some(relay) = self.relays.get_mut(outgoing.way.via as usize) else { continue };
+            let Some(line) = self.line_mut(outgoing.way.via as usize) else { continue };
             let parked = Parked {
                 peer: outgoing.way.remote,
                 ecn: outgoing.ecn,
                 stride: outgoing.stride,
                 bytes: Vec::new(),
             };
-            let transmit = relay.send(step, parked, scratch, out);
-            if let Some(transmit) = transmit.and_then(|transmit| relay.readdressed(transmit, out)) {
+            let transmit = line.send(step, parked, scratch, out);
+            if let Some(transmit) = transmit.and_then(|transmit| line.readdressed(transmit, out)) {
                 return Some(transmit);
             }
         }
     }
 }
 
-impl Relay {
+impl Line {
     /// Frames datagrams for their peer, or lets them wait for the channel.
     fn send(
         &mut self,
@@ -113,15 +116,15 @@ impl Relay {
         self.parked_bytes = 0;
     }
 
-    /// The client's transmit under our number for its socket; nothing where that is gone.
+    /// The client's transmit under our number for its socket or link; nothing where that is gone.
     fn readdressed(&self, transmit: Transmit, out: &mut Vec<u8>) -> Option<Transmit> {
-        let Some(socket) = self.socket else {
-            out.clear();
-            return None;
+        let to = match transmit.to {
+            To::Udp { to, .. } => self.socket.map(|socket| To::Udp { socket, to }),
+            To::Link(_) => self.link.map(To::Link),
         };
-        match transmit.to {
-            To::Udp { to, .. } => Some(Transmit { to: To::Udp { socket, to }, ..transmit }),
-            To::Link(_) => Some(transmit),
+        if to.is_none() {
+            out.clear();
         }
+        Some(Transmit { to: to?, ..transmit })
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{Relay, Relays};
+use crate::client::Over;
 use crate::gateway::RelayLost;
 
 /// How things stand with a relay.
@@ -13,8 +14,10 @@ pub struct RelayState {
     pub relay: usize,
     /// Its host name or address, as it was given.
     pub host: String,
-    /// Its UDP port.
+    /// Its port.
     pub port: u16,
+    /// What carries messages there: of the way that serves, or else of the best.
+    pub over: Over,
     /// Whether there is an allocation, and since when.
     pub standing: Standing,
     /// The relayed addresses; none without an allocation.
@@ -47,21 +50,24 @@ impl Relays {
     /// How things stand with all relays that are wanted.
     pub(in crate::gateway) fn states(&self) -> Vec<RelayState> {
         let wanted = self.relays.iter().enumerate().filter(|(_, relay)| !relay.removed);
-        wanted.map(|(place, relay)| relay.state(place)).collect()
+        wanted.map(|(place, relay)| self.state(place, relay)).collect()
+    }
+
+    fn state(&self, place: usize, relay: &Relay) -> RelayState {
+        let line = self.serving(place).and_then(|line| self.lines[line].as_ref());
+        let way = &relay.config.ways[line.map_or(0, |line| line.way)];
+        RelayState {
+            relay: place,
+            host: way.host.clone(),
+            port: way.port,
+            over: way.transport.over(),
+            standing: relay.standing.clone(),
+            relayed: line.map(|line| line.relayed.clone()).unwrap_or_default(),
+        }
     }
 }
 
 impl Relay {
-    fn state(&self, place: usize) -> RelayState {
-        RelayState {
-            relay: place,
-            host: self.config.host.clone(),
-            port: self.config.port,
-            standing: self.standing.clone(),
-            relayed: self.relayed.clone(),
-        }
-    }
-
     /// There is an allocation.
     pub(super) fn gain(&mut self, now: Instant) {
         if !matches!(self.standing, Standing::Allocated { .. }) {
