@@ -32,7 +32,7 @@
 //! | call | what it brings or takes |
 //! | --- | --- |
 //! | `handle_datagrams` | UDP datagrams of one source, as the kernel coalesced them: [`io::Datagrams`] |
-//! | `handle_bytes` | bytes of a TCP or TLS link; no machine asks for one yet |
+//! | `handle_bytes` | bytes of a link, a TCP connection that the machine frames itself |
 //! | `handle_completion` | the world's answer to an effect, or an ICMP error: [`io::Completion`] |
 //! | `handle_clock` | the wall clock was set, or the computer slept |
 //! | `handle_timeout` | time passed; early, late and repeated calls are legal |

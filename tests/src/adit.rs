@@ -32,6 +32,8 @@ pub struct Gateway {
     pub organisation: &'static str,
     /// `relays`, as addresses.
     pub relays: Vec<SocketAddr>,
+    /// What stands behind `relays =` instead, in full.
+    pub urls: Option<String>,
     /// What the file with the secret holds.
     pub secret: &'static str,
     /// Path of the certificate and key, without their extensions.
@@ -211,6 +213,7 @@ impl Gateway {
         Self {
             organisation: "acme",
             relays: vec![relay],
+            urls: None,
             secret: SECRET,
             identity: "ca/gw-1",
             trust: vec!["ca/connector-ca.pem"],
@@ -222,9 +225,10 @@ impl Gateway {
     #[must_use]
     pub fn toml(&self) -> String {
         let relays: Vec<_> = self.relays.iter().map(|relay| format!("turn:{relay}?transport=udp")).collect();
+        let relays = self.urls.clone().unwrap_or_else(|| format!("{relays:?}"));
         format!(
             r#"organisation = "{}"
-relays = {relays:?}
+relays = {relays}
 [credentials]
 static-auth-secret-file = "gateway-secret"
 [identity]

@@ -1,11 +1,13 @@
 //! coturn: the TURN server and client that most of the world runs.
 
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::papers::RelayPapers;
 use crate::place::Place;
 use crate::ports::Ports;
-use crate::process::{Finished, Running, finish};
+use crate::process::{Finished, PATIENCE, Running, finish};
 use crate::programs;
 
 /// The realm of every relay in the tests.
@@ -35,18 +37,37 @@ impl Coturn {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_on(ports: &Ports, port: u16, secret: &str) -> Self {
+        Self::start_with(ports, port, secret, &["--no-tls", "--no-dtls"])
+    }
+
+    /// Starts it with a certificate, so that `secured` serves TLS and DTLS.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_secured(ports: &Ports, secured: u16, secret: &str, papers: &RelayPapers) -> Self {
+        let (certificate, key) = (papers.certificate.display(), papers.key.display());
+        let flags = [
+            format!("--tls-listening-port={secured}"),
+            format!("--cert={certificate}"),
+            format!("--pkey={key}"),
+        ];
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let coturn = Self::start_with(ports, ports.one(), secret, &flags);
+        let until = Instant::now() + PATIENCE;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, secured)).is_err() {
+            assert!(Instant::now() < until, "turnserver does not serve TLS on {secured}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        coturn
+    }
+
+    fn start_with(ports: &Ports, port: u16, secret: &str, flags: &[&str]) -> Self {
         let place = Place::new();
         let relayed = ports.range(50);
         let mut server = Command::new(programs::find("turnserver"));
-        server.args([
-            "-n",
-            "--log-file=stdout",
-            "--simple-log",
-            "--verbose",
-            "--no-cli",
-            "--no-tls",
-            "--no-dtls",
-        ]);
+        server.args(["-n", "--log-file=stdout", "--simple-log", "--verbose", "--no-cli"]);
+        server.args(flags);
         server.args([
             "--listening-ip=127.0.0.1",
             "--listening-ip=::1",

@@ -1,10 +1,14 @@
 //! Certificates and keys of one organisation as PEM, for programs that embed a gateway or a connector.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use adit_core::pki::{Authority, Key, KeyKind, Office, Role, Serial, Terms, pem};
+use adit_core::pki::{Authority, Key, KeyKind, Office, Role, Serial, ServerAuthority, Terms, pem};
 use adit_core::rand::Rng;
+use adit_core::secure::Pin;
 use adit_core::time::UnixTime;
+
+use crate::place::Place;
 
 /// The gateway `gw-1`, the connector `laptop`, and who vouches for them.
 #[derive(Debug, Clone)]
@@ -61,5 +65,41 @@ impl Papers {
 impl Default for Papers {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A relay's certificate for `127.0.0.1`, in files.
+#[derive(Debug)]
+pub struct RelayPapers {
+    /// `relay.pem`.
+    pub certificate: PathBuf,
+    /// `relay.key`.
+    pub key: PathBuf,
+    /// `relay-ca.pem`: who has issued it, directly.
+    pub authority: PathBuf,
+    /// Its pin.
+    pub pin: String,
+}
+
+impl RelayPapers {
+    /// Writes new ones to `place`, good for an hour. The key is ECDSA, which DTLS wants.
+    ///
+    /// # Panics
+    /// When none can be issued.
+    #[must_use]
+    pub fn new(place: &Place) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock stands after 1970");
+        let terms =
+            |serial| Terms::new(Serial::new(serial), UnixTime(since.as_secs()), Duration::from_secs(3600));
+        let (own, key) = (Key::generate(KeyKind::EcdsaP256), Key::generate(KeyKind::EcdsaP256));
+        let authority = ServerAuthority::new("relays", &own, terms(1)).expect("an authority");
+        let hosts = ["127.0.0.1".to_owned()];
+        let leaf = authority.issue(&hosts, &key.public(), terms(2)).expect("a leaf");
+        Self {
+            certificate: place.write("relay.pem", &pem::encode_certificates([&leaf])),
+            key: place.write("relay.key", &key.to_pem()),
+            authority: place.write("relay-ca.pem", &pem::encode_certificates([authority.certificate()])),
+            pin: Pin::of(&leaf).expect("a certificate has one").to_string(),
+        }
     }
 }

@@ -198,7 +198,7 @@ fn closing_does_not_wait_for_a_relay_that_is_gone() {
 
 #[test]
 fn a_gateway_that_has_closed_holds_nothing() {
-    let nameless = |config: &mut gateway::Config| config.relays[1].host = "relay.internal".into();
+    let nameless = |config: &mut gateway::Config| config.relays[1].ways[0].host = "relay.internal".into();
     let mut world = World::made_of(Setup { relays: 2, gateway: nameless, ..Setup::default() });
     world.resolves = false;
     world.live(SECOND);
@@ -223,7 +223,7 @@ fn a_gateway_that_has_closed_holds_nothing() {
 
 #[test]
 fn a_relay_whose_name_is_known_too_late_is_not_asked_any_more() {
-    let nameless = |config: &mut gateway::Config| config.relays[0].host = "relay.internal".into();
+    let nameless = |config: &mut gateway::Config| config.relays[0].ways[0].host = "relay.internal".into();
     let mut world = World::made_of(Setup { gateway: nameless, ..Setup::default() });
     world.resolves = false;
     world.live(SECOND);
