@@ -28,7 +28,6 @@ const TESTS: &[&str] = &[
     "turn::credential_policy::",
     "turn::uri::",
     "pki::identity::",
-    "quic::cid::",
     "quic::route::",
 ];
 
