@@ -28,7 +28,7 @@ const TESTS: &[&str] = &[
     "turn::credential_policy::",
     "turn::uri::",
     "pki::identity::",
-    "quic::route::",
+    "quic::route::tests::a_destination",
 ];
 
 /// Property tests that take an hour there: with a number of cases of their own, a thousand, or with texts of any
