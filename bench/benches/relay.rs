@@ -106,7 +106,7 @@ impl Site {
     fn new() -> Self {
         let now = Instant::now();
         let config = Config {
-            listen: vec![LISTEN],
+            listen: vec![LISTEN.into()],
             ipv4: Some(RelayAddress::direct(RELAY)),
             ports: 1024..=u16::MAX,
             policy: Policy::deny_all().allow(PEER.ip()),

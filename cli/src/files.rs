@@ -25,6 +25,15 @@ pub(crate) fn read(path: &Path, role: &str) -> Result<Vec<u8>, Failure> {
     })
 }
 
+/// The private key in `path`. Where others may read it too, that is logged.
+pub(crate) fn read_key(path: &Path, role: &str) -> Result<Vec<u8>, Failure> {
+    let key = read(path, role)?;
+    if let Some(warning) = exposed(path, role) {
+        tracing::warn!("{warning}");
+    }
+    Ok(key)
+}
+
 /// The secret in `path`: its first line without the line break. Where others may read it too, that is logged.
 pub(crate) fn read_secret(path: &Path, role: &str) -> Result<String, Failure> {
     let text = String::from_utf8(read(path, role)?)

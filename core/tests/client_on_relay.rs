@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use adit_core::client::{self, Client, Families, Lost, Readiness};
 use adit_core::io::{Completion, Datagrams, Effect, Forwards, Onward, SocketId, To, Transmit};
-use adit_core::relay::{self, Relay, RelayAddress};
+use adit_core::relay::{self, Listen, Relay, RelayAddress};
 use adit_core::time::{Clock, UnixTime};
 use adit_core::turn::credentials::{Authenticator, Credentials};
 
@@ -37,7 +37,7 @@ fn credentials(secret: &[u8], id: &str) -> Credentials {
 fn relay_config() -> relay::Config {
     let authenticator = Authenticator::new("adit").with_secret(b"secret");
     relay::Config {
-        listen: vec![server()],
+        listen: vec![Listen::udp(server())],
         ipv4: Some(RelayAddress::direct(server().ip())),
         ipv6: Some(RelayAddress::direct("2a00::1".parse().unwrap())),
         ..relay::Config::new(authenticator)

@@ -1,23 +1,35 @@
 //! The machines of `adit_core` as [`Machine`]s. Inherent methods win over those of the trait, so that each of these
 //! calls the method of the same name.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use adit_core::io::{Completion, Datagrams, Effect, Forwards, LinkId, PipeId, Read, Transmit, Write};
+use adit_core::io::{
+    Completion, Datagrams, Effect, Forwards, LinkId, PipeId, Read, SocketId, Transmit, Write,
+};
 use adit_core::time::{Deadline, UnixTime};
 use adit_core::{connector, gateway, relay};
 
 use crate::machine::{Machine, Pipes};
 
 macro_rules! machine {
-    ($module:ident::$machine:ident) => {
+    ($module:ident::$machine:ident $(, $accept:ident)?) => {
         impl Machine for $module::$machine {
             type Event = $module::Event;
 
             fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards) {
                 self.handle_datagrams(now, batch, out);
             }
+            $(fn $accept(
+                &mut self,
+                now: Instant,
+                listener: SocketId,
+                local: SocketAddr,
+                remote: SocketAddr,
+            ) -> Option<LinkId> {
+                self.$accept(now, listener, local, remote)
+            })?
             fn handle_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]) {
                 self.handle_bytes(now, link, bytes);
             }
@@ -78,4 +90,4 @@ pipes!(connector::Connector);
 
 machine!(gateway::Gateway);
 pipes!(gateway::Gateway);
-machine!(relay::Relay);
+machine!(relay::Relay, accept);

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = Some(RelayAddress::direct(listen.ip()));
     let (ipv4, ipv6) = if listen.is_ipv4() { (address, None) } else { (None, address) };
     let authenticator = Authenticator::new("example.org").with_user(username, password);
-    let config = Config { listen: vec![listen], ipv4, ipv6, policy, ..Config::new(authenticator) };
+    let config = Config { listen: vec![listen.into()], ipv4, ipv6, policy, ..Config::new(authenticator) };
 
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {

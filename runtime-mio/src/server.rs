@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_core::relay::{self, Alternates, Config, Event, Relay};
+use adit_core::relay::{self, Alternates, Config, Event, Relay, Transport};
 use adit_core::turn::credentials::Authenticator;
 use adit_driver::{Counters, Notice, Shared};
 
@@ -49,10 +49,12 @@ impl RelayProbe {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listening address could not be bound.
-    #[error("can't listen on {addr}: {}", describe(*kind))]
+    #[error("can't listen on {addr} by {transport}: {}", describe(*kind))]
     Listen {
         /// The address.
         addr: SocketAddr,
+        /// Over what.
+        transport: Transport,
         /// `AddrInUse`, `PermissionDenied`, `AddrNotAvailable`, …
         kind: ErrorKind,
     },
@@ -160,9 +162,11 @@ fn listening(mut next: impl FnMut() -> Option<Notice<Event>>) -> Result<Vec<Sock
     let mut addresses = Vec::new();
     while let Some(notice) = next() {
         match notice {
+            // By UDP and TCP, mostly.
+            Notice::Event(Event::Listening { local, .. }) if addresses.contains(&local) => {}
             Notice::Event(Event::Listening { local, .. }) => addresses.push(local),
-            Notice::Event(Event::ListenFailed { addr, kind }) => {
-                return Err(StartError::Listen { addr, kind });
+            Notice::Event(Event::ListenFailed { addr, transport, kind }) => {
+                return Err(StartError::Listen { addr, transport, kind });
             }
             Notice::Event(_) | Notice::Lost(_) => {}
         }

@@ -50,7 +50,8 @@ fn it_answers_on_each_address_in_the_order_of_the_configuration() {
 fn a_taken_port_is_told() {
     let relay = RelayServer::spawn(config(&["127.0.0.1:0"])).unwrap();
     let address = relay.addresses()[0];
-    let Err(StartError::Listen { addr, kind }) = RelayServer::spawn(config(&[&address.to_string()])) else {
+    let Err(StartError::Listen { addr, kind, .. }) = RelayServer::spawn(config(&[&address.to_string()]))
+    else {
         panic!("it runs");
     };
     assert_eq!((addr, kind), (address, ErrorKind::AddrInUse));

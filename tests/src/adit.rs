@@ -81,6 +81,12 @@ impl World {
         let _ = self.adit(&["ca", "issue", directory, "connector", "laptop"]).success();
     }
 
+    /// The directory of the world.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.place.root()
+    }
+
     /// Runs `adit` to its end, in the directory of the world.
     #[must_use]
     pub fn adit(&self, arguments: &[&str]) -> Finished {

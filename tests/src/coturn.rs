@@ -92,6 +92,31 @@ impl Coturn {
     }
 }
 
+/// What carries TURN between a client and its relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hop {
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// DTLS over UDP.
+    Dtls,
+}
+
+impl Hop {
+    /// The flags of `turnutils_uclient`.
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Udp => &[],
+            Self::Tcp => &["-t"],
+            Self::Tls => &["-t", "-S"],
+            Self::Dtls => &["-S"],
+        }
+    }
+}
+
 /// What coturn's test client is to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Exercise<'a> {
@@ -109,6 +134,8 @@ pub struct Exercise<'a> {
     pub length: usize,
     /// Send indications in place of channels.
     pub indications: bool,
+    /// Over what.
+    pub hop: Hop,
 }
 
 impl Exercise<'_> {
@@ -142,7 +169,7 @@ impl Exercise<'_> {
         client.args(["-m", &self.clients.to_string(), "-n", &self.messages.to_string()]);
         client.args(["-l", &self.length.to_string()]);
         client.args(self.indications.then_some("-s")).args(self.relay.contains(':').then_some("-x"));
-        client.arg(self.relay);
+        client.args(self.hop.flags()).arg(self.relay);
         client
     }
 }

@@ -112,7 +112,7 @@ fn a_handler_of_axum_is_reached_from_smol_and_no_port_is_open() {
 fn relay(world: &World) -> RelayServer {
     let loopback: IpAddr = "127.0.0.1".parse().unwrap();
     RelayServer::spawn(Config {
-        listen: vec![SocketAddr::new(loopback, 0)],
+        listen: vec![SocketAddr::new(loopback, 0).into()],
         ipv4: Some(RelayAddress::direct(loopback)),
         ports: world.ports.range(20),
         policy: Policy::default_deny().allow(loopback),

@@ -24,7 +24,7 @@ fn example(name: &str, arguments: &[&str]) -> Command {
 fn relay(ports: &Ports) -> RelayServer {
     let loopback: IpAddr = "127.0.0.1".parse().unwrap();
     RelayServer::spawn(Config {
-        listen: vec![SocketAddr::new(loopback, 0)],
+        listen: vec![SocketAddr::new(loopback, 0).into()],
         ipv4: Some(RelayAddress::direct(loopback)),
         ports: ports.range(20),
         policy: Policy::default_deny().allow(loopback),

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
-use adit_tests::coturn::{Coturn, Exercise};
+use adit_tests::coturn::{Coturn, Exercise, Hop};
 use adit_tests::ports::Ports;
 use adit_tests::postgres::{self, Postgres};
 use adit_tests::wiretap::Wiretap;
@@ -28,8 +28,8 @@ fn coturns_client_loses_nothing_on_coturns_server() {
     let server = Coturn::start(&ports, "a-secret");
     for relay in ["127.0.0.1", "::1"] {
         let (port, secret) = (server.port(), "a-secret");
-        let exercise =
-            Exercise { relay, port, secret, clients: 2, messages: 20, length: 200, indications: false };
+        let (clients, messages, length, indications, hop) = (2, 20, 200, false, Hop::Udp);
+        let exercise = Exercise { relay, port, secret, clients, messages, length, indications, hop };
         let said = exercise.run(&ports).success();
         assert!(said.contains("Total lost packets 0 (0.000000%)"), "{said}");
     }

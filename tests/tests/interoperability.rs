@@ -3,24 +3,42 @@
 #![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 
 use adit_tests::adit::{Connector, Gateway, SECRET, World};
-use adit_tests::coturn::{Coturn, Exercise};
+use adit_tests::coturn::{Coturn, Exercise, Hop};
 use adit_tests::postgres::{self, Postgres};
+use adit_tests::process::{PATIENCE, finish};
+use adit_tests::programs;
 
 #[test]
 fn coturns_client_loses_nothing_over_channels() {
-    exercise("127.0.0.1", false);
+    exercise("127.0.0.1", false, Hop::Udp);
 }
 
 #[test]
 fn coturns_client_loses_nothing_over_indications() {
-    exercise("127.0.0.1", true);
+    exercise("127.0.0.1", true, Hop::Udp);
 }
 
 #[test]
 fn coturns_client_loses_nothing_over_ipv6() {
-    exercise("::1", false);
+    exercise("::1", false, Hop::Udp);
+}
+
+#[test]
+fn coturns_client_loses_nothing_over_tcp() {
+    exercise("127.0.0.1", false, Hop::Tcp);
+}
+
+#[test]
+fn coturns_client_loses_nothing_over_tcp_by_indications() {
+    exercise("127.0.0.1", true, Hop::Tcp);
+}
+
+#[test]
+fn coturns_client_loses_nothing_over_tcp_and_ipv6() {
+    exercise("::1", false, Hop::Tcp);
 }
 
 #[test]
@@ -40,11 +58,71 @@ fn our_gateway_serves_from_an_address_of_coturn() {
     assert_eq!(rows.matches('x').count(), 5_000_000);
 }
 
-fn exercise(host: &str, indications: bool) {
+#[test]
+fn coturns_client_loses_nothing_over_tls() {
+    exercise("127.0.0.1", false, Hop::Tls);
+    exercise("::1", true, Hop::Tls);
+}
+
+#[test]
+fn coturns_client_loses_nothing_over_dtls() {
+    exercise("127.0.0.1", false, Hop::Dtls);
+    exercise("::1", true, Hop::Dtls);
+}
+
+/// OpenSSL's client, which says what it has come to.
+#[test]
+fn openssl_finishes_its_handshake_over_tls_and_dtls() {
+    let world = World::new();
+    let relay = world.address("127.0.0.1");
+    let _relay = world.relay_with(&[relay], &certified(&world, "ec"));
+    for (protocol, version) in [("-dtls1_2", "DTLSv1.2"), ("-tls1_3", "TLSv1.3"), ("-tls1_2", "TLSv1.2")] {
+        let said = handshake(&world, relay, protocol);
+        assert!(said.contains("Verify return code: 0 (ok)"), "{said}");
+        assert!(said.contains(version), "{said}");
+    }
+}
+
+/// What DTLS can't serve is said, and TLS serves it.
+#[test]
+fn a_certificate_with_an_rsa_key_serves_tls_only() {
+    let world = World::new();
+    let relay = world.address("127.0.0.1");
+    let mut running = world.relay_with(&[relay], &certified(&world, "rsa:2048"));
+    running.expect_line("DTLS can't be served");
+    let said = handshake(&world, relay, "-tls1_3");
+    assert!(said.contains("Verify return code: 0 (ok)"), "{said}");
+}
+
+/// A relay's certificate with a key of that kind, and the flags that name it.
+fn certified(world: &World, key: &str) -> [&'static str; 6] {
+    let mut openssl = Command::new(programs::find("openssl"));
+    openssl.current_dir(world.directory()).args(["req", "-x509", "-newkey", key, "-nodes", "-days", "2"]);
+    openssl.args((key == "ec").then_some(["-pkeyopt", "ec_paramgen_curve:prime256v1"]).into_iter().flatten());
+    openssl.args(["-keyout", "relay.key", "-out", "relay.pem", "-subj", "/CN=relay"]);
+    openssl.args(["-addext", "subjectAltName=IP:127.0.0.1,IP:::1"]);
+    let _ = finish("openssl", openssl, PATIENCE).success();
+    // Not on the port that everybody else's tests would take too.
+    ["--tls-cert", "relay.pem", "--tls-key", "relay.key", "--tls-listen", "127.0.0.1:0"]
+}
+
+/// What OpenSSL says of a handshake with the relay.
+fn handshake(world: &World, relay: SocketAddr, protocol: &str) -> String {
+    let mut client = Command::new(programs::find("openssl"));
+    client.current_dir(world.directory()).stdin(Stdio::null());
+    client.args(["s_client", protocol, "-connect", &relay.to_string(), "-CAfile", "relay.pem"]);
+    finish("openssl s_client", client, PATIENCE).success()
+}
+
+fn exercise(host: &str, indications: bool, hop: Hop) {
     let world = World::new();
     let relay_address = world.address(host);
     // This client takes its channel numbers at random from those that RFC 5766 had.
-    let _relay = world.relay_with(&[relay_address], &["--rfc5766-channels"]);
+    let mut flags = vec!["--rfc5766-channels"];
+    if matches!(hop, Hop::Tls | Hop::Dtls) {
+        flags.extend(certified(&world, "ec"));
+    }
+    let _relay = world.relay_with(&[relay_address], &flags);
     let exercise = Exercise {
         relay: host,
         port: relay_address.port(),
@@ -53,6 +131,7 @@ fn exercise(host: &str, indications: bool) {
         messages: 100,
         length: 300,
         indications,
+        hop,
     };
     let said = exercise.run(&world.ports).success();
     assert!(said.contains("Total lost packets 0 (0.000000%)"), "{said}");

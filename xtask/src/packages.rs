@@ -23,8 +23,9 @@ pub(crate) const POSTGRESQL: Package = Package {
 /// Another TURN server and its client, for the interoperability tests.
 pub(crate) const COTURN: Package = Package {
     name: "coturn",
-    debian: &["coturn"],
-    programs: &["turnserver", "turnutils_uclient", "turnutils_peer"],
+    // OpenSSL's client speaks TLS and DTLS with our relay in the same tests.
+    debian: &["coturn", "openssl"],
+    programs: &["turnserver", "turnutils_uclient", "turnutils_peer", "openssl"],
 };
 
 /// What checks the unit of a gateway; systemd itself need not run.

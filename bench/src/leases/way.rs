@@ -164,7 +164,7 @@ impl RelayPart {
             authenticator = authenticator.with_secret(&STANDARD.decode(secret)?);
         }
         let server = RelayServer::spawn(RelayConfig {
-            listen: vec![listen],
+            listen: vec![listen.into()],
             ipv4: Some(RelayAddress::direct(LOOPBACK)),
             policy: Policy::default_deny().allow(LOOPBACK),
             ..RelayConfig::new(authenticator)

@@ -26,7 +26,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     allow_many_files();
     let server = RelayServer::spawn(Config {
-        listen: vec![options.listen],
+        listen: vec![options.listen.into()],
         ipv4: Some(RelayAddress::direct(options.listen.ip())),
         ports: FIRST_PORT..=u16::MAX,
         policy: Policy::default_deny().allow(Network::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8)),

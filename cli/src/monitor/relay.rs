@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use adit_core::relay::{AuthFailure, Drop};
+use adit_core::relay::{AuthFailure, Drop, LinkEnd, SessionEnd};
 use adit_mio::RelayProbe;
 
 use super::{Page, Subject};
@@ -19,6 +19,8 @@ impl Subject for RelayProbe {
             ("turn_permissions_active", "Permissions of all allocations", holdings.permissions),
             ("turn_channels_active", "Channels of all allocations", holdings.channels),
             ("turn_reservations_active", "Ports that wait for their allocation", holdings.reservations),
+            ("turn_links_active", "TCP connections of clients", holdings.links),
+            ("turn_sessions_active", "DTLS sessions of clients", holdings.sessions),
         ];
         for (name, help, value) in gauges {
             page.gauge(name, help, value as u64)?;
@@ -34,6 +36,17 @@ impl Subject for RelayProbe {
         let names: Vec<_> = AuthFailure::ALL.iter().map(|&reason| (format!("{reason:?}"), reason)).collect();
         let failures = names.iter().map(|(name, reason)| (name.as_str(), counters.auth_failures(*reason)));
         page.counters("turn_auth_failures", "Signed requests that were refused", "reason", failures)?;
+        let names: Vec<_> = LinkEnd::ALL.iter().map(|&reason| (format!("{reason:?}"), reason)).collect();
+        let ended = names.iter().map(|(name, reason)| (name.as_str(), counters.links_ended(*reason)));
+        page.counters(
+            "turn_links_ended",
+            "Clients' TCP connections that were refused or ended",
+            "reason",
+            ended,
+        )?;
+        let names: Vec<_> = SessionEnd::ALL.iter().map(|&reason| (format!("{reason:?}"), reason)).collect();
+        let ended = names.iter().map(|(name, reason)| (name.as_str(), counters.sessions_ended(*reason)));
+        page.counters("turn_sessions_ended", "Clients' DTLS sessions that ended", "reason", ended)?;
         page.counter("turn_transport_errors", "ICMP errors on relayed sockets", counters.transport_errors)?;
         page.sockets(&self.socket_counters())
     }

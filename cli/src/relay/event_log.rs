@@ -159,6 +159,7 @@ impl EventLog {
                     Released::Closed => "closed",
                     Released::Expired => "expired",
                     Released::Revoked => "revoked",
+                    Released::Disconnected => "disconnected",
                 }),
                 usage: Some(Usage {
                     seconds: usage.lasted.as_secs(),

@@ -30,6 +30,7 @@ const CONFIG: &str = "/etc/adit/relay.toml";
   adit relay start --static-auth-secret-file secret --external-ip 203.0.113.7
   adit relay start --listen 127.0.0.1:3478 --user-file gw:password --allowed-peer-ip 127.0.0.1
   adit relay start --listen 192.0.2.1:3478 --listen '[2001:db8::1]:3478' --static-auth-secret-file secret
+  adit relay start --static-auth-secret-file secret --tls-cert relay.pem --tls-key relay.key
   adit relay start --config /etc/adit/relay.toml
 
 A file:
@@ -38,7 +39,7 @@ A file:
   static-auth-secret-file = "secret"     # relative to the file
   denied-peer-ip = ["198.51.100.0/24"]
 
-Open UDP for the listening port and for --min-port to --max-port. Nothing needs to be opened at gateways."#)]
+Open UDP and TCP for the listening ports, and UDP for --min-port to --max-port. Nothing needs to be opened at gateways."#)]
 pub(crate) struct Start {
     /// The relay's file [default: /etc/adit/relay.toml, if it is there].
     #[arg(long, value_name = "FILE", env = "ADIT_CONFIG")]

@@ -4,6 +4,7 @@
 //! 2. [`serving`] starts it, hears what it says, and drains it at the end; [`orders`] are read again while it runs.
 //! 3. Without a platform that is all; with one, [`agent::relay`] stands between.
 
+mod certificate;
 mod coturn;
 mod event_log;
 mod flags;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use adit_core::relay::{Alternates, Config, Event, Relay, Released, Status};
+use adit_core::relay::{Alternates, Config, Event, Relay, Released, Status, Transport};
 use adit_core::turn::credentials::Authenticator;
 use adit_mio::{Notice, RelayServer, StartError};
 
@@ -157,11 +157,14 @@ fn log(event: &Event) {
                 Released::Closed => "its client closed it",
                 Released::Expired => "it was not refreshed",
                 Released::Revoked => "its user was revoked",
+                Released::Disconnected => "its client's connection has ended",
             };
             tracing::info!(reason, "an allocation has ended");
             tracing::debug!(%client, %username, "released");
         }
-        Event::ListenFailed { addr, kind } => tracing::error!(%addr, %kind, "no longer listening"),
+        Event::ListenFailed { addr, transport, kind } => {
+            tracing::error!(%addr, %transport, %kind, "no longer listening");
+        }
         Event::Moved { from, to, username } => tracing::debug!(%from, %to, %username, "a client has moved"),
         Event::Refused { client, username, code } => {
             tracing::debug!(%client, %username, code, "an allocation was refused");
@@ -173,11 +176,12 @@ fn log(event: &Event) {
 
 fn not_started(error: StartError) -> Failure {
     match &error {
-        StartError::Listen { addr, kind } => {
+        StartError::Listen { addr, transport, kind } => {
             let failure = Failure::new(Exit::Address, &error);
             match kind {
                 ErrorKind::AddrInUse => failure.next(format!(
-                    "find out who has it (ss -lunp 'sport = :{}'), or choose another --listen",
+                    "find out who has it (ss -l{}np 'sport = :{}'), or choose another --listen",
+                    if *transport == Transport::Udp { 'u' } else { 't' },
                     addr.port()
                 )),
                 ErrorKind::AddrNotAvailable => failure.next("list this machine's addresses with: ip address"),

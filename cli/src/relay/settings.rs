@@ -21,7 +21,7 @@ use crate::monitor;
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct Settings {
-    /// Where clients are served [default: 0.0.0.0:3478]. Repeat it for more addresses; port 0 takes any free one.
+    /// Where clients are served, by UDP and TCP [default: 0.0.0.0:3478]. Repeat it for more addresses; port 0 takes any free one.
     #[arg(long, value_name = "ADDR", env = "ADIT_LISTEN", value_delimiter = ',')]
     #[serde(deserialize_with = "texts")]
     pub(super) listen: Option<Vec<Listen>>,
@@ -104,6 +104,18 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "BOOL", env = "ADIT_RFC5766_CHANNELS")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(super) rfc5766_channels: Option<bool>,
+    /// A file with the certificate, PEM, with those of its issuers behind it, that clients which speak TLS or DTLS are
+    /// shown, on all listening addresses. DTLS needs one with an ECDSA key on P-256 or P-384.
+    #[arg(long, value_name = "FILE", env = "ADIT_TLS_CERT", alias = "cert")]
+    pub(super) tls_cert: Option<PathBuf>,
+    /// A file with the certificate's key, PEM.
+    #[arg(long, value_name = "FILE", env = "ADIT_TLS_KEY", alias = "pkey")]
+    pub(super) tls_key: Option<PathBuf>,
+    /// Where clients look for TLS and DTLS [default: port 5349 of the listening addresses, where there is a certificate].
+    /// Plain clients are served there too.
+    #[arg(long, value_name = "ADDR", env = "ADIT_TLS_LISTEN", value_delimiter = ',')]
+    #[serde(deserialize_with = "texts")]
+    pub(super) tls_listen: Option<Vec<Listen>>,
     /// Where new clients are sent (300, ALTERNATE-SERVER) while the relay waits for its end; at most one per family.
     /// Without, they are refused (508).
     #[arg(long, value_name = "ADDR", env = "ADIT_ALTERNATE_SERVER", value_delimiter = ',')]
@@ -175,7 +187,7 @@ impl Settings {
         first_of!(self, below:
             listen realm relay_ip external_ip min_port max_port static_auth_secret_file static_auth_secret
             user_file users_file user revoked_file user_quota total_quota max_bps max_permissions max_channels reply_rate allowed_peer_ip denied_peer_ip allow_relayed_peers
-            rfc5766_channels alternate_server grace_period event_log log_users monitor_listen domain token_file ca_file state_dir)
+            rfc5766_channels tls_cert tls_key tls_listen alternate_server grace_period event_log log_users monitor_listen domain token_file ca_file state_dir)
     }
 
     /// Goes on with what `running` says where that can't change while the relay runs. The settings that were to change
@@ -183,7 +195,7 @@ impl Settings {
     pub(super) fn keep_fixed(&mut self, running: &Self) -> Vec<String> {
         let mut kept = Vec::new();
         keep!(self, running, kept:
-            listen realm relay_ip external_ip min_port max_port rfc5766_channels event_log log_users monitor_listen domain
+            listen realm relay_ip external_ip min_port max_port rfc5766_channels tls_listen event_log log_users monitor_listen domain
             token_file ca_file state_dir);
         kept
     }
@@ -196,7 +208,14 @@ impl Settings {
 
     fn relative_to(mut self, base: &Path) -> Self {
         let lists = [&mut self.static_auth_secret_file, &mut self.users_file];
-        let single = [&mut self.revoked_file, &mut self.token_file, &mut self.ca_file, &mut self.state_dir];
+        let single = [
+            &mut self.revoked_file,
+            &mut self.tls_cert,
+            &mut self.tls_key,
+            &mut self.token_file,
+            &mut self.ca_file,
+            &mut self.state_dir,
+        ];
         let listed = lists.into_iter().flatten().flatten();
         listed.chain(single.into_iter().flatten()).for_each(|path| *path = base.join(&*path));
         if let Some(event_log::Place::File(path)) = &mut self.event_log {
@@ -229,6 +248,12 @@ impl Settings {
             if v4 > 1 || addresses.len() - v4 > 1 {
                 return Err(format!("{name} is given twice for one family"));
             }
+        }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return Err("tls-cert and tls-key go together".into());
+        }
+        if self.tls_listen.is_some() && self.tls_cert.is_none() {
+            return Err("tls-listen needs tls-cert and tls-key".into());
         }
         if self.domain.is_some() && self.revoked_file.is_some() {
             return Err(

@@ -34,7 +34,7 @@ impl Settings {
         }
         let (min, max) = self.ports();
         let quota = |number: Option<u32>| number.filter(|&number| number > 0);
-        Ok(Config {
+        self.secured(Config {
             ipv4,
             ipv6,
             ports: min..=max,
@@ -44,7 +44,7 @@ impl Settings {
             own_addresses: self.own_addresses(),
             user_quota: quota(self.user_quota),
             total_quota: quota(self.total_quota),
-            listen: self.listen(),
+            listen: self.listen().into_iter().map(Into::into).collect(),
             ..self.limits(Config::new(authenticator))
         })
     }
@@ -145,6 +145,7 @@ impl Settings {
         let (min, max) = self.ports();
         let mut all: Vec<_> =
             self.listen().iter().map(|address| ("listens on", address.to_string())).collect();
+        all.extend(self.tls_listen().iter().map(|address| ("listens on", format!("{address} for TLS"))));
         all.push(("ports", format!("{min} to {max} of relayed addresses")));
         for external in self.external_ip.iter().flatten() {
             all.push(("external", external.public.to_string()));

@@ -1,6 +1,6 @@
 //! One allocation: whose it is, its relayed sockets, and what its client has permitted.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use super::ports::Parity;
 use super::quota::UserId;
 use super::reply::Addressee;
 use super::rights::Rights;
+use super::via::{FiveTuple, Path};
 use crate::io::{Id, SocketId};
 use crate::stun::TransactionId;
 
@@ -34,14 +35,6 @@ impl Id for AllocationId {
     fn generation(self) -> u32 {
         self.generation
     }
-}
-
-/// What names an allocation on the wire (RFC 8656 §3): the client's address and transport, and the server's. The
-/// listening socket stands for the last two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct FiveTuple {
-    pub(super) client: SocketAddr,
-    pub(super) socket: SocketId,
 }
 
 /// Whose an allocation is.
@@ -121,6 +114,12 @@ pub(super) struct Pending {
 }
 
 impl Allocation {
+    /// The way to its client.
+    pub(super) fn path(&self) -> Path {
+        let FiveTuple { client, via } = self.five_tuple;
+        Path { via, client, local: self.local }
+    }
+
     /// The relayed socket through which peers of `version` are reached.
     pub(super) fn leg(&self, version: IpVersion) -> Option<Leg> {
         self.legs.iter().find(|leg| leg.version == version).copied()

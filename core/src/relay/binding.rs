@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Relay;
-use super::reply::Path;
+use super::via::Path;
 use crate::stun::{Builder, Message, attribute};
 
 /// A Binding reply is at most 1.5 times as large as its request.

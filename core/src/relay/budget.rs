@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::source::Source;
 use crate::time::DeadlineQueue;
 
 /// The number of sources that are remembered; some 10 MB.
@@ -35,22 +36,6 @@ pub(super) struct Budget {
     /// The time in which an empty bucket fills.
     depth: Duration,
     full_at: DeadlineQueue<Source>,
-}
-
-/// Who shares a bucket. A subscriber usually has a whole /64 of IPv6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Source {
-    V4(u32),
-    V6(u64),
-}
-
-impl Source {
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address.to_bits()),
-            IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
-        }
-    }
 }
 
 impl Budget {

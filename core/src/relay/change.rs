@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::Relay;
 use super::budget::ReplyBudget;
+use crate::secure::{dtls, tls};
 use crate::turn::address_policy::Policy;
 use crate::turn::credentials::Authenticator;
 
@@ -15,6 +16,16 @@ impl Relay {
     /// for as long as credentials made from it are out.
     pub fn set_authenticator(&mut self, _now: Instant, authenticator: Authenticator) {
         self.config.authenticator = authenticator;
+    }
+
+    /// What it shows to clients that speak TLS or DTLS, from now on: a renewed certificate. Whoever is connected stays so.
+    pub fn set_certificates(
+        &mut self,
+        _now: Instant,
+        tls: Option<tls::ServerConfig>,
+        dtls: Option<dtls::ServerConfig>,
+    ) {
+        (self.config.tls, self.config.dtls) = (tls, dtls);
     }
 
     /// Which peers may be reached from now on, and whether relayed addresses are among them. Peers that the policy denies

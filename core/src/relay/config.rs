@@ -1,11 +1,15 @@
 //! What a relay is told when it starts.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::budget::ReplyBudget;
+use super::dtls::SessionLimits;
+use super::links::LinkLimits;
+use super::listen::Listen;
+use crate::secure::{dtls, tls};
 use crate::turn::address_policy::Policy;
 use crate::turn::channel_data;
 use crate::turn::credentials::Authenticator;
@@ -17,10 +21,10 @@ const LOWEST_PORT: u16 = 1024;
 /// to make one.
 #[derive(Debug)]
 pub struct Config {
-    /// The addresses on which clients are served. Prefer concrete ones: a socket that is bound to all addresses
+    /// The addresses on which clients are served, and over what. Prefer concrete ones: a socket that is bound to all addresses
     /// sends relayed data from whichever the system chooses, and which addresses are the relay's own must then be
     /// told by [`own_addresses`](Self::own_addresses).
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
     /// Where relayed addresses of IPv4 come from; `None` answers 440 to those who ask for one.
     pub ipv4: Option<RelayAddress>,
     /// The same for IPv6.
@@ -59,6 +63,14 @@ pub struct Config {
     /// Whether clients get tickets by which they keep an allocation when their address changes (RFC 8016). Those who ask
     /// for one are answered 405 otherwise.
     pub mobility: bool,
+    /// What clients that come by TCP may cost.
+    pub links: LinkLimits,
+    /// What clients that come by DTLS may cost.
+    pub sessions: SessionLimits,
+    /// What is shown to clients that speak TLS, on every address that is served by TCP; `None` refuses them.
+    pub tls: Option<tls::ServerConfig>,
+    /// What is shown to clients that speak DTLS, on every address that is served by UDP; `None` ignores them.
+    pub dtls: Option<dtls::ServerConfig>,
     /// Accept channel numbers up to 0x7FFF, as RFC 5766 §11 had it: for clients older than RFC 8656, coturn's
     /// `turnutils_uclient` before 4.17 among them.
     pub rfc5766_channels: bool,
@@ -102,6 +114,10 @@ impl Config {
             nonce_lifetime: Duration::from_secs(600),
             reply_budget: ReplyBudget::default(),
             mobility: true,
+            links: LinkLimits::default(),
+            sessions: SessionLimits::default(),
+            tls: None,
+            dtls: None,
             rfc5766_channels: false,
         }
     }

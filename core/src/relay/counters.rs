@@ -38,8 +38,14 @@ pub struct Holdings {
     pub sockets: usize,
     /// Deadlines.
     pub timers: usize,
-    /// Replies and Data indications that wait for `poll_transmit`; at most 4,096.
+    /// Replies and data that wait for `poll_transmit`, those for links not included.
     pub waiting: usize,
+    /// Links: TCP connections of clients.
+    pub links: usize,
+    /// Bytes that wait for links.
+    pub link_bytes: usize,
+    /// DTLS sessions.
+    pub sessions: usize,
 }
 
 /// Totals since the start.
@@ -51,8 +57,16 @@ pub struct Counters {
     pub to_clients: Flow,
     /// ICMP errors on relayed sockets.
     pub transport_errors: u64,
+    /// Links that were accepted: TCP connections of clients.
+    pub links: u64,
+    /// Those of them that have finished a handshake of TLS.
+    pub tls: u64,
+    /// DTLS sessions that have finished their handshake.
+    pub sessions: u64,
     dropped: [u64; Drop::ALL.len()],
     failures: [u64; AuthFailure::ALL.len()],
+    links_ended: [u64; LinkEnd::ALL.len()],
+    sessions_ended: [u64; SessionEnd::ALL.len()],
 }
 
 /// Datagrams, and the bytes of their payload without any header of TURN.
@@ -98,7 +112,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Why a datagram was dropped, or a request left without an answer.
+    /// Why a datagram or a message was dropped, or a request left without an answer.
     Drop:
     /// It is no message of STUN or TURN, or a malformed one.
     Malformed,
@@ -128,8 +142,54 @@ reasons! {
     Amplifying,
     /// It arrived on a socket that has been given up.
     UnknownSocket,
-    /// Bytes of a link; there are none yet.
+    /// It came or was to go by a link that has been given up.
     UnknownLink,
+    /// Data for a client whose link takes too little.
+    LinkFull,
+    /// Data for a client whose link or session has ended, and that may come back by another one (RFC 8016).
+    Away,
+    /// DTLS from somebody without a session, which is not the beginning of one.
+    NoHello,
+    /// DTLS from somebody for whom there is no room: too many have not finished their handshake, in all or of the source.
+    TooManySessions,
+}
+
+reasons! {
+    /// Why a link, which is a TCP connection of a client, was refused or has ended.
+    LinkEnd:
+    /// Refused: there are as many as there may be.
+    TooMany,
+    /// Refused: its source has as many as it may have.
+    TooManyOfSource,
+    /// Refused: too many have not said anything yet.
+    TooManyOpening,
+    /// The client has closed it.
+    Closed,
+    /// It has failed: the client has reset it, or the way to it is lost.
+    Broken,
+    /// The client sent what is no message of STUN or TURN.
+    Garbage,
+    /// The client sent no message in time.
+    NeverSpoke,
+    /// The client had no allocation and sent nothing any more.
+    Idle,
+    /// The client did not take what was sent to it.
+    TakesNothing,
+    /// TLS has failed: in its handshake, or because something was spoilt on the way.
+    Tls,
+}
+
+reasons! {
+    /// Why a DTLS session of a client has ended.
+    SessionEnd:
+    /// The client has closed it.
+    Closed,
+    /// It has failed: in its handshake, or because the client broke the protocol.
+    Failed,
+    /// The handshake was not done in time.
+    TooSlow,
+    /// The client had no allocation and sent nothing any more.
+    Idle,
 }
 
 reasons! {
@@ -186,6 +246,24 @@ impl Counters {
     /// How many datagrams were dropped in all.
     pub fn dropped_in_all(&self) -> u64 {
         self.dropped.iter().sum()
+    }
+
+    /// How many links were refused or have ended for `reason`.
+    pub fn links_ended(&self, reason: LinkEnd) -> u64 {
+        self.links_ended[reason as usize]
+    }
+
+    /// How many DTLS sessions have ended for `reason`.
+    pub fn sessions_ended(&self, reason: SessionEnd) -> u64 {
+        self.sessions_ended[reason as usize]
+    }
+
+    pub(super) fn end_session(&mut self, reason: SessionEnd) {
+        self.sessions_ended[reason as usize] += 1;
+    }
+
+    pub(super) fn end_link(&mut self, reason: LinkEnd) {
+        self.links_ended[reason as usize] += 1;
     }
 
     pub(super) fn drop(&mut self, reason: Drop) {

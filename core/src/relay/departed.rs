@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::allocation::FiveTuple;
+use super::via::FiveTuple;
 use crate::stun::TransactionId;
 use crate::time::DeadlineQueue;
 
@@ -39,6 +39,7 @@ impl Departed {
 
 #[cfg(test)]
 mod tests {
+    use super::super::via::Via;
     use super::*;
     use crate::io::{Id as _, SocketId};
 
@@ -46,7 +47,7 @@ mod tests {
     #[test]
     fn memory_has_an_end_in_number_and_in_time() {
         let start = crate::time::start();
-        let tuple = FiveTuple { client: ([192, 0, 2, 1], 1).into(), socket: SocketId::new(0, 0) };
+        let tuple = FiveTuple { client: ([192, 0, 2, 1], 1).into(), via: Via::Udp(SocketId::new(0, 0)) };
         let id = |number: u32| -> TransactionId {
             let mut id = [0; 12];
             id[..4].copy_from_slice(&number.to_be_bytes());

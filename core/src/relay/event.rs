@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counters::Flow;
+use super::listen::Transport;
 use crate::io::{Effect, SocketId};
 
 /// News of a relay. Names of users and addresses are in it: do not log them above DEBUG.
@@ -19,11 +20,15 @@ pub enum Event {
         socket: SocketId,
         /// The address that it is bound to.
         local: SocketAddr,
+        /// Over what.
+        transport: Transport,
     },
     /// A listening address could not be bound.
     ListenFailed {
         /// The address.
         addr: SocketAddr,
+        /// Over what.
+        transport: Transport,
         /// What prevented it.
         kind: ErrorKind,
     },
@@ -91,4 +96,6 @@ pub enum Released {
     Expired,
     /// Its user was revoked.
     Revoked,
+    /// The link that its client came by has ended: it was of that five-tuple (RFC 8656 §3).
+    Disconnected,
 }

@@ -2,33 +2,44 @@
 //!
 //! What can be forwarded as it is becomes a run; nothing is allocated or copied. What all datagrams of a batch have in
 //! common is looked up once. Data of a peer that has a permission but no channel is wrapped into a Data indication and
-//! queued: that happens before a client has bound its channel.
+//! queued: that happens before a client has bound its channel. What comes or goes by a link is copied.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Instant;
 
 use super::Relay;
 use super::allocation::{Allocation, AllocationId, Leg};
 use super::config::IpVersion;
 use super::counters::{Drop, Flow};
+use super::dtls::SessionId;
+use super::outbox::Doorstep;
 use super::quota::Way;
-use super::reply::Path;
-use crate::io::{Datagrams, Forwards, Onward, Run};
+use super::via::{Path, Via};
+use crate::io::{Datagrams, Ecn, Forwards, LinkId, Onward, Run, SocketId};
+use crate::secure::Speaks;
 use crate::stun::{self, Class, Message, Method, attribute};
-use crate::turn::channel_data;
+use crate::turn::{channel_data, stream};
 
 /// The largest payload of a UDP datagram over IPv4, in bytes; over IPv6 it is a little more.
 const MAX_DATAGRAM: usize = 65_507;
 
 /// What is known about a batch of a client: nothing that a request in the same batch may change.
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     /// The client's live allocation, once it was looked for.
     allocation: Option<Option<AllocationId>>,
     /// Where the last channel led.
     channel: Option<(u16, Result<Onward, Drop>)>,
     /// What had been sent on to peers, for all clients, when it began.
     before: Flow,
+}
+
+/// Data of a client, and where it goes.
+struct Data {
+    onward: Onward,
+    /// Where it lies in its message.
+    range: Range<usize>,
 }
 
 /// Where the datagrams of a peer go.
@@ -41,25 +52,71 @@ enum Inward {
 /// From clients.
 impl Relay {
     pub(super) fn receive_from_client(&mut self, now: Instant, batch: &Datagrams<'_>, out: &mut Forwards) {
-        let path = Path { socket: batch.socket, client: batch.remote, local: batch.local };
+        let path = Path { via: Via::Udp(batch.socket), client: batch.remote, local: batch.local };
         let mut known = self.nothing_known();
+        let dtls = self.config.dtls.is_some();
         for index in 0..batch.len() {
-            // The two first bits tell STUN from ChannelData (RFC 8656 §12.4; RFC 7983).
-            match batch.segment(index).first().map(|byte| byte >> 6) {
-                Some(0b01) => self.channel_data(now, path, batch, index, &mut known, out),
-                Some(0b00) => self.stun(now, path, batch, index, &mut known, out),
-                _ => self.counters.drop(Drop::Malformed),
+            let datagram = batch.segment(index);
+            let first = datagram.first().copied().unwrap_or_default();
+            if dtls && Speaks::of_datagram(first) == Some(Speaks::Dtls) {
+                self.account(&known);
+                self.receive_dtls(now, batch, datagram);
+                known = self.nothing_known();
+                continue;
+            }
+            match self.read(now, path, datagram, &mut known) {
+                Ok(Some(Data { onward, range })) => {
+                    self.counters.to_peers.add(range.len());
+                    let (ecn, strip, len) = (batch.ecn, range.start, range.len());
+                    out.push(
+                        index,
+                        Run { onward, ecn, strip, len, prefix: None, segments: index..index + 1 },
+                    );
+                }
+                Ok(None) => {}
+                Err(reason) => self.counters.drop(reason),
             }
         }
         self.account(&known);
     }
 
-    fn nothing_known(&self) -> Known {
+    /// A message of a client that does not come by datagrams that can be forwarded as they are.
+    pub(super) fn receive_message(&mut self, now: Instant, path: Path, message: &[u8], known: &mut Known) {
+        let sent = self.read(now, path, message, known).and_then(|data| {
+            let Some(Data { onward: Onward::Send { socket, to, .. }, range }) = data else { return Ok(()) };
+            let len = range.len();
+            self.outbox.to_peer(socket, to, &message[range]).map_err(|_| Drop::QueueFull)?;
+            self.counters.to_peers.add(len);
+            Ok(())
+        });
+        if let Err(reason) = sent {
+            self.counters.drop(reason);
+        }
+    }
+
+    /// Handles a message, unless it is data, which is the caller's to send on. The two first bits tell STUN from
+    /// ChannelData (RFC 8656 §12.4; RFC 7983).
+    fn read(
+        &mut self,
+        now: Instant,
+        path: Path,
+        message: &[u8],
+        known: &mut Known,
+    ) -> Result<Option<Data>, Drop> {
+        match message.first().map(|byte| byte >> 6) {
+            Some(0b01) => self.channel_data(now, path, message, known).map(Some),
+            Some(0b00) => self.stun(now, path, message, known),
+            _ => Err(Drop::Malformed),
+        }
+    }
+
+    /// What is known of a client before its first message of a batch.
+    pub(super) fn nothing_known(&self) -> Known {
         Known { before: self.counters.to_peers, ..Known::default() }
     }
 
     /// Notes what was sent on for the client's allocation: once for all datagrams of a batch.
-    fn account(&mut self, known: &Known) {
+    pub(super) fn account(&mut self, known: &Known) {
         let sent = self.counters.to_peers.since(known.before);
         if let Some(id) = known.allocation.flatten().filter(|_| sent.packets > 0) {
             self.table.count(id, Way::ToPeers, sent);
@@ -70,14 +127,10 @@ impl Relay {
         &mut self,
         now: Instant,
         path: Path,
-        batch: &Datagrams<'_>,
-        index: usize,
+        message: &[u8],
         known: &mut Known,
-        out: &mut Forwards,
-    ) {
-        let Some((number, len)) = channel_data::parse_within(batch.segment(index), &self.channels) else {
-            return self.counters.drop(Drop::Malformed);
-        };
+    ) -> Result<Data, Drop> {
+        let (number, len) = channel_data::parse_within(message, &self.channels).ok_or(Drop::Malformed)?;
         let onward = match known.channel {
             Some((last, onward)) if last == number => onward,
             _ => {
@@ -86,8 +139,9 @@ impl Relay {
                 onward
             }
         };
-        let onward = self.metered(now, known, onward, len);
-        self.send_to_peer(batch, index, onward, channel_data::HEADER_LEN, len, out);
+        let onward = self.metered(now, known, onward?, len)?;
+        let start = channel_data::HEADER_LEN;
+        Ok(Data { onward, range: start..start + len })
     }
 
     /// Where data on channel `number` goes. A binding is enough: its client need not renew the permission of the
@@ -109,20 +163,16 @@ impl Relay {
         &mut self,
         now: Instant,
         path: Path,
-        batch: &Datagrams<'_>,
-        index: usize,
+        bytes: &[u8],
         known: &mut Known,
-        out: &mut Forwards,
-    ) {
-        let Ok(message) = Message::parse(batch.segment(index)) else {
-            return self.counters.drop(Drop::Malformed);
-        };
+    ) -> Result<Option<Data>, Drop> {
+        let message = Message::parse(bytes).map_err(|_| Drop::Malformed)?;
         match (message.class(), message.method()) {
             (Class::Indication, Method::SEND) => {
-                let onward = self.send_onward(now, path, &message, known);
-                let data = message.data_range().unwrap_or_default();
-                let onward = self.metered(now, known, onward, data.len());
-                self.send_to_peer(batch, index, onward, data.start, data.len(), out);
+                let onward = self.send_onward(now, path, &message, known)?;
+                let range = message.data_range().unwrap_or_default();
+                let onward = self.metered(now, known, onward, range.len())?;
+                return Ok(Some(Data { onward, range }));
             }
             (Class::Request, Method::BINDING) => self.binding(now, path, &message),
             (
@@ -134,8 +184,9 @@ impl Relay {
                 self.request(now, path, message);
             }
             // Binding indications keep NATs open and want nothing (RFC 8489 §12); the rest is not for a server.
-            _ => self.counters.drop(Drop::Unexpected),
+            _ => return Err(Drop::Unexpected),
         }
+        Ok(None)
     }
 
     /// Where the data of a Send indication goes (RFC 8656 §11.2), and whether in one piece. Between two versions of IP
@@ -187,14 +238,8 @@ impl Relay {
     }
 
     /// `onward`, unless the owner of the allocation has had too many bytes relayed.
-    fn metered(
-        &mut self,
-        now: Instant,
-        known: &Known,
-        onward: Result<Onward, Drop>,
-        len: usize,
-    ) -> Result<Onward, Drop> {
-        let (onward, id) = (onward?, known.allocation.flatten());
+    fn metered(&mut self, now: Instant, known: &Known, onward: Onward, len: usize) -> Result<Onward, Drop> {
+        let id = known.allocation.flatten();
         let within = id.is_none_or(|id| self.is_within_rate(now, id, Way::ToPeers, len));
         if within { Ok(onward) } else { Err(Drop::OverRate) }
     }
@@ -203,27 +248,6 @@ impl Relay {
     /// looked up.
     fn is_within_rate(&mut self, now: Instant, id: AllocationId, way: Way, len: usize) -> bool {
         self.config.max_rate.is_none() || self.table.spend(now, id, way, len)
-    }
-
-    fn send_to_peer(
-        &mut self,
-        batch: &Datagrams<'_>,
-        index: usize,
-        onward: Result<Onward, Drop>,
-        strip: usize,
-        len: usize,
-        out: &mut Forwards,
-    ) {
-        match onward {
-            Ok(onward) => {
-                self.counters.to_peers.add(len);
-                out.push(
-                    index,
-                    Run { onward, ecn: batch.ecn, strip, len, prefix: None, segments: index..index + 1 },
-                );
-            }
-            Err(reason) => self.counters.drop(reason),
-        }
     }
 }
 
@@ -239,8 +263,7 @@ impl Relay {
         let Some(allocation) = self.table.get(id).filter(|allocation| allocation.is_live()) else {
             return (0..batch.len()).for_each(|_| self.counters.drop(Drop::NoAllocation));
         };
-        let client = allocation.five_tuple.client;
-        let path = Path { socket: allocation.five_tuple.socket, client, local: allocation.local };
+        let path = allocation.path();
         let Some(inward) = inward(now, allocation, batch.remote) else {
             return (0..batch.len()).for_each(|_| self.counters.drop(Drop::NoPermission));
         };
@@ -250,9 +273,17 @@ impl Relay {
                 self.counters.drop(Drop::OverRate);
                 continue;
             }
-            match inward {
-                Inward::Channel(number) => self.send_to_channel(path, number, batch, index, out),
-                Inward::Indication => self.indicate(path, batch, index),
+            match (inward, path.via) {
+                (Inward::Channel(number), Via::Udp(socket)) => {
+                    self.send_to_channel(socket, path, number, batch, index, out);
+                }
+                (Inward::Channel(number), Via::Link(link)) => {
+                    self.stream_to_channel(link, number, batch.segment(index));
+                }
+                (Inward::Channel(number), Via::Session(session)) => {
+                    self.seal_to_channel(session, number, batch.ecn, batch.segment(index));
+                }
+                (Inward::Indication, _) => self.indicate(path, batch, index),
             }
         }
         self.table.count(id, Way::ToClients, self.counters.to_clients.since(before));
@@ -260,6 +291,7 @@ impl Relay {
 
     fn send_to_channel(
         &mut self,
+        socket: SocketId,
         path: Path,
         number: u16,
         batch: &Datagrams<'_>,
@@ -272,7 +304,7 @@ impl Relay {
         }
         self.counters.to_clients.add(len);
         let run = Run {
-            onward: Onward::Send { socket: path.socket, to: path.client, from: path.local, whole: false },
+            onward: Onward::Send { socket, to: path.client, from: path.local, whole: false },
             ecn: batch.ecn,
             strip: 0,
             len,
@@ -290,9 +322,47 @@ impl Relay {
         if len == 0 || len > MAX_DATAGRAM {
             return self.counters.drop(Drop::TooLong);
         }
-        match self.outbox.data(path, batch.ecn, bytes.into_boxed_slice()) {
+        match self.send_to_client(path, batch.ecn, bytes) {
             Ok(()) => self.counters.to_clients.add(payload.len()),
-            Err(_) => self.counters.drop(Drop::QueueFull),
+            Err(reason) => self.counters.drop(reason),
+        }
+    }
+
+    /// Queues a message for a client that may be lost.
+    ///
+    /// # Errors
+    /// [`Drop`] where it is.
+    pub(super) fn send_to_client(
+        &mut self,
+        path: Path,
+        ecn: Option<Ecn>,
+        bytes: Vec<u8>,
+    ) -> Result<(), Drop> {
+        match path.via {
+            Via::Udp(socket) => {
+                let doorstep = Doorstep { socket, client: path.client, local: path.local };
+                self.outbox.data(doorstep, ecn, bytes.into_boxed_slice()).map_err(|_| Drop::QueueFull)
+            }
+            Via::Link(link) => self.links.data(link, bytes.len(), |queue| queue.extend_from_slice(&bytes)),
+            Via::Session(session) => self.send_in_session(session, ecn, &bytes),
+        }
+    }
+
+    fn seal_to_channel(&mut self, session: SessionId, number: u16, ecn: Option<Ecn>, payload: &[u8]) {
+        let Ok(len) = u16::try_from(payload.len()) else { return self.counters.drop(Drop::TooLong) };
+        let message = [&channel_data::header(number, len.into())[..], payload].concat();
+        match self.send_in_session(session, ecn, &message) {
+            Ok(()) => self.counters.to_clients.add(payload.len()),
+            Err(reason) => self.counters.drop(reason),
+        }
+    }
+
+    fn stream_to_channel(&mut self, link: LinkId, number: u16, payload: &[u8]) {
+        let whole = channel_data::HEADER_LEN + payload.len() + stream::padding(payload.len());
+        let write = |queue: &mut Vec<u8>| stream::write_channel_data(queue, number, payload);
+        match self.links.data(link, whole, write) {
+            Ok(()) => self.counters.to_clients.add(payload.len()),
+            Err(reason) => self.counters.drop(reason),
         }
     }
 }

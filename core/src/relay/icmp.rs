@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use super::Relay;
 use super::counters::Drop;
-use super::reply::Path;
 use super::table::Socket;
 use crate::io::SocketId;
 use crate::stun::{Builder, Class, Icmp, Method};
@@ -29,13 +28,12 @@ impl Relay {
         if !allocation.permissions.allow(now, peer.ip()) {
             return self.counters.drop(Drop::NoPermission);
         }
-        let tuple = allocation.five_tuple;
-        let path = Path { socket: tuple.socket, client: tuple.client, local: allocation.local };
+        let path = allocation.path();
         let transaction = self.rng.bytes();
         let indication =
             Builder::new(Class::Indication, Method::DATA, transaction).peer_address(peer).icmp(icmp).finish();
-        if self.outbox.data(path, None, indication.into_boxed_slice()).is_err() {
-            self.counters.drop(Drop::QueueFull);
+        if let Err(reason) = self.send_to_client(path, None, indication) {
+            self.counters.drop(reason);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The TURN server (RFC 8656 over UDP) as a pure machine.
+//! The TURN server (RFC 8656 over UDP, TCP, TLS and DTLS) as a pure machine.
 //!
 //! How a client's data comes to flow, and where to read about it:
 //!
@@ -13,6 +13,10 @@
 //! 5. Data is forwarded both ways without a copy (`forward`); what ICMP says about it is told to the client (`icmp`).
 //! 6. A Refresh (`refresh`) prolongs or ends the allocation, or gives it to its client at another address
 //!    (`mobility`); time ends it otherwise.
+//!
+//! Clients that come by TCP (`links`), with TLS or without, are treated alike: their streams are cut into messages, and
+//! what is sent to them waits in a bounded queue. So are those that come by DTLS (`dtls`), whose records are opened and
+//! sealed. `via` is over what a client comes.
 //!
 //! What a client may do is narrowed by its credentials (`rights`); renewed ones bring newer rights with any request.
 //! Who runs the relay may change what it was told while it runs (`change`), end what a user has, and let what there is
@@ -32,11 +36,15 @@ mod config;
 mod counters;
 mod create_permission;
 mod departed;
+mod dtls;
 mod ending;
 mod event;
 mod forward;
 mod icmp;
+mod links;
+mod listen;
 mod mobility;
+mod outbox;
 mod permission;
 mod ports;
 mod quota;
@@ -45,7 +53,9 @@ mod refresh;
 mod reply;
 mod request;
 mod rights;
+mod source;
 mod table;
+mod via;
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -54,25 +64,32 @@ use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use crate::io::{Completion, Datagrams, Effect, Forwards, LinkId, SocketId, SocketKind, Transmit};
+use crate::io::{Completion, Datagrams, Effect, Forwards, SocketId, Transmit};
 use crate::rand::{Rng, Seed};
 use crate::time::{Clock, Deadline, UnixTime};
 use crate::turn::nonce::Nonces;
 
 pub use budget::ReplyBudget;
 pub use config::{Config, RelayAddress};
-pub use counters::{AuthFailure, Counters, Drop, Flow, Holdings, Status};
+pub use counters::{AuthFailure, Counters, Drop, Flow, Holdings, LinkEnd, SessionEnd, Status};
+pub use dtls::SessionLimits;
 pub use ending::Alternates;
 pub use event::{Event, Released, Usage};
+pub use links::LinkLimits;
+pub use listen::{Listen, Transport, Transports};
 
 use allocation::AllocationId;
 use budget::Budget;
 use departed::Departed;
+use dtls::Sessions;
 use ending::Ending;
+use links::Links;
+use listen::Entrance;
 use mobility::Tickets;
+use outbox::Outbox;
 use reach::Reach;
-use reply::Outbox;
 use table::{Expired, Socket, Table};
+use via::FiveTuple;
 
 /// A TURN server.
 #[derive(Debug)]
@@ -87,7 +104,10 @@ pub struct Relay {
     reach: Reach,
     /// The channel numbers that may be bound.
     channels: RangeInclusive<u16>,
+    entrances: Vec<Entrance>,
     table: Table,
+    links: Links,
+    sessions: Sessions,
     departed: Departed,
     ending: Ending,
     outbox: Outbox,
@@ -105,7 +125,10 @@ impl Relay {
             budget: Budget::new(config.reply_budget),
             reach: Reach::new(&config),
             channels: config.channels(),
+            entrances: Vec::new(),
             table: Table::new(&config),
+            links: Links::new(config.links),
+            sessions: Sessions::new(config.sessions),
             departed: Departed::default(),
             ending: Ending::default(),
             outbox: Outbox::default(),
@@ -116,10 +139,7 @@ impl Relay {
             started: clock.unix(now),
             rng,
         };
-        for addr in relay.config.listen.clone() {
-            let socket = relay.table.listen(addr);
-            relay.effect(Effect::Bind { socket, addr, kind: SocketKind::Listening });
-        }
+        relay.open_entrances();
         relay
     }
 
@@ -150,11 +170,21 @@ impl Relay {
     #[cfg(any(test, feature = "check"))]
     pub fn check(&self) {
         self.table.check();
+        self.links.check();
+        self.sessions.check();
     }
 
-    /// What it holds at present. Nothing is counted for it, so that reports hold nobody up.
+    /// What it holds at present. Nothing is counted for it but what waits for links, so that reports hold nobody up.
     pub fn holdings(&self) -> Holdings {
-        Holdings { waiting: self.outbox.len(), ..self.table.holdings() }
+        let held = self.table.holdings();
+        Holdings {
+            waiting: self.outbox.len(),
+            links: self.links.len(),
+            link_bytes: self.links.waiting(),
+            sessions: self.sessions.len(),
+            timers: held.timers + self.links.timers() + self.sessions.timers(),
+            ..held
+        }
     }
 }
 
@@ -163,15 +193,10 @@ impl Relay {
     /// Datagrams of a client on a listening socket, or of a peer on a relayed one.
     pub fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards) {
         match self.table.socket(batch.socket) {
-            Some(Socket::Listening(_)) => self.receive_from_client(now, &batch, out),
+            Some(Socket::Listening(..)) => self.receive_from_client(now, &batch, out),
             Some(Socket::Relayed(id)) => self.receive_from_peer(now, id, &batch, out),
             Some(Socket::Reserved) | None => self.counters.drop(Drop::UnknownSocket),
         }
-    }
-
-    /// Bytes of a TCP or TLS link. There are none yet.
-    pub fn handle_bytes(&mut self, _now: Instant, _link: LinkId, _bytes: &[u8]) {
-        self.counters.drop(Drop::UnknownLink);
     }
 
     /// The driver's answer to an effect.
@@ -181,8 +206,11 @@ impl Relay {
             Completion::TransportError { socket, peer, kind, mtu } => {
                 self.transport_error(now, socket, peer, kind, mtu);
             }
+            Completion::Writable { link } => self.links.writable(link),
+            Completion::LinkClosed { link, result } => self.link_closed(now, link, result),
             _ => {}
         }
+        self.end_overflown(now);
     }
 
     /// The wall clock was set, or the machine slept. Allocations live by instants; only credentials and nonces are
@@ -199,16 +227,18 @@ impl Relay {
                 Expired::Reservation(socket) => self.effect(Effect::Unbind { socket }),
             }
         }
+        self.expire_links(now);
+        self.expire_sessions(now);
     }
 
-    /// The next reply or Data indication.
+    /// The next reply, or data that is not forwarded where it arrives.
     pub fn poll_transmit(
         &mut self,
-        _now: Instant,
-        _max_segments: NonZeroUsize,
+        now: Instant,
+        max_segments: NonZeroUsize,
         out: &mut Vec<u8>,
     ) -> Option<Transmit> {
-        self.outbox.poll(out)
+        self.outbox.poll(max_segments, out).or_else(|| self.links.poll(now, out))
     }
 
     /// The next event.
@@ -218,19 +248,16 @@ impl Relay {
 
     /// When something runs out next.
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        self.table.next_deadline()
+        let hops = Deadline::earlier(self.links.next_deadline(), self.sessions.next_deadline());
+        Deadline::earlier(self.table.next_deadline(), hops)
     }
 }
 
 impl Relay {
     fn bound(&mut self, now: Instant, socket: SocketId, result: Result<SocketAddr, ErrorKind>) {
         match (self.table.socket(socket), result) {
-            (Some(Socket::Listening(_)), Ok(local)) => {
-                self.reach.listens(local);
-                self.events.push_back(Event::Listening { socket, local });
-            }
-            (Some(Socket::Listening(addr)), Err(kind)) => {
-                self.events.push_back(Event::ListenFailed { addr, kind });
+            (Some(Socket::Listening(entrance, transport)), result) => {
+                self.entrance_bound((entrance, transport), socket, result);
             }
             (Some(Socket::Relayed(id)), result) => self.relayed_bound(now, socket, id, result),
             (Some(Socket::Reserved) | None, _) => {}
@@ -257,6 +284,17 @@ impl Relay {
         let (username, relayed) = (allocation.owner.username, self.relayed_addresses(&allocation.legs));
         self.events.push_back(Event::Released { client, username, relayed, reason, usage });
         self.run_dry();
+    }
+
+    /// A link or a session has ended, and with it the allocation that hangs on it. Whose client has a ticket may come
+    /// back by another one, for as long as the allocation lives (RFC 8016 §1).
+    fn lose(&mut self, now: Instant, tuple: FiveTuple) {
+        let Some((id, allocation)) = self.table.find(tuple) else { return };
+        if !allocation.is_live() {
+            self.abandon(id, &reply::Refusal::InsufficientCapacity);
+        } else if allocation.mobility.is_none() {
+            self.release(now, id, Released::Disconnected);
+        }
     }
 
     fn effect(&mut self, effect: Effect) {

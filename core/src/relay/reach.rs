@@ -31,13 +31,13 @@ impl Reach {
             .flatten()
             .flat_map(|address| [address.bind, address.advertised])
             .collect();
-        let listen = config.listen.iter().map(SocketAddr::ip);
+        let listen = config.listen.iter().map(|listen| listen.addr.ip());
         let own = relay.iter().copied().chain(config.own_addresses.iter().copied()).chain(listen).collect();
         Self {
             policy: config.policy.clone(),
             own,
             relay,
-            listening: config.listen.iter().map(SocketAddr::port).collect(),
+            listening: config.listen.iter().map(|listen| listen.addr.port()).collect(),
             allow_relayed: config.allow_relayed_peers,
         }
     }

@@ -1,32 +1,10 @@
-//! What the relay answers, and the queue of what it has to send itself.
+//! What the relay answers.
 
-use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use super::allocation::FiveTuple;
-use crate::io::{Ecn, SocketId, To, Transmit};
+use super::via::Path;
 use crate::stun::{BadAttribute, Builder, Class, Method, TransactionId};
 use crate::turn::key::Key;
-
-/// Replies that may wait. The driver drains the queue after each batch, so this is never reached by one that does.
-const MOST_REPLIES: usize = 4096;
-
-/// Data indications that may wait; fewer, so that data never displaces a reply.
-const MOST_DATA: usize = 1024;
-
-/// The way that a request came, and that its reply goes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Path {
-    pub(super) socket: SocketId,
-    pub(super) client: SocketAddr,
-    pub(super) local: Option<IpAddr>,
-}
-
-impl Path {
-    pub(super) fn five_tuple(&self) -> FiveTuple {
-        FiveTuple { client: self.client, socket: self.socket }
-    }
-}
 
 /// Who waits for the reply to an authenticated request, and what ties it to that.
 #[derive(Debug, Clone)]
@@ -130,48 +108,5 @@ impl Refusal {
 impl From<BadAttribute> for Refusal {
     fn from(_: BadAttribute) -> Self {
         Self::BadRequest
-    }
-}
-
-/// The queue is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct QueueFull;
-
-/// Replies and Data indications that wait for `poll_transmit`.
-#[derive(Debug, Default)]
-pub(super) struct Outbox {
-    queue: VecDeque<(Transmit, Box<[u8]>)>,
-}
-
-impl Outbox {
-    /// Queues a reply.
-    pub(super) fn reply(&mut self, path: Path, bytes: Box<[u8]>) -> Result<(), QueueFull> {
-        self.push(MOST_REPLIES, path, None, bytes)
-    }
-
-    /// Queues data for a client.
-    pub(super) fn data(&mut self, path: Path, ecn: Option<Ecn>, bytes: Box<[u8]>) -> Result<(), QueueFull> {
-        self.push(MOST_DATA, path, ecn, bytes)
-    }
-
-    fn push(&mut self, most: usize, path: Path, ecn: Option<Ecn>, bytes: Box<[u8]>) -> Result<(), QueueFull> {
-        if self.queue.len() >= most {
-            return Err(QueueFull);
-        }
-        let to = To::Udp { socket: path.socket, to: path.client };
-        self.queue.push_back((Transmit { to, from: path.local, ecn, stride: bytes.len() }, bytes));
-        Ok(())
-    }
-
-    /// How many wait.
-    pub(super) fn len(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// The next one; its bytes are appended to `out`.
-    pub(super) fn poll(&mut self, out: &mut Vec<u8>) -> Option<Transmit> {
-        let (transmit, bytes) = self.queue.pop_front()?;
-        out.extend_from_slice(&bytes);
-        Some(transmit)
     }
 }

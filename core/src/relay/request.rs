@@ -9,8 +9,10 @@ use super::allocation::{AllocationId, Owner};
 use super::config::IpVersion;
 use super::counters::{AuthFailure, Drop};
 use super::event::Event;
-use super::reply::{Addressee, Answer, Path, Refusal};
+use super::outbox::Doorstep;
+use super::reply::{Addressee, Answer, Refusal};
 use super::rights::Rights;
+use super::via::{Path, Via};
 use crate::stun::{Builder, Message, Method, attribute};
 use crate::turn::credentials::Refused;
 
@@ -118,6 +120,10 @@ impl Relay {
 
     /// Whether the source of a request, who may not be who sent it, gets a reply. Asked before anything is computed.
     pub(super) fn may_answer(&mut self, now: Instant, path: Path) -> bool {
+        if path.is_proven() {
+            // Nobody else's budget is to be spent from there; who doesn't read its replies is looked after elsewhere.
+            return true;
+        }
         let may = self.budget.spend(now, path.client.ip());
         if !may {
             self.counters.drop(Drop::OverBudget);
@@ -135,7 +141,7 @@ impl Relay {
         reply: Vec<u8>,
     ) {
         let headers = if path.client.is_ipv4() { 28 } else { 48 };
-        if over * (reply.len() + headers) > times * (request.bytes().len() + headers) {
+        if !path.is_proven() && over * (reply.len() + headers) > times * (request.bytes().len() + headers) {
             return self.counters.drop(Drop::Amplifying);
         }
         self.reply(path, reply.into_boxed_slice());
@@ -222,8 +228,20 @@ impl Relay {
 
     /// Queues a reply.
     pub(super) fn reply(&mut self, path: Path, bytes: Box<[u8]>) {
-        if self.outbox.reply(path, bytes).is_err() {
-            self.counters.drop(Drop::QueueFull);
+        match path.via {
+            Via::Udp(socket) => {
+                let doorstep = Doorstep { socket, client: path.client, local: path.local };
+                if self.outbox.reply(doorstep, bytes).is_err() {
+                    self.counters.drop(Drop::QueueFull);
+                }
+            }
+            Via::Link(link) => self.reply_on_link(link, &bytes),
+            Via::Session(session) => {
+                let Some((doorstep, sealed)) = self.sessions.seal(session, &bytes) else { return };
+                if self.outbox.reply(doorstep, sealed).is_err() {
+                    self.counters.drop(Drop::QueueFull);
+                }
+            }
         }
     }
 }

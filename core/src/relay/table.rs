@@ -7,15 +7,17 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::allocation::{Allocation, AllocationId, FiveTuple, Leg, Owner, Phase};
+use super::allocation::{Allocation, AllocationId, Leg, Owner, Phase};
 use super::channel::Refusal;
 use super::config::{Config, IpVersion};
 use super::counters::{Flow, Holdings};
+use super::listen::Transport;
 use super::mobility::Mobility;
 use super::permission::Full;
 use super::ports::{Parity, Ports};
 use super::quota::{Exceeded, Quota, Way};
 use super::rights::Rights;
+use super::via::FiveTuple;
 use crate::io::{Arena, SocketId};
 use crate::rand::Rng;
 use crate::stun::TransactionId;
@@ -49,8 +51,8 @@ pub(super) struct Table {
 /// What a socket of the relay is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Socket {
-    /// Clients talk to it; it was asked to be bound to this address.
-    Listening(SocketAddr),
+    /// Clients come to it: to which listening address of the configuration, and over what.
+    Listening(usize, Transport),
     /// A relayed address of the allocation.
     Relayed(AllocationId),
     /// Its port waits for an allocation.
@@ -100,9 +102,16 @@ impl Table {
         }
     }
 
-    /// A socket for clients, to be bound to `addr`.
-    pub(super) fn listen(&mut self, addr: SocketAddr) -> SocketId {
-        self.sockets.insert(Socket::Listening(addr))
+    /// A socket for clients of the `entrance`th listening address.
+    pub(super) fn listen(&mut self, entrance: usize, transport: Transport) -> SocketId {
+        self.sockets.insert(Socket::Listening(entrance, transport))
+    }
+
+    /// A socket for clients is no more.
+    pub(super) fn stop_listening(&mut self, socket: SocketId) {
+        if matches!(self.socket(socket), Some(Socket::Listening(..))) {
+            self.sockets.remove(socket);
+        }
     }
 
     /// Whether `owner` may have so many more allocations.
@@ -506,6 +515,9 @@ impl Table {
             sockets: self.sockets.len(),
             timers: self.timers.len(),
             waiting: 0,
+            links: 0,
+            link_bytes: 0,
+            sessions: 0,
         }
     }
 

@@ -5,17 +5,21 @@ mod change;
 mod claims;
 mod data;
 mod ending;
+mod links;
+mod listening;
 mod mobility;
 mod peers;
 mod property;
 mod rights;
+mod secured;
 mod security;
 mod strangers;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::*;
-use crate::io::{Onward, To};
+use crate::io::{Close, LinkId, Onward, SocketKind, To};
 use crate::stun::{Builder, Class, Message, Method, TransactionId};
 use crate::turn::credentials::{Authenticator, Credentials};
 
@@ -39,7 +43,7 @@ fn config() -> Config {
         .with_user("bob", "builder")
         .with_secret(SECRET);
     let mut config = Config::new(authenticator);
-    config.listen = vec![addr("192.0.2.1:3478"), addr("[2001:db8::1]:3478")];
+    config.listen = ["192.0.2.1:3478", "[2001:db8::1]:3478"].map(|text| Listen::udp(addr(text))).to_vec();
     config.ipv4 = Some(RelayAddress::direct(ip("192.0.2.1")));
     config.ipv6 = Some(RelayAddress::direct(ip("2001:db8::1")));
     for (network, prefix) in [("203.0.113.0", 24), ("192.0.2.0", 24), ("2001:db8::", 32)] {
@@ -61,6 +65,12 @@ struct Bench {
     /// Whether the last datagram that was forwarded must not be fragmented.
     whole: bool,
     news: Vec<Event>,
+    /// What was sent to links.
+    streams: BTreeMap<LinkId, Vec<u8>>,
+    /// No link takes a second piece.
+    stuck: bool,
+    /// Links that were closed.
+    closed: Vec<(LinkId, Close)>,
     transactions: u8,
 }
 
@@ -78,8 +88,10 @@ impl Bench {
     fn new(config: Config) -> Self {
         let now = crate::time::start();
         let relay = Relay::new(config, Clock::new(now, UNIX), now, [7; 32]);
-        let (bound, held, news) = Default::default();
-        let mut bench = Self { relay, now, bound, held, hold: false, whole: false, news, transactions: 0 };
+        let (bound, held, news, streams, closed) = Default::default();
+        let (hold, whole, stuck, transactions) = (false, false, false, 0);
+        let mut bench =
+            Self { relay, now, bound, held, hold, whole, news, streams, stuck, closed, transactions };
         bench.settle();
         bench
     }
@@ -182,7 +194,7 @@ impl Bench {
             }
         }
         sent.extend(self.settle());
-        self.relay.table.check();
+        self.relay.check();
         sent
     }
 
@@ -192,9 +204,11 @@ impl Bench {
         loop {
             let mut out = Vec::new();
             while let Some(transmit) = self.relay.poll_transmit(self.now, NonZeroUsize::MIN, &mut out) {
-                let To::Udp { socket, to } = transmit.to else { panic!("there are no links") };
                 assert_eq!(transmit.stride, out.len());
-                sent.push((socket, to, std::mem::take(&mut out)));
+                match transmit.to {
+                    To::Udp { socket, to } => sent.push((socket, to, std::mem::take(&mut out))),
+                    To::Link(link) => self.take(link, &std::mem::take(&mut out)),
+                }
             }
             let Some(event) = self.relay.poll_event() else { return sent };
             self.handle(event);
@@ -214,8 +228,19 @@ impl Bench {
                 self.bound.retain(|&(other, _)| other != socket);
                 self.held.retain(|&(other, _)| other != socket);
             }
+            Event::Effect(Effect::Listen { listener, addr }) => self.complete(listener, addr, None),
+            Event::Effect(Effect::CloseLink { link, how }) => self.closed.push((link, how)),
             Event::Effect(other) => panic!("a relay never asks for {other:?}"),
             news => self.news.push(news),
+        }
+    }
+
+    /// What a driver does with a piece.
+    fn take(&mut self, link: LinkId, piece: &[u8]) {
+        assert!(!piece.is_empty() && piece.len() <= crate::io::LINK_PIECE);
+        self.streams.entry(link).or_default().extend_from_slice(piece);
+        if !self.stuck {
+            self.relay.handle_completion(self.now, Completion::Writable { link });
         }
     }
 
@@ -243,7 +268,7 @@ impl Bench {
     fn advance(&mut self, seconds: u64) -> Vec<Sent> {
         self.now += Duration::from_secs(seconds);
         self.relay.handle_timeout(self.now);
-        self.relay.table.check();
+        self.relay.check();
         self.settle()
     }
 

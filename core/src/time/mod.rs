@@ -108,6 +108,8 @@ pub enum Why {
     Handshake,
     /// A certificate is to be renewed, or has run out.
     Certificate,
+    /// A link has been silent, or takes nothing.
+    Link,
     /// An opened stream waits for its answer, or a dialled target for its connection.
     Open,
 }

@@ -151,6 +151,14 @@ pub fn write_channel_data(out: &mut Vec<u8>, number: u16, data: &[u8]) {
     out.extend_from_slice(&[0; 3][..padding(data.len())]);
 }
 
+/// How many bytes the message at the front of a stream of whole messages has, with its padding; `None` at its end.
+pub fn whole_len(front: &[u8]) -> Option<usize> {
+    match extent(front) {
+        Ok(Extent::Known { whole, .. }) if whole <= front.len() => Some(whole),
+        _ => None,
+    }
+}
+
 /// How many bytes of padding follow ChannelData with `len` bytes of data: 0 to 3.
 pub const fn padding(len: usize) -> usize {
     len.next_multiple_of(4) - len

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use adit_core::connector::{self, Connector, GatewayConfig, GatewayKey};
 use adit_core::gateway::{self, Gateway, RelayConfig, RelayWay, TargetPolicy};
 use adit_core::io::{Completion, Direction, PipeId, QueryId, Read, SocketId, Write};
-use adit_core::relay::{self, Relay, RelayAddress};
+use adit_core::relay::{self, Listen, Relay, RelayAddress};
 use adit_core::time::{Clock, UnixTime, WallCell};
 use adit_core::tunnel::{self, Target};
 use adit_core::turn::credentials::{Authenticator, Credentials};
@@ -363,7 +363,7 @@ fn relay_ip(index: usize) -> IpAddr {
 fn relay_config(index: usize) -> relay::Config {
     let authenticator = Authenticator::new("adit").with_secret(b"secret");
     relay::Config {
-        listen: vec![SocketAddr::new(relay_ip(index), 3478)],
+        listen: vec![Listen::udp(SocketAddr::new(relay_ip(index), 3478))],
         ipv4: Some(RelayAddress::direct(relay_ip(index))),
         ..relay::Config::new(authenticator)
     }

@@ -37,7 +37,7 @@ async fn platform() -> Api {
 /// A relay that has enrolled and works with the secret that it was given.
 async fn relay(api: &Api) -> (RelayServer, Agent) {
     let server = RelayServer::spawn(RelayConfig {
-        listen: vec![SocketAddr::new(LOOPBACK, 0)],
+        listen: vec![SocketAddr::new(LOOPBACK, 0).into()],
         ipv4: Some(RelayAddress::direct(LOOPBACK)),
         policy: Policy::default_deny().allow(LOOPBACK),
         ..RelayConfig::new(Authenticator::new("adit.test"))

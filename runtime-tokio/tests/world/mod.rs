@@ -67,7 +67,7 @@ pub async fn allocated(gateway: &mut Gateway) -> Vec<SocketAddr> {
 
 pub fn relay_config(ip: IpAddr) -> relay::Config {
     let mut config = relay::Config::new(Authenticator::new("test").with_secret(SECRET));
-    config.listen = vec![SocketAddr::new(ip, 0)];
+    config.listen = vec![SocketAddr::new(ip, 0).into()];
     match ip {
         IpAddr::V4(_) => config.ipv4 = Some(RelayAddress::direct(ip)),
         IpAddr::V6(_) => config.ipv6 = Some(RelayAddress::direct(ip)),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use adit_core::relay::{Config, Relay, RelayAddress};
+use adit_core::relay::{Config, Listen, Relay, RelayAddress};
 use adit_core::turn::credentials::Authenticator;
 
 use super::fleet::{Kind, SECRET};
@@ -34,7 +34,7 @@ impl World {
 fn config(addresses: &[IpAddr]) -> Config {
     let of = |v4: bool| addresses.iter().find(|ip| ip.is_ipv4() == v4).map(|&ip| RelayAddress::direct(ip));
     Config {
-        listen: addresses.iter().map(|&ip| SocketAddr::new(ip, PORT)).collect(),
+        listen: addresses.iter().map(|&ip| Listen::udp(SocketAddr::new(ip, PORT))).collect(),
         ipv4: of(true),
         ipv6: of(false),
         ..Config::new(Authenticator::new("adit").with_secret(SECRET))

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use adit_core::io::{Completion, Datagrams, Effect, Forwards, Onward, SocketId, SocketKind, To};
-use adit_core::relay::{Config, Event, Relay, RelayAddress, ReplyBudget};
+use adit_core::relay::{Config, Event, Listen, Relay, RelayAddress, ReplyBudget};
 use adit_core::stun::{Builder, Class, Message, Method};
 use adit_core::time::{Clock, UnixTime};
 use adit_core::turn::address_policy::{Network, Policy};
@@ -67,7 +67,7 @@ fn config(secret: &[u8]) -> Config {
     let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
     let mut config = Config::new(authenticator(secret));
     let (v4, v6) = (address("192.0.2.1"), address("2001:db8::1"));
-    config.listen = [v4, v6].map(|ip| SocketAddr::new(ip, LISTENING)).to_vec();
+    config.listen = [v4, v6].map(|ip| Listen::udp(SocketAddr::new(ip, LISTENING))).to_vec();
     (config.ipv4, config.ipv6) = (Some(RelayAddress::direct(v4)), Some(RelayAddress::direct(v6)));
     let networks = [("203.0.113.0", 24), ("192.0.2.0", 24), ("2001:db8::", 32)];
     config.policy = networks.iter().fold(Policy::default_deny(), |policy, (base, bits)| {

@@ -209,7 +209,7 @@ pub(crate) async fn poll_times<T>(times: usize, work: impl Future<Output = T>) -
 
 pub(crate) fn start_relay(listen: SocketAddr) -> RelayServer {
     let mut config = relay::Config::new(Authenticator::new("test").with_secret(SECRET.as_bytes()));
-    config.listen = vec![listen];
+    config.listen = vec![listen.into()];
     config.ipv4 = Some(RelayAddress::direct(listen.ip()));
     config.policy = Policy::default_deny().allow(listen.ip());
     RelayServer::spawn(config).unwrap()

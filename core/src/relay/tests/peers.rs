@@ -132,7 +132,7 @@ fn a_full_table_is_508() {
 #[test]
 fn a_relay_that_listens_on_all_addresses_learns_which_are_its_own() {
     let mut wide = config();
-    wide.listen = vec![addr("0.0.0.0:3478")];
+    wide.listen = vec![Listen::udp(addr("0.0.0.0:3478"))];
     wide.policy = wide.policy.clone().allow(ip("198.51.100.0")).allow(ip("198.51.100.200"));
     let (mut bench, client) = allocated(wide);
     let own = "198.51.100.200:3478";

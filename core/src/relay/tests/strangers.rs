@@ -212,6 +212,6 @@ fn a_listening_address_that_is_taken_is_reported() {
     assert_eq!(kind, SocketKind::Listening);
     let result = Err(ErrorKind::AddrInUse);
     relay.handle_completion(now, Completion::Bound { socket, result });
-    let failed = Event::ListenFailed { addr, kind: ErrorKind::AddrInUse };
+    let failed = Event::ListenFailed { addr, transport: Transport::Udp, kind: ErrorKind::AddrInUse };
     assert!(std::iter::from_fn(|| relay.poll_event()).any(|event| event == failed));
 }

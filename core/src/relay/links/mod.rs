@@ -1,0 +1,433 @@
+//! Clients that come by TCP: their links, from the connection that is accepted to its end.
+//!
+//! 1. A connection is taken or refused: there are so many in all, per source, and of those that have not spoken yet.
+//! 2. Its first byte tells whether it speaks TLS ([`Speaks`]); who speaks nothing that we do is reset.
+//! 3. Its bytes are cut into messages, which are treated as datagrams are, but that what is sent to peers is a copy.
+//! 4. What is sent to the client waits in the queue of its link. The driver takes a piece at a time; data that finds the
+//!    queue full is dropped, as it would be on a slow network, and a client that does not even take replies is reset.
+//! 5. Who is silent without an allocation, or takes nothing, is reset in time. An allocation ends with its link.
+
+mod limits;
+mod link;
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+pub use limits::LinkLimits;
+
+use super::Relay;
+use super::counters::{Drop, LinkEnd};
+use super::source::{Shares, Source};
+use super::via::{FiveTuple, Path, Via};
+use crate::io::{Arena, Close, Effect, LINK_PIECE, LinkId, SocketId, To, Transmit};
+use crate::secure::Speaks;
+use crate::secure::tls::Tls;
+use crate::time::{Deadline, DeadlineQueue, Why};
+use crate::turn::stream::Splitter;
+use link::{Link, Secured, Stage};
+
+/// The longest message for a client, in bytes: sealed by TLS it still fits a piece.
+const MAX_MESSAGE: usize = LINK_PIECE - 512;
+
+/// What replies may wait beyond the limit of data, in bytes.
+const REPLIES: usize = 64 * 1024;
+
+/// All links.
+#[derive(Debug)]
+pub(super) struct Links {
+    links: Arena<LinkId, Link>,
+    shares: Shares,
+    opening: usize,
+    /// Those that have a piece to hand over.
+    ready: VecDeque<LinkId>,
+    /// Those that have had no room for a reply.
+    overflown: Vec<LinkId>,
+    /// Alerts of TLS for links that are closed behind them.
+    last_words: VecDeque<(LinkId, Vec<u8>)>,
+    timers: DeadlineQueue<Timer>,
+    limits: LinkLimits,
+    /// What came under TLS, in plaintext.
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Timer {
+    /// Nothing has been heard of the client.
+    Silence(LinkId),
+    /// The client may be taking nothing.
+    Write(LinkId),
+}
+
+impl Links {
+    pub(super) fn new(limits: LinkLimits) -> Self {
+        Self {
+            links: Arena::default(),
+            shares: Shares::default(),
+            opening: 0,
+            ready: VecDeque::new(),
+            overflown: Vec::new(),
+            last_words: VecDeque::new(),
+            timers: DeadlineQueue::default(),
+            limits,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Whether one more may come from `source`.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    fn judge(&self, source: Source) -> Result<(), LinkEnd> {
+        if self.links.len() >= self.limits.total {
+            Err(LinkEnd::TooMany)
+        } else if self.opening >= self.limits.opening {
+            Err(LinkEnd::TooManyOpening)
+        } else if self.shares.of(source) >= self.limits.per_source {
+            Err(LinkEnd::TooManyOfSource)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn insert(&mut self, now: Instant, link: Link) -> LinkId {
+        self.shares.add(link.source);
+        self.opening += 1;
+        let id = self.links.insert(link);
+        self.timers.set(Timer::Silence(id), now + self.limits.handshake);
+        id
+    }
+
+    fn remove(&mut self, id: LinkId) -> Option<Link> {
+        let link = self.links.remove(id)?;
+        self.shares.remove(link.source);
+        self.opening -= usize::from(link.is_opening);
+        self.timers.cancel(Timer::Silence(id));
+        self.timers.cancel(Timer::Write(id));
+        Some(link)
+    }
+
+    /// A message has come.
+    fn spoke(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id) {
+            self.opening -= usize::from(std::mem::take(&mut link.is_opening));
+        }
+    }
+
+    /// From now on, silence ends the link.
+    fn await_message(&mut self, now: Instant, id: LinkId) {
+        if self.links.get(id).is_some_and(|link| !link.is_opening) {
+            self.timers.set(Timer::Silence(id), now + self.limits.idle);
+        }
+    }
+
+    fn path(&self, id: LinkId) -> Option<Path> {
+        let link = self.links.get(id)?;
+        Some(Path { via: Via::Link(id), client: link.client, local: Some(link.local) })
+    }
+
+    /// Lets `write` add data of at most `len` bytes to what waits for a client.
+    ///
+    /// # Errors
+    /// [`Drop`], when there is no room or no link.
+    pub(super) fn data(
+        &mut self,
+        id: LinkId,
+        len: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Drop> {
+        if len > MAX_MESSAGE {
+            return Err(Drop::TooLong);
+        }
+        let link = self.links.get_mut(id).ok_or(Drop::Away)?;
+        link.push(len, self.limits.queue, write).map_err(|_| Drop::LinkFull)?;
+        self.note_ready(id);
+        Ok(())
+    }
+
+    /// Adds a reply to what waits for a client. Whether there was room.
+    fn reply(&mut self, id: LinkId, bytes: &[u8]) -> bool {
+        let Some(link) = self.links.get_mut(id) else { return true };
+        let pushed =
+            link.push(bytes.len(), self.limits.queue + REPLIES, |queue| queue.extend_from_slice(bytes));
+        self.note_ready(id);
+        pushed.is_ok()
+    }
+
+    fn note_ready(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id)
+            && link.has_piece()
+            && !std::mem::replace(&mut link.is_queued, true)
+        {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// The next piece for a client, appended to `out`.
+    pub(super) fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
+        if let Some((id, words)) = self.last_words.pop_front() {
+            out.extend_from_slice(&words);
+            return Some(Transmit { to: To::Link(id), from: None, ecn: None, stride: out.len() });
+        }
+        while let Some(id) = self.ready.pop_front() {
+            let Some(link) = self.links.get_mut(id) else { continue };
+            link.is_queued = false;
+            if !link.has_piece() {
+                continue;
+            }
+            link.take_piece(now, out);
+            if !std::mem::replace(&mut link.is_watched, true) {
+                self.timers.set(Timer::Write(id), now + self.limits.write);
+            }
+            return Some(Transmit { to: To::Link(id), from: None, ecn: None, stride: out.len() });
+        }
+        None
+    }
+
+    /// The driver can take the next piece.
+    pub(super) fn writable(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.handed_over = None;
+            self.note_ready(id);
+        }
+    }
+
+    /// Whether the client has not taken a piece for too long. Where it has, but has another one, the timer is set again.
+    fn is_stuck(&mut self, now: Instant, id: LinkId) -> bool {
+        let Some(link) = self.links.get_mut(id) else { return false };
+        let Some(since) = link.handed_over else {
+            link.is_watched = false;
+            return false;
+        };
+        let end = since + self.limits.write;
+        if end > now {
+            self.timers.set(Timer::Write(id), end);
+        }
+        end <= now
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Deadline> {
+        self.timers.next().map(|at| Deadline { at, why: Why::Link })
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// How many deadlines they have.
+    pub(super) fn timers(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// How many bytes wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.links.iter().map(|(_, link)| link.waiting()).sum()
+    }
+
+    /// Panics unless everything that is counted is there.
+    #[cfg(any(test, feature = "check"))]
+    pub(super) fn check(&self) {
+        let all = || self.links.iter();
+        assert_eq!(self.opening, all().filter(|(_, link)| link.is_opening).count());
+        assert_eq!(self.shares.total(), self.links.len());
+        for (id, link) in all() {
+            assert!(!link.has_piece() || link.is_queued, "it has a piece that nobody fetches");
+            assert_eq!(self.timers.get(Timer::Write(id)).is_some(), link.is_watched);
+            assert!(self.timers.get(Timer::Silence(id)).is_some());
+        }
+        let live = self.ready.iter().filter(|&&id| self.links.get(id).is_some()).count();
+        assert_eq!(live, all().filter(|(_, link)| link.is_queued).count());
+        assert!(self.links.len() <= self.limits.total && self.opening <= self.limits.opening);
+    }
+}
+
+/// The contract of all machines, as far as links go.
+impl Relay {
+    /// A connection of a client. `None` refuses it.
+    pub fn accept(
+        &mut self,
+        now: Instant,
+        _listener: SocketId,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<LinkId> {
+        match self.links.judge(Source::of(remote.ip())) {
+            Ok(()) => {
+                self.counters.links += 1;
+                Some(self.links.insert(now, Link::new(remote, local.ip())))
+            }
+            Err(reason) => {
+                self.counters.end_link(reason);
+                None
+            }
+        }
+    }
+
+    /// Bytes of a client's link.
+    pub fn handle_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]) {
+        let Some(&first) = bytes.first() else { return };
+        let Some(path) = self.links.path(link) else { return self.counters.drop(Drop::UnknownLink) };
+        let Some(mut stage) = self.take_stage(link, first) else {
+            return self.end_link(now, link, Close::Reset, LinkEnd::Garbage);
+        };
+        let end = match &mut stage {
+            Stage::New => None,
+            Stage::Plain(splitter) => {
+                let whole = self.split(now, path, link, splitter, bytes);
+                (!whole).then_some((Close::Reset, LinkEnd::Garbage))
+            }
+            Stage::Secured(secured) => self.unseal(now, path, link, secured, bytes),
+        };
+        if let Some(entry) = self.links.links.get_mut(link) {
+            entry.stage = stage;
+            self.links.note_ready(link);
+        }
+        if let Some((how, reason)) = end {
+            self.end_link(now, link, how, reason);
+        }
+        self.end_overflown(now);
+    }
+}
+
+impl Relay {
+    /// What a link speaks, which its first byte decides; to be put back. `None` when it speaks nothing that we do.
+    fn take_stage(&mut self, link: LinkId, first: u8) -> Option<Stage> {
+        let entry = self.links.links.get_mut(link)?;
+        match (std::mem::replace(&mut entry.stage, Stage::New), Speaks::of_stream(first)) {
+            // ChannelData is nobody's first message: there is no channel yet.
+            (Stage::New, Some(Speaks::Stun)) => Some(Stage::Plain(Splitter::default())),
+            (Stage::New, Some(Speaks::Tls)) => {
+                let tls = Tls::server(self.config.tls.as_ref()?).ok()?;
+                Some(Stage::Secured(Box::new(Secured { tls, splitter: Splitter::default() })))
+            }
+            (Stage::New, _) => None,
+            (stage, _) => Some(stage),
+        }
+    }
+
+    /// Handles the messages of a stream under TLS. How and why the link ends, if it does.
+    fn unseal(
+        &mut self,
+        now: Instant,
+        path: Path,
+        link: LinkId,
+        secured: &mut Secured,
+        bytes: &[u8],
+    ) -> Option<(Close, LinkEnd)> {
+        let (mut plaintext, mut out) = (std::mem::take(&mut self.links.scratch), Vec::new());
+        let before = secured.tls.is_handshaking();
+        let received = secured.tls.receive(bytes, &mut plaintext, &mut out);
+        self.counters.tls += u64::from(before && !secured.tls.is_handshaking());
+        let whole = self.split(now, path, link, &mut secured.splitter, &plaintext);
+        plaintext.clear();
+        self.links.scratch = plaintext;
+        if secured.tls.has_ended() {
+            secured.tls.close(&mut out);
+        }
+        let room = self.links.links.get_mut(link).is_none_or(|entry| entry.push_sealed(&out));
+        match received {
+            Err(_) => Some((Close::Finish, LinkEnd::Tls)),
+            Ok(()) if !whole => Some((Close::Reset, LinkEnd::Garbage)),
+            Ok(()) if secured.tls.has_ended() => Some((Close::Finish, LinkEnd::Closed)),
+            Ok(()) => (!room).then_some((Close::Reset, LinkEnd::TakesNothing)),
+        }
+    }
+
+    /// Handles the messages of a stream. `false` when it is no stream of messages.
+    fn split(
+        &mut self,
+        now: Instant,
+        path: Path,
+        link: LinkId,
+        splitter: &mut Splitter,
+        mut piece: &[u8],
+    ) -> bool {
+        let mut known = self.nothing_known();
+        let mut whole = true;
+        while self.links.links.get(link).is_some() && self.links.overflown.is_empty() {
+            match splitter.next(&mut piece) {
+                Ok(Some(message)) => {
+                    self.links.spoke(link);
+                    self.receive_message(now, path, message, &mut known);
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    whole = false;
+                    break;
+                }
+            }
+        }
+        self.account(&known);
+        if self.table.find(path.five_tuple()).is_none() {
+            self.links.await_message(now, link);
+        }
+        whole
+    }
+
+    /// Queues a reply on a link. A client that lets so much pile up is reset.
+    pub(super) fn reply_on_link(&mut self, link: LinkId, bytes: &[u8]) {
+        if !self.links.reply(link, bytes) {
+            self.links.overflown.push(link);
+        }
+    }
+
+    /// Ends the links whose clients have let too many replies pile up.
+    pub(super) fn end_overflown(&mut self, now: Instant) {
+        while let Some(link) = self.links.overflown.pop() {
+            self.end_link(now, link, Close::Reset, LinkEnd::TakesNothing);
+        }
+    }
+
+    /// Ends a link from here.
+    fn end_link(&mut self, now: Instant, link: LinkId, how: Close, reason: LinkEnd) {
+        if let Some(entry) = self.links.links.get_mut(link) {
+            if let Some(words) = entry.last_words().filter(|_| how == Close::Finish) {
+                self.links.last_words.push_back((link, words));
+            }
+            self.effect(Effect::CloseLink { link, how });
+            self.forget_link(now, link, reason);
+        }
+    }
+
+    /// The driver says that a link has ended.
+    pub(super) fn link_closed(&mut self, now: Instant, link: LinkId, result: Result<(), ErrorKind>) {
+        self.forget_link(now, link, if result.is_ok() { LinkEnd::Closed } else { LinkEnd::Broken });
+    }
+
+    fn forget_link(&mut self, now: Instant, id: LinkId, reason: LinkEnd) {
+        let Some(link) = self.links.remove(id) else { return };
+        self.counters.end_link(reason);
+        self.lose(now, FiveTuple { client: link.client, via: Via::Link(id) });
+    }
+
+    /// Resets the links whose time has come.
+    pub(super) fn expire_links(&mut self, now: Instant) {
+        while let Some(timer) = self.links.timers.pop_due(now) {
+            match timer {
+                Timer::Silence(link) => self.expire_silence(now, link),
+                Timer::Write(link) => {
+                    if self.links.is_stuck(now, link) {
+                        self.end_link(now, link, Close::Reset, LinkEnd::TakesNothing);
+                    }
+                }
+            }
+        }
+    }
+
+    fn expire_silence(&mut self, now: Instant, link: LinkId) {
+        let Some(path) = self.links.path(link) else { return };
+        let is_opening = self.links.links.get(link).is_some_and(|link| link.is_opening);
+        if is_opening {
+            self.end_link(now, link, Close::Reset, LinkEnd::NeverSpoke);
+        } else if self.table.find(path.five_tuple()).is_none() {
+            self.end_link(now, link, Close::Reset, LinkEnd::Idle);
+        } else {
+            // It may lose its allocation; its client then has some time, but not for ever.
+            self.links.await_message(now, link);
+        }
+    }
+}
+
+const _: () = assert!(REPLIES >= LINK_PIECE);

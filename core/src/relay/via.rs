@@ -1,0 +1,48 @@
+//! Over what a client comes, and its replies go back.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::dtls::SessionId;
+use crate::io::{LinkId, SocketId};
+
+/// What carries TURN between a client and the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Via {
+    /// Datagrams to and from a listening socket.
+    Udp(SocketId),
+    /// A connection: messages one behind the other, plain or under TLS.
+    Link(LinkId),
+    /// A DTLS session on a listening socket, which is one five-tuple for as long as it stands.
+    Session(SessionId),
+}
+
+/// What names an allocation on the wire (RFC 8656 §3): the client's address and transport, and the server's. A listening
+/// socket stands for the last two, and so does a link, which is one five-tuple for as long as it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct FiveTuple {
+    pub(super) client: SocketAddr,
+    pub(super) via: Via,
+}
+
+/// The way that a request came, and that its reply goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Path {
+    pub(super) via: Via,
+    pub(super) client: SocketAddr,
+    /// The address of ours that the client sent to, where the listening socket is bound to all.
+    pub(super) local: Option<IpAddr>,
+}
+
+impl Path {
+    pub(super) fn five_tuple(&self) -> FiveTuple {
+        FiveTuple { client: self.client, via: self.via }
+    }
+
+    /// Whether the client has shown that it receives what is sent to its address, so that it can't have forged that.
+    pub(super) fn is_proven(&self) -> bool {
+        match self.via {
+            Via::Udp(_) => false,
+            Via::Link(_) | Via::Session(_) => true,
+        }
+    }
+}
