@@ -45,11 +45,11 @@ impl Fallback {
     /// Begins a round beside the way that is used: the best of those that are better, if there is one.
     pub fn improve(&mut self) -> Option<usize> {
         self.round = (0..self.good.map_or(0, |(way, _)| way)).collect();
-        self.next()
+        self.next_way()
     }
 
     /// The last way that was tried gives no allocation: the one to try now. `None` when the round is over.
-    pub fn next(&mut self) -> Option<usize> {
+    pub fn next_way(&mut self) -> Option<usize> {
         self.round.pop_front()
     }
 
@@ -91,12 +91,12 @@ mod tests {
         let mut fallback = Fallback::new(4);
         let now = crate::time::start();
         assert_eq!(fallback.begin(), 0);
-        assert_eq!([fallback.next(), fallback.next()], [Some(1), Some(2)]);
+        assert_eq!([fallback.next_way(), fallback.next_way()], [Some(1), Some(2)]);
         fallback.gained(now, 2);
-        assert_eq!(fallback.next(), None);
+        assert_eq!(fallback.next_way(), None);
         fallback.lost(now);
         let round: Vec<_> =
-            [fallback.begin()].into_iter().chain(std::iter::from_fn(|| fallback.next())).collect();
+            [fallback.begin()].into_iter().chain(std::iter::from_fn(|| fallback.next_way())).collect();
         assert_eq!(round, [2, 0, 1, 3]);
     }
 
@@ -109,7 +109,7 @@ mod tests {
         fallback.gained(now, 2);
         let pauses: Vec<_> = (0..6).map(|_| fallback.pause().unwrap()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 10, 10].map(|minutes| minutes * MINUTE));
-        assert_eq!([fallback.improve(), fallback.next(), fallback.next()], [Some(0), Some(1), None]);
+        assert_eq!([fallback.improve(), fallback.next_way(), fallback.next_way()], [Some(0), Some(1), None]);
         fallback.gained(now, 0);
         assert_eq!((fallback.improve(), fallback.pause()), (None, None), "there is nothing better");
     }

@@ -161,7 +161,7 @@ impl Stage {
             }
             _ => plain.extend_from_slice(bytes),
         }
-        self.to_client(&out);
+        self.bytes_at_client(&out);
         let (mut rest, mut messages) = (&plain[..], Vec::new());
         while let Some(message) = self.splitter.next(&mut rest).unwrap() {
             messages.push(message.to_vec());
@@ -182,7 +182,7 @@ impl Stage {
             let End::Dtls(_, Some(session)) = &mut self.end else { return };
             match session.poll(&mut out) {
                 None => return,
-                Some(Output::Datagram) => self.to_client(&out),
+                Some(Output::Datagram) => self.bytes_at_client(&out),
                 Some(Output::Plaintext) => self.message_at_relay(&out),
                 Some(_) => {}
             }
@@ -212,10 +212,10 @@ impl Stage {
             End::Dtls(_, session) => assert!(session.as_mut().unwrap().seal(message, &mut out)),
             End::Silent => return,
         }
-        self.to_client(&out);
+        self.bytes_at_client(&out);
     }
 
-    fn to_client(&mut self, bytes: &[u8]) {
+    fn bytes_at_client(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
@@ -255,8 +255,11 @@ impl Stage {
     }
 
     fn lost(&self) -> Vec<&Lost> {
-        let lost = |event| if let &Event::Lost { ref reason, .. } = event { Some(reason) } else { None };
-        self.events.iter().filter_map(lost).collect()
+        let reasons = self.events.iter().map(|event| match event {
+            Event::Lost { reason, .. } => Some(reason),
+            _ => None,
+        });
+        reasons.flatten().collect()
     }
 }
 

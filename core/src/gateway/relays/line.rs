@@ -175,7 +175,7 @@ impl Relays {
         if self.relays[relay].removed || self.closing {
             return;
         }
-        let next = self.relays[relay].fallback.next();
+        let next = self.relays[relay].fallback.next_way();
         match (next, self.serving(relay)) {
             (Some(way), _) => self.try_way(step, relay, way),
             (None, Some(_)) => self.plan_improvement(step.now, relay),
