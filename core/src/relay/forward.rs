@@ -85,7 +85,7 @@ impl Relay {
         let sent = self.read(now, path, message, known).and_then(|data| {
             let Some(Data { onward: Onward::Send { socket, to, .. }, range }) = data else { return Ok(()) };
             let len = range.len();
-            self.outbox.to_peer(socket, to, &message[range]).map_err(|_| Drop::QueueFull)?;
+            self.outbox.peer_data(socket, to, &message[range]).map_err(|_| Drop::QueueFull)?;
             self.counters.to_peers.add(len);
             Ok(())
         });

@@ -70,7 +70,7 @@ impl Outbox {
     }
 
     /// Queues a datagram for a peer.
-    pub(super) fn to_peer(
+    pub(super) fn peer_data(
         &mut self,
         socket: SocketId,
         peer: SocketAddr,
@@ -146,7 +146,7 @@ mod tests {
     fn equal_datagrams_to_one_peer_are_one_transmit_of_so_many_segments() {
         let (mut outbox, socket) = (Outbox::default(), SocketId::new(1, 0));
         for (port, len) in [(1, 100), (1, 100), (1, 100), (1, 99), (2, 99), (1, 100)] {
-            outbox.to_peer(socket, peer(port), &vec![7; len]).unwrap();
+            outbox.peer_data(socket, peer(port), &vec![7; len]).unwrap();
         }
         let expected = [
             (peer(1), 100, 200),
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn an_empty_datagram_is_one_too() {
         let (mut outbox, socket) = (Outbox::default(), SocketId::new(1, 0));
-        (0..2).for_each(|_| outbox.to_peer(socket, peer(1), b"").unwrap());
+        (0..2).for_each(|_| outbox.peer_data(socket, peer(1), b"").unwrap());
         assert_eq!(polled(&mut outbox, 9), [(peer(1), 0, 0), (peer(1), 0, 0)]);
     }
 
@@ -169,9 +169,9 @@ mod tests {
     fn what_waits_for_peers_is_bounded() {
         let (mut outbox, socket) = (Outbox::default(), SocketId::new(1, 0));
         let taken = (0..100_000u32)
-            .filter(|number| outbox.to_peer(socket, peer(1 + (number % 2) as u16), &[7; 100]).is_ok());
+            .filter(|number| outbox.peer_data(socket, peer(1 + (number % 2) as u16), &[7; 100]).is_ok());
         assert_eq!(taken.count(), MOST_TO_PEERS / (100 + OVERHEAD));
         polled(&mut outbox, 1);
-        assert!(outbox.to_peer(socket, peer(1), b"again").is_ok());
+        assert!(outbox.peer_data(socket, peer(1), b"again").is_ok());
     }
 }
