@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use adit_core::relay::{Event, Released};
+use adit_core::relay::{Event, Released, Transport};
 use adit_core::turn::credentials::TimeLimited;
 use aws_lc_rs::hmac;
 use serde::Serialize;
@@ -133,18 +133,21 @@ impl EventLog {
     }
 
     fn line<'a>(&self, time: String, event: &'a Event) -> Option<Line<'a>> {
-        let (event, username, client) = match event {
-            Event::Allocated { username, client, .. } => (event, username, *client),
-            Event::Released { username, client, .. } => (event, username, *client),
-            Event::Refused { username, client, .. } => (event, username, *client),
-            _ => return None,
+        let (Event::Allocated { username, client, transport, .. }
+        | Event::Released { username, client, transport, .. }
+        | Event::Refused { username, client, transport, .. }) = event
+        else {
+            return None;
         };
         let line = Line {
             time,
             event: "",
             user: self.user(username),
-            client,
-            transport: "udp",
+            client: *client,
+            transport: match transport {
+                Transport::Udp => "udp",
+                Transport::Tcp => "tcp",
+            },
             relayed: None,
             reason: None,
             code: None,
@@ -202,6 +205,7 @@ mod tests {
     fn released(username: &str) -> Event {
         Event::Released {
             client: "192.0.2.1:1".parse().unwrap(),
+            transport: Transport::Tcp,
             username: username.into(),
             relayed: vec!["203.0.113.1:50000".parse().unwrap()],
             reason: Released::Closed,
@@ -233,6 +237,7 @@ mod tests {
             (&"gw-1".into(), &"released".into(), &"closed".into())
         );
         assert_eq!((&old["seconds"], &old["to_clients_bytes"]), (&7.into(), &4.into()));
+        assert_eq!(old["transport"], "tcp");
         assert_eq!(old["relayed"][0], "203.0.113.1:50000");
         assert_eq!(read("events")[0]["user"], "ada");
     }

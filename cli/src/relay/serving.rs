@@ -148,7 +148,7 @@ impl Serving {
 /// Users and their addresses are personal: they are shown at DEBUG only.
 fn log(event: &Event) {
     match event {
-        Event::Allocated { client, username, relayed } => {
+        Event::Allocated { client, username, relayed, .. } => {
             tracing::info!(addresses = relayed.len(), "an allocation was made");
             tracing::debug!(%client, %username, ?relayed, "allocated");
         }
@@ -166,7 +166,7 @@ fn log(event: &Event) {
             tracing::error!(%addr, %transport, %kind, "no longer listening");
         }
         Event::Moved { from, to, username } => tracing::debug!(%from, %to, %username, "a client has moved"),
-        Event::Refused { client, username, code } => {
+        Event::Refused { client, username, code, .. } => {
             tracing::debug!(%client, %username, code, "an allocation was refused");
         }
         Event::Drained => tracing::info!("the last allocation has ended"),

@@ -218,7 +218,8 @@ impl Relay {
         }
         let reply: Box<[u8]> = addressee.key.sign(builder).into_boxed_slice();
         self.table.grant(id, addressee.transaction, reply.clone(), now + lifetime);
-        self.events.push_back(Event::Allocated { client: addressee.path.client, username, relayed });
+        let (client, transport) = (addressee.path.client, addressee.path.via.transport());
+        self.events.push_back(Event::Allocated { client, transport, username, relayed });
         self.reply(addressee.path, reply);
     }
 

@@ -36,6 +36,8 @@ pub enum Event {
     Allocated {
         /// The client, as the relay sees it.
         client: SocketAddr,
+        /// Over what it comes: DTLS is over UDP, TLS over TCP.
+        transport: Transport,
         /// The username that it came with.
         username: Arc<str>,
         /// Its relayed addresses, as the client was told them.
@@ -45,6 +47,8 @@ pub enum Event {
     Released {
         /// The client.
         client: SocketAddr,
+        /// Over what it came.
+        transport: Transport,
         /// The username that it came with.
         username: Arc<str>,
         /// Its relayed addresses, as the client was told them.
@@ -67,6 +71,8 @@ pub enum Event {
     Refused {
         /// The client.
         client: SocketAddr,
+        /// Over what it comes.
+        transport: Transport,
         /// The username that it came with.
         username: Arc<str>,
         /// The error code (RFC 8656 §7.2, §19).

@@ -280,9 +280,10 @@ impl Relay {
         for leg in allocation.sockets() {
             self.effect(Effect::Unbind { socket: leg.socket });
         }
-        let (client, usage) = (allocation.five_tuple.client, allocation.usage(now));
+        let FiveTuple { client, via } = allocation.five_tuple;
+        let (transport, usage) = (via.transport(), allocation.usage(now));
         let (username, relayed) = (allocation.owner.username, self.relayed_addresses(&allocation.legs));
-        self.events.push_back(Event::Released { client, username, relayed, reason, usage });
+        self.events.push_back(Event::Released { client, transport, username, relayed, reason, usage });
         self.run_dry();
     }
 

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::dtls::SessionId;
+use super::listen::Transport;
 use crate::io::{LinkId, SocketId};
 
 /// What carries TURN between a client and the relay.
@@ -14,6 +15,16 @@ pub(super) enum Via {
     Link(LinkId),
     /// A DTLS session on a listening socket, which is one five-tuple for as long as it stands.
     Session(SessionId),
+}
+
+impl Via {
+    /// The transport of the five-tuple (RFC 8656 §3).
+    pub(super) fn transport(self) -> Transport {
+        match self {
+            Self::Udp(_) | Self::Session(_) => Transport::Udp,
+            Self::Link(_) => Transport::Tcp,
+        }
+    }
 }
 
 /// What names an allocation on the wire (RFC 8656 §3): the client's address and transport, and the server's. A listening

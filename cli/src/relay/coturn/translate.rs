@@ -1,6 +1,6 @@
 //! What each of coturn's options is here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
@@ -118,13 +118,8 @@ const FATES: &[(&str, Fate)] = &[
         "prometheus-username-labels",
         Nothing("users are no part of metrics: they are personal, and have no bound"),
     ),
-    ("tls-listening-port", Nothing(TLS)),
-    ("cert", Nothing(TLS)),
-    ("pkey", Nothing(TLS)),
     ("pkey-pwd", Nothing("keys are not encrypted: have the file readable by the relay's user only")),
-    ("no-tls", Nothing(TLS)),
-    ("no-dtls", Nothing(TLS)),
-    ("no-tcp", Nothing(TLS)),
+    ("no-tcp", Nothing("TCP is served on all listening addresses: close the port to it in the firewall")),
     ("CA-file", Nothing("clients show no certificates")),
     ("cipher-list", Nothing("TLS has the ciphers that are good today")),
     ("ec-curve-name", Nothing("TLS has the curves that are good today")),
@@ -166,8 +161,6 @@ const FATES: &[(&str, Fate)] = &[
     ("proc-user", Nothing("systemd says which user runs the relay: User=")),
     ("proc-group", Nothing("systemd says which user runs the relay: Group=")),
 ];
-
-const TLS: &str = "see adit relay start --help for what is spoken besides UDP";
 
 /// Options whose values are nobody's business.
 const SECRET: &[&str] = &["user", "static-auth-secret"];
@@ -284,6 +277,7 @@ impl Translation {
             }
         }
         self.list(&[port.as_slice(), &ips, &aux].concat(), "listen", &listen);
+        self.certificate(options, &listen);
         self.one_for_each_family(options, "relay-ip", |value| value.parse::<IpAddr>().ok());
         self.one_for_each_family(options, "external-ip", |value| {
             value.parse::<External>().ok().map(|external| external.public)
@@ -294,6 +288,33 @@ impl Translation {
                 Ok(_) => self.setting(std::slice::from_ref(&line), format!("{key} = {}", line.value)),
                 Err(why) => self.nothing(&line, &why),
             }
+        }
+    }
+
+    /// What clients are shown that speak TLS or DTLS, and where they look for them. Without both there is no certificate.
+    fn certificate(&mut self, options: &mut Options, listen: &[SocketAddr]) {
+        let off = ["no-tls", "no-dtls"].map(|name| options.last(name).filter(Line::is_on));
+        let (cert, key, port) =
+            (options.last("cert"), options.last("pkey"), options.last("tls-listening-port"));
+        let is_off = off.iter().all(Option::is_some);
+        let (Some(cert), Some(key), false) = (&cert, &key, is_off) else {
+            for line in [cert, key, port].iter().flatten().filter(|_| !is_off) {
+                self.nothing(line, "TLS and DTLS take both cert and pkey");
+            }
+            return;
+        };
+        for (line, name) in [(cert, "tls-cert"), (key, "tls-key")] {
+            self.setting(std::slice::from_ref(line), format!("{name} = {}", quoted(&line.value)));
+        }
+        if let Some(line) = port {
+            let number = line.value.parse().unwrap_or(5349);
+            let ips: BTreeSet<IpAddr> = listen.iter().map(SocketAddr::ip).collect();
+            let default = ips.is_empty().then_some(IpAddr::from([0, 0, 0, 0]));
+            let places = ips.into_iter().chain(default).map(|ip| SocketAddr::new(ip, number));
+            self.list(std::slice::from_ref(&line), "tls-listen", &places.collect::<Vec<_>>());
+        }
+        for line in off.iter().flatten() {
+            self.nothing(line, "a certificate serves TLS and DTLS alike");
         }
     }
 
@@ -521,6 +542,17 @@ mod tests {
             [("relay.secret", "north\n"), ("relay.secret-2", "south\n"), ("relay.users", "ada:won:der\n")];
         assert!(made.secrets().iter().map(|(name, text)| (name.as_str(), text.as_str())).eq(files));
         assert!(text.contains("# line 4, user: a user has a password here"), "{text}");
+    }
+
+    #[test]
+    fn a_certificate_serves_tls_where_clients_look_for_it() {
+        let tls = "listening-ip=192.0.2.1\ntls-listening-port=443\ncert=/etc/a.pem\npkey=/etc/a.key\n";
+        let expected =
+            [r#"tls-cert = "/etc/a.pem""#, r#"tls-key = "/etc/a.key""#, r#"tls-listen = ["192.0.2.1:443"]"#];
+        has(tls, &expected);
+        assert!(!translation(&format!("{tls}no-tls\nno-dtls\n")).text("t").contains("a.pem"));
+        has(&format!("{tls}no-dtls\n"), &["# line 5, no-dtls: a certificate serves TLS and DTLS alike"]);
+        has("cert=/etc/a.pem\n", &["# line 1, cert: TLS and DTLS take both cert and pkey"]);
     }
 
     #[test]

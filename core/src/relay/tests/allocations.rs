@@ -19,7 +19,12 @@ fn an_allocation_is_granted_with_what_the_client_needs_to_know() {
     assert_eq!(reply.lifetime(), 600);
     assert!(bench.bound.iter().any(|&(_, at)| at == relayed));
     let username = "alice".into();
-    let allocated = Event::Allocated { client: addr(CLIENT), username, relayed: vec![relayed] };
+    let allocated = Event::Allocated {
+        client: addr(CLIENT),
+        transport: Transport::Udp,
+        username,
+        relayed: vec![relayed],
+    };
     assert!(bench.news.contains(&allocated));
 }
 

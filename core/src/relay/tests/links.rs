@@ -156,7 +156,10 @@ fn an_allocation_ends_with_its_link() {
     bench.relay.handle_completion(bench.now, done.clone());
     bench.settle();
     assert_eq!(bench.relay.allocations(), 0);
-    assert!(matches!(bench.news.last(), Some(Event::Released { reason: Released::Disconnected, .. })));
+    assert!(matches!(
+        bench.news.last(),
+        Some(Event::Released { reason: Released::Disconnected, transport: Transport::Tcp, .. })
+    ));
     assert_eq!(bench.ended(LinkEnd::Closed), 1);
     bench.relay.handle_completion(bench.now, done);
     assert_eq!(bench.ended(LinkEnd::Closed), 1, "a late word says nothing");
