@@ -22,6 +22,8 @@ pub struct Firewall {
     /// What may go out, and what may come in, at present.
     out: bool,
     inward: bool,
+    /// Whether TCP passes, to the ports that may be sent to.
+    tcp: bool,
     /// Whether only answers come in.
     stateful: bool,
     /// The only ports that may be sent to; `None`: all.
@@ -34,7 +36,7 @@ pub struct Firewall {
 }
 
 impl Firewall {
-    /// Drops all UDP, both ways.
+    /// Drops all UDP, both ways. TCP passes.
     pub fn without_udp() -> Self {
         Self::stateful().shut(true, true)
     }
@@ -43,7 +45,7 @@ impl Firewall {
     /// the last 30 s. That is the shortest memory in wide use (Linux conntrack, for UDP).
     pub fn stateful() -> Self {
         let (idle, flows) = (Duration::from_secs(30), BTreeMap::new());
-        Self { out: true, inward: true, stateful: true, ports: None, idle, flows, sweep: None }
+        Self { out: true, inward: true, tcp: true, stateful: true, ports: None, idle, flows, sweep: None }
     }
 
     /// Lets everything through, until it is [`shut`](Self::shut).
@@ -55,6 +57,11 @@ impl Firewall {
     /// are not touched.
     pub fn shut(self, out: bool, inward: bool) -> Self {
         Self { out: !out, inward: !inward, ..self }
+    }
+
+    /// Lets no TCP out either.
+    pub fn and_without_tcp(self) -> Self {
+        Self { tcp: false, ..self }
     }
 
     /// Lets out only what is sent to one of these ports.
@@ -90,6 +97,11 @@ impl Firewall {
             }
             None => false,
         }
+    }
+
+    /// Whether a stream to `port` passes.
+    pub(crate) fn lets_streams(&self, port: u16) -> bool {
+        self.tcp && self.ports.as_ref().is_none_or(|ports| ports.contains(&port))
     }
 
     fn forget(&mut self, now: Instant) {

@@ -2,10 +2,13 @@
 
 use std::any::Any;
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use adit_core::io::{Completion, Datagrams, Effect, Forwards, PipeId, Read, Transmit, Write};
+use adit_core::io::{
+    Completion, Datagrams, Effect, Forwards, LinkId, PipeId, Read, SocketId, Transmit, Write,
+};
 use adit_core::time::{Deadline, UnixTime};
 
 /// A machine of `adit-core`, or one of a test's own. The methods are those that every machine has.
@@ -21,6 +24,18 @@ pub trait Machine: 'static {
 
     /// Takes datagrams of one source.
     fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards);
+    /// Is offered a TCP connection; `None` refuses it.
+    fn accept(
+        &mut self,
+        _now: Instant,
+        _listener: SocketId,
+        _local: SocketAddr,
+        _remote: SocketAddr,
+    ) -> Option<LinkId> {
+        None
+    }
+    /// Takes bytes of a link. Most machines have none.
+    fn handle_bytes(&mut self, _now: Instant, _link: LinkId, _bytes: &[u8]) {}
     /// Takes the answer to an effect.
     fn handle_completion(&mut self, now: Instant, done: Completion);
     /// Learns that the wall clock was set.
@@ -63,6 +78,14 @@ impl<M: Machine> Resident<M> {
 /// A [`Resident`] of any kind.
 pub(crate) trait Driven: Any {
     fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards);
+    fn accept(
+        &mut self,
+        now: Instant,
+        listener: SocketId,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<LinkId>;
+    fn handle_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]);
     fn handle_completion(&mut self, now: Instant, done: Completion);
     fn handle_clock(&mut self, now: Instant, unix: UnixTime);
     fn handle_timeout(&mut self, now: Instant);
@@ -79,6 +102,18 @@ pub(crate) trait Driven: Any {
 impl<M: Machine> Driven for Resident<M> {
     fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards) {
         self.machine.handle_datagrams(now, batch, out);
+    }
+    fn accept(
+        &mut self,
+        now: Instant,
+        listener: SocketId,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<LinkId> {
+        self.machine.accept(now, listener, local, remote)
+    }
+    fn handle_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]) {
+        self.machine.handle_bytes(now, link, bytes);
     }
     fn handle_completion(&mut self, now: Instant, done: Completion) {
         self.machine.handle_completion(now, done);

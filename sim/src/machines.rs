@@ -1,12 +1,15 @@
 //! The machines of `adit-core` as the world drives them.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use adit_core::client::{self, Client};
 use adit_core::connector::{self, Connector};
 use adit_core::gateway::{self, Gateway};
-use adit_core::io::{Completion, Datagrams, Effect, Forwards, PipeId, Read, Transmit, Write};
+use adit_core::io::{
+    Completion, Datagrams, Effect, Forwards, LinkId, PipeId, Read, SocketId, Transmit, Write,
+};
 use adit_core::relay::{self, Relay};
 use adit_core::time::{Deadline, UnixTime};
 
@@ -23,6 +26,9 @@ macro_rules! drive {
             }
             fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards) {
                 self.handle_datagrams(now, batch, out);
+            }
+            fn handle_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]) {
+                self.handle_bytes(now, link, bytes);
             }
             fn handle_completion(&mut self, now: Instant, done: Completion) {
                 self.handle_completion(now, done);
@@ -45,6 +51,17 @@ macro_rules! drive {
             $(drive!($pipes);)?
         }
     };
+    (accepts) => {
+        fn accept(
+            &mut self,
+            now: Instant,
+            listener: SocketId,
+            local: SocketAddr,
+            remote: SocketAddr,
+        ) -> Option<LinkId> {
+            self.accept(now, listener, local, remote)
+        }
+    };
     (pipes) => {
         fn pipe_read(&mut self, now: Instant, pipe: PipeId, buf: &mut [u8]) -> Read {
             self.pipe_read(now, pipe, buf)
@@ -61,7 +78,7 @@ macro_rules! drive {
     };
 }
 
-drive!(Relay, relay);
+drive!(Relay, relay, accepts);
 drive!(Client, client);
 drive!(Gateway, gateway, pipes);
 drive!(Connector, connector, pipes);

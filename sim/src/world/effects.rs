@@ -42,22 +42,19 @@ impl World {
                 let result = self.hosts[host].bind(socket, addr);
                 self.complete(host, Self::SYSTEM_CALL, Completion::Bound { socket, result });
             }
-            Effect::Unbind { socket } => self.hosts[host].sockets.unbind(socket),
+            Effect::Unbind { socket } => {
+                self.unlisten(host, socket);
+                self.hosts[host].sockets.unbind(socket);
+            }
             Effect::Resolve { query, host: name } => {
                 let result = self.directory.resolve(&name);
                 self.complete(host, Self::RESOLVING, Completion::Resolved { query, result });
             }
             Effect::Dial { pipe, to, timeout } => self.dial(host, pipe, to, timeout),
-            // There is no TCP here but that of targets.
-            Effect::Listen { listener, .. } => {
-                let done = Completion::Bound { socket: listener, result: Err(ErrorKind::Unsupported) };
-                self.complete(host, Self::SYSTEM_CALL, done);
-            }
-            Effect::OpenLink { link, .. } => {
-                let done = Completion::LinkClosed { link, result: Err(ErrorKind::Unsupported) };
-                self.complete(host, Self::SYSTEM_CALL, done);
-            }
-            Effect::CloseLink { .. } | Effect::ReadLink { .. } => {}
+            Effect::Listen { listener, addr } => self.listen(host, listener, addr),
+            Effect::OpenLink { link, to, timeout, .. } => self.open_link(host, link, to, timeout),
+            Effect::CloseLink { link, how } => self.close_link(host, link, how),
+            Effect::ReadLink { link, read } => self.read_link(host, link, read),
             Effect::Wake { pipe, .. } => {
                 let woken = &mut self.hosts[host].woken;
                 if woken.back() != Some(&pipe) {
@@ -67,7 +64,7 @@ impl World {
         }
     }
 
-    fn complete(&mut self, host: HostIndex, after: Duration, done: Completion) {
+    pub(super) fn complete(&mut self, host: HostIndex, after: Duration, done: Completion) {
         let life = self.hosts[host].life;
         self.queue.plan(self.now() + after, Happening::Completes { host, life, done });
     }

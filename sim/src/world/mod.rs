@@ -9,6 +9,7 @@ mod connectors;
 mod effects;
 mod fleet;
 mod gateways;
+mod links;
 mod papers;
 mod relays;
 mod streams;
@@ -40,6 +41,7 @@ pub use fleet::Behind;
 use fleet::Fleet;
 pub(crate) use fleet::first_connectors;
 pub use gateways::GatewayBuilder;
+use links::Links;
 pub use papers::Agent;
 use transfer::Watch;
 pub use transfer::{Point, Transfer};
@@ -82,6 +84,7 @@ pub struct World {
     dials: Vec<(HostIndex, SocketAddr)>,
     connections: BTreeMap<(HostIndex, PipeId, u32), Stream>,
     watches: Vec<Watch>,
+    links: Links,
     fleet: Fleet,
     spin: Spin,
     scratch: Vec<u8>,
@@ -154,6 +157,7 @@ impl World {
             dials: Vec::new(),
             connections: BTreeMap::new(),
             watches: Vec::new(),
+            links: Links::default(),
             fleet: Fleet::default(),
             spin: Spin::default(),
             scratch: Vec::new(),
@@ -208,6 +212,7 @@ impl World {
         }
         self.open -= host.pipes.len();
         host.vacate();
+        self.cut_links(on.host);
         self.schedule(on.host);
     }
 

@@ -68,8 +68,9 @@ impl World {
     }
 
     pub(super) fn transmit(&mut self, host: HostIndex, transmit: Transmit, bytes: &[u8]) {
-        let To::Udp { socket, to } = transmit.to else {
-            panic!("{} sends to a link that nobody opened", self.hosts[host].name);
+        let (socket, to) = match transmit.to {
+            To::Udp { socket, to } => (socket, to),
+            To::Link(link) => return self.transmit_link(host, link, bytes),
         };
         let name = &self.hosts[host].name;
         assert!(!bytes.is_empty() && transmit.stride > 0, "{name} has an empty transmit");
