@@ -268,7 +268,7 @@ mod tests {
         let over: Vec<_> =
             changes.add[0].config(&WallCell::default()).ways.iter().map(|way| way.transport.over()).collect();
         assert_eq!(over, [Over::Tls, Over::Dtls]);
-        let changes = apply(&mut places, &[pinned.clone()], 0);
+        let changes = apply(&mut places, std::slice::from_ref(&pinned), 0);
         assert_eq!(changes.add.len(), 1);
         let renewed = RelayAccess { pin: None, urls: vec!["turn:b".into()], ..pinned };
         assert_eq!(apply(&mut places, &[renewed], 1).remove, [0], "another certificate is another relay");
