@@ -11,6 +11,9 @@ use crate::turn;
 /// However short a lifetime the relay grants, it is not refreshed more often than this.
 const MIN_REFRESH: Duration = Duration::from_secs(1);
 
+/// A relay that takes a ticket, and does not know the allocation all the same, is not shown it again for this long.
+const MIN_RESUME: Duration = Duration::from_secs(5);
+
 /// ADDITIONAL-ADDRESS-FAMILY as coturn has it up to 4.6: the number of a draft, before IANA gave out 0x8000. Whoever
 /// does not know it passes over it, since it is above 0x7FFF.
 const DRAFT_ADDITIONAL_ADDRESS_FAMILY: u16 = 0x8032;
@@ -21,6 +24,8 @@ pub(super) struct Allocation {
     relayed: Vec<SocketAddr>,
     /// By which it can be had at another address (RFC 8016).
     ticket: Option<Vec<u8>>,
+    /// When that was done last.
+    resumed: Option<Instant>,
 }
 
 impl Allocation {
@@ -108,7 +113,7 @@ impl Client {
         }
         self.failures = 0;
         let ticket = ticket(response);
-        self.state = State::Allocated(Allocation { relayed: relayed.clone(), ticket });
+        self.state = State::Allocated(Allocation { relayed: relayed.clone(), ticket, resumed: None });
         self.refresh_after(now, lifetime);
         self.events.push_back(Event::Allocated { relayed, mapped, lifetime });
         self.ask_all_permissions(now);
@@ -129,23 +134,31 @@ impl Client {
         }
     }
 
-    /// Whether the allocation may be had although the relay does not know it at this address: asks for it, by the ticket
-    /// (RFC 8016 §3.2). What else was asked for meanwhile is asked for again when that has been answered.
-    pub(super) fn resume(&mut self, now: Instant) -> bool {
+    /// The relay does not know the allocation at this address. Whether it is asked for by its ticket now: not where there
+    /// is none, nor where that was done a moment ago.
+    pub(super) fn may_resume(&mut self, now: Instant) -> bool {
         let State::Allocated(allocation) = &self.state else { return false };
-        let may = allocation.ticket().is_some();
-        if may && !self.transactions.awaits(Purpose::Resume) {
+        let recently = allocation.resumed.is_some_and(|at| now < at + MIN_RESUME);
+        if recently || allocation.ticket().is_none() {
+            return false;
+        }
+        self.resume(now);
+        true
+    }
+
+    /// Asks for the allocation by its ticket (RFC 8016 §3.2). What else was asked for meanwhile is asked for again when
+    /// that has been answered.
+    pub(super) fn resume(&mut self, now: Instant) {
+        if !self.transactions.awaits(Purpose::Resume) {
             self.drop_requests();
             self.request(now, Purpose::Resume);
         }
-        may
     }
 
     pub(super) fn resumed(&mut self, now: Instant, response: &Message<'_>) {
-        if let State::Allocated(allocation) = &mut self.state
-            && let Some(ticket) = ticket(response)
-        {
-            allocation.ticket = Some(ticket);
+        if let State::Allocated(allocation) = &mut self.state {
+            allocation.resumed = Some(now);
+            allocation.ticket = ticket(response).or(allocation.ticket.take());
         }
         self.refreshed(now, response);
         self.ask_all_permissions(now);

@@ -296,7 +296,7 @@ impl Client {
     fn carried(&mut self, now: Instant) {
         match self.state {
             State::Allocating => self.allocate(now),
-            State::Allocated(_) => drop(self.resume(now)),
+            State::Allocated(_) => self.resume(now),
             State::Waiting | State::Closing | State::Closed => {}
         }
     }

@@ -343,7 +343,7 @@ impl Client {
             (Purpose::Allocate, 405) if self.mobile => self.allocate_immobile(now),
             (Purpose::Resume, 400 | 405 | 437) => self.lose(now, Lost::Forgotten),
             // Where the client's address has changed on the way, the relay knows the allocation by its ticket.
-            (_, 437) if self.resume(now) => {}
+            (_, 437) if self.may_resume(now) => {}
             (_, 437) => self.lose(now, Lost::Forgotten),
             (Purpose::Permission(peer), code) if !is_about_user(code) => {
                 self.permission_refused(now, peer, refusal.error);

@@ -32,7 +32,9 @@ pub struct Config {
     /// The ports of relayed addresses (RFC 8656 §7.2 recommends 49152 to 65535). Those below 1024 are never given out:
     /// [`relayed_ports`](Self::relayed_ports) says what is left of the range, which may be nothing.
     pub ports: RangeInclusive<u16>,
-    /// Who may allocate, and under which realm: better a short one, since it is in every reply to strangers.
+    /// Who may allocate, and under which realm: better a short one, since it is in every reply to strangers, which is at
+    /// most three times as large as what they have sent. From 57 bytes on the answer to the shortest Allocate has no
+    /// room for password algorithms, and from 69 bytes on there is none.
     pub authenticator: Authenticator,
     /// Which peers may be reached.
     pub policy: Policy,

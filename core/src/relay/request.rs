@@ -15,6 +15,7 @@ use super::rights::Rights;
 use super::via::{Path, Via};
 use crate::stun::{Builder, Message, Method, attribute};
 use crate::turn::credentials::Refused;
+use crate::turn::nonce::Features;
 
 /// A reply before authentication is at most three times as large as its request.
 const LIMIT: (usize, usize) = (3, 1);
@@ -109,13 +110,28 @@ impl Relay {
             return;
         }
         let (code, reason) = challenge.code();
-        let mut builder = Builder::error(message, code, reason);
-        if code != 400 {
-            let authenticator = &self.config.authenticator;
-            let nonce = self.nonces.issue(path.client, authenticator.features(), self.clock.unix(now));
-            builder = authenticator.challenge(builder).nonce(&nonce);
+        if code == 400 {
+            return self.reply_to_stranger(
+                path,
+                message,
+                LIMIT,
+                Builder::error(message, code, reason).finish(),
+            );
         }
-        self.reply_to_stranger(path, message, LIMIT, builder.finish());
+        // A long realm leaves less room for the rest in the answer to a short request: first its sentence is left out,
+        // and then what clients of RFC 5389 do without.
+        let (unix, authenticator) = (self.clock.unix(now), &self.config.authenticator);
+        let all = authenticator.features();
+        let forms = [(reason, all), ("", all), ("", Features::default())];
+        let mut challenges = forms.into_iter().map(|(reason, features)| {
+            let nonce = self.nonces.issue(path.client, features, unix);
+            let builder = Builder::error(message, code, reason).realm(authenticator.realm()).nonce(&nonce);
+            authenticator.offer(features, builder).finish()
+        });
+        match challenges.find(|reply| fits(path, message, LIMIT, reply)) {
+            Some(reply) => self.reply(path, reply.into_boxed_slice()),
+            None => self.counters.drop(Drop::Amplifying),
+        }
     }
 
     /// Whether the source of a request, who may not be who sent it, gets a reply. Asked before anything is computed.
@@ -137,11 +153,10 @@ impl Relay {
         &mut self,
         path: Path,
         request: &Message<'_>,
-        (times, over): (usize, usize),
+        limit: (usize, usize),
         reply: Vec<u8>,
     ) {
-        let headers = if path.client.is_ipv4() { 28 } else { 48 };
-        if !path.is_proven() && over * (reply.len() + headers) > times * (request.bytes().len() + headers) {
+        if !fits(path, request, limit, &reply) {
             return self.counters.drop(Drop::Amplifying);
         }
         self.reply(path, reply.into_boxed_slice());
@@ -245,4 +260,11 @@ impl Relay {
             }
         }
     }
+}
+
+/// Whether a reply to somebody who may have forged their address is at most `times / over` times as large as the request,
+/// IP and UDP headers included. Who has shown to be there gets any.
+fn fits(path: Path, request: &Message<'_>, (times, over): (usize, usize), reply: &[u8]) -> bool {
+    let headers = if path.client.is_ipv4() { 28 } else { 48 };
+    path.is_proven() || over * (reply.len() + headers) <= times * (request.bytes().len() + headers)
 }

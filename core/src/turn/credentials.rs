@@ -277,9 +277,9 @@ impl Authenticator {
         Features { password_algorithms: true, username_anonymity }
     }
 
-    /// Adds to a challenge what it takes besides a nonce: the realm, and the password algorithms.
-    pub(crate) fn challenge(&self, builder: Builder) -> Builder {
-        builder.realm(&self.realm).password_algorithms(&OFFERED)
+    /// Adds to a challenge what its nonce tells of: the password algorithms.
+    pub(crate) fn offer(&self, features: Features, builder: Builder) -> Builder {
+        if features.password_algorithms { builder.password_algorithms(&OFFERED) } else { builder }
     }
 
     /// Who signed `request`. The nonce must be there; whether it is fresh is not judged here.

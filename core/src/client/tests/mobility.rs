@@ -111,6 +111,21 @@ fn a_relay_that_has_really_forgotten_is_asked_once_and_then_left() {
     }
 }
 
+/// A relay that takes the ticket, and knows no allocation the next moment, is not asked without end.
+#[test]
+fn a_relay_that_is_not_of_one_mind_is_left() {
+    let (mut world, mut relay) = mobile();
+    relay.relay.refuse = vec![(Method::CREATE_PERMISSION, 437)];
+    world.client.permit(world.now, addr("198.51.100.8:1").ip()).unwrap();
+    for _ in 0..10 {
+        for request in world.requests() {
+            let answer = relay.answer(&request).unwrap();
+            world.deliver(&answer);
+        }
+    }
+    assert_eq!((world.lost(), relay.given), (vec![&Lost::Forgotten], 2));
+}
+
 #[test]
 fn rebinding_takes_the_allocation_to_another_socket() {
     let (mut world, mut relay) = mobile();

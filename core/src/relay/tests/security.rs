@@ -185,6 +185,37 @@ fn names_and_passwords_outside_ascii_are_prepared_by_opaque_string() {
     }
 }
 
+/// A challenge is at most three times as large as its request, so that a long realm costs it what is not needed.
+#[test]
+fn a_long_realm_leaves_room_for_less() {
+    for (len, reason, algorithms) in
+        [(44, true, true), (45, false, true), (56, false, true), (68, false, false)]
+    {
+        let realm = "r".repeat(len);
+        let authenticator = Authenticator::new(realm.as_str()).with_user("alice", "wonder");
+        let mut bench = Bench::new(Config { authenticator, ..config() });
+        let request = bench.builder(Method::ALLOCATE).requested_transport(17).finish();
+        let reply = Reply(bench.ask(addr(CLIENT), &request));
+        let message = reply.message();
+        let features = Features::of(message.nonce().unwrap().unwrap());
+        assert_eq!((reply.code(), message.realm()), (401, Ok(Some(realm.as_str()))));
+        assert_eq!(!message.error_code().unwrap().unwrap().reason.is_empty(), reason, "{len}");
+        assert_eq!(message.password_algorithms().unwrap().is_some(), algorithms, "{len}");
+        assert_eq!((features.password_algorithms, features.username_anonymity), (algorithms, algorithms));
+        // Each can be answered.
+        let nonce = message.nonce().unwrap().unwrap().to_owned();
+        let credentials = Credentials { username: "alice".to_owned(), password: "wonder".to_owned() };
+        let request = bench.builder(Method::ALLOCATE).requested_transport(17).username("alice");
+        let request = request.realm(&realm).nonce(&nonce).finish_with_integrity(&credentials.key(&realm));
+        assert_eq!(Reply(bench.ask(addr(CLIENT), &request)).code(), 0);
+    }
+    let authenticator = Authenticator::new("r".repeat(69)).with_user("alice", "wonder");
+    let mut bench = Bench::new(Config { authenticator, ..config() });
+    let request = bench.builder(Method::ALLOCATE).requested_transport(17).finish();
+    assert!(bench.send(addr(CLIENT), &request).is_empty());
+    assert_eq!(bench.dropped(Drop::Amplifying), 1);
+}
+
 /// The nonce is the relay's as long as nobody touches what it tells.
 #[test]
 fn a_nonce_whose_bits_were_changed_is_438() {
