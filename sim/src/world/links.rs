@@ -281,7 +281,7 @@ impl World {
         if end.waits && end.on_the_way <= BUFFER {
             end.waits = false;
             self.after(Self::SYSTEM_CALL, move |world| {
-                world.tell(side, |link| Completion::Writable { link })
+                world.tell(side, |link| Completion::Writable { link });
             });
         }
     }
