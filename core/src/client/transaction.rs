@@ -424,14 +424,15 @@ impl Outcome {
 }
 
 /// What a response is worth (RFC 8489 §9.2.5). To a signed request a success must be signed; a signature that is there
-/// must be right. 401 and 438 reject what a signature would be made with, so that they need none; and 405, with which
-/// coturn answers whoever asks for a ticket, costs no more than the ticket. Other errors without
-/// one count as if they had not come, as long as there may still be an answer that is signed: the request is sent
-/// again. But coturn signs no error at all, so that in the end, which then comes sooner, they are better than nothing.
+/// must be right. 438 rejects what a signature would be made with, so that it needs none. To an Allocate, 401 costs nothing,
+/// nor does 405, with which coturn answers whoever asks for a ticket. Other errors without one count as if they had not
+/// come, as long as there may still be an answer that is signed: the request is sent again, and a copy of it that was
+/// damaged on its way, which is answered by 401, costs no allocation. But coturn signs no error at all, so that in the end,
+/// which then comes sooner, they are better than nothing.
 fn trust(transaction: &Transaction, response: &Message<'_>, outcome: &Outcome) -> Trust {
     let Some(key) = &transaction.key else { return Trust::Full };
     if let Outcome::Refused(Refusal { error: ErrorCode { code, .. }, .. }) = outcome
-        && (matches!(code, 401 | 438) || (*code == 405 && transaction.purpose == Purpose::Allocate))
+        && (*code == 438 || (matches!(code, 401 | 405) && transaction.purpose == Purpose::Allocate))
     {
         return Trust::Full;
     }

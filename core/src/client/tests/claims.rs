@@ -325,3 +325,20 @@ fn a_relay_that_points_elsewhere_is_quoted() {
     world.deliver(&error.finish_with_integrity(&Relay::default().key()));
     assert_eq!(world.lost(), [&Lost::Elsewhere { server: Some(other) }]);
 }
+
+#[test]
+fn the_answer_to_a_damaged_copy_of_a_request_costs_no_allocation() {
+    let (mut world, mut relay) = (World::allocated(config()), Relay::default());
+    world.client.bind_channel(world.now, peer()).unwrap();
+    let requests = world.requests();
+    for request in &requests {
+        let request = Message::parse(request).unwrap();
+        world.deliver(&Builder::error(&request, 401, "Who").realm("adit").nonce("nonce-1").finish());
+    }
+    assert!(world.lost().is_empty());
+    for request in requests {
+        let answer = relay.answer(&request).unwrap();
+        world.deliver(&answer);
+    }
+    assert_eq!(world.client.readiness(peer()), crate::client::Readiness::Bound);
+}
