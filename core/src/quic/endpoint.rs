@@ -12,7 +12,7 @@ use rustls_pki_types::CertificateDer;
 
 use super::config::{self, Config, Factory, UnusableTls};
 use super::connection::{Connection, Start, codepoint};
-use super::route::{Destination, FirstIds, Virtual};
+use super::route::{Destination, FirstIds, Virtual, before_retry};
 use super::{CloseReason, Event, Outgoing, Stats, StreamId, Way, cid};
 use crate::io::{Arena, ConnId, Ecn, Id, Read, Write};
 use crate::rand::{Rng, Seed};
@@ -57,7 +57,7 @@ pub struct Endpoint {
 /// What was not served, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Datagrams too short to have a destination, or with one that is too long.
+    /// Datagrams too short to have a destination, with one that is too long, or with a packet that no client sends.
     pub malformed: u64,
     /// Datagrams for no connection that is known here.
     pub unknown: u64,
@@ -165,7 +165,13 @@ impl Endpoint {
 
     /// Handles a datagram that came by `way`. Whether it named a connection, or has begun one; who sent it is not
     /// certain then.
-    pub fn handle(&mut self, now: Instant, way: Way, ecn: Option<Ecn>, datagram: BytesMut) -> bool {
+    pub fn handle(&mut self, now: Instant, way: Way, ecn: Option<Ecn>, mut datagram: BytesMut) -> bool {
+        if self.is_server
+            && let Some(len) = before_retry(&datagram)
+        {
+            self.counters.malformed += 1;
+            datagram.truncate(len);
+        }
         let Some(destination) = Destination::of(&datagram) else {
             self.counters.malformed += 1;
             return false;

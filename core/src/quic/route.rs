@@ -13,6 +13,10 @@ use crate::io::ConnId;
 const MAX_CID: usize = 20;
 /// The bit of the first byte that tells long headers (RFC 9000 §17.2).
 const LONG: u8 = 0x80;
+/// The bits of the first byte that tell what a long header is of, and two of their values (RFC 9000 §17.2).
+const KIND: u8 = 0x30;
+const INITIAL: u8 = 0x00;
+const RETRY: u8 = 0x30;
 /// Where the length of a long header's destination connection ID is, behind the first byte and the version.
 const LONG_LEN: usize = 5;
 /// The port of all virtual addresses.
@@ -48,6 +52,48 @@ impl Destination {
             Self::Long(cid) => cid[..].try_into().ok(),
         }
     }
+}
+
+/// How much of a client's datagram is in front of a Retry packet; nothing where there is none. Only servers send Retry, and
+/// quinn-proto ends a server's connection over one, although nobody has signed it: whoever flips two bits of a long header
+/// on its way would end a handshake.
+pub(super) fn before_retry(datagram: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let packet = datagram.get(at..)?;
+        let kind = packet.first().filter(|&first| first & LONG != 0)? & KIND;
+        if packet.get(1..LONG_LEN)? == [0; 4] {
+            return None;
+        }
+        if kind == RETRY {
+            return Some(at);
+        }
+        at += packet_len(packet, kind == INITIAL)?;
+    }
+}
+
+/// The length of a packet with a long header that has one (RFC 9000 §17.2).
+fn packet_len(packet: &[u8], is_initial: bool) -> Option<usize> {
+    let mut at = LONG_LEN;
+    // The two connection IDs.
+    for _ in 0..2 {
+        at += 1 + usize::from(*packet.get(at)?);
+    }
+    if is_initial {
+        let (token, len) = varint(packet.get(at..)?)?;
+        at = at.checked_add(len)?.checked_add(token)?;
+    }
+    let (rest, len) = varint(packet.get(at..)?)?;
+    at.checked_add(len)?.checked_add(rest)
+}
+
+/// A number, and how long it is written (RFC 9000 §16).
+fn varint(bytes: &[u8]) -> Option<(usize, usize)> {
+    let first = *bytes.first()?;
+    let len = 1 << (first >> 6);
+    let rest = bytes.get(1..len)?.iter();
+    let value = rest.fold(u64::from(first & 0x3f), |value, &byte| value << 8 | u64::from(byte));
+    Some((usize::try_from(value).ok()?, len))
 }
 
 /// The connection IDs that clients made up for their first packets. An entry lives as long as its connection, as in
@@ -117,6 +163,22 @@ mod tests {
         assert_eq!(Destination::of(&long[..8]), None);
         assert_eq!(Destination::of(&[0xc0, 0, 0, 0, 1, 21]), None);
         assert_eq!(Destination::of(&[]), None);
+    }
+
+    #[test]
+    fn a_retry_is_found_wherever_it_stands() {
+        let retry = [0xf0, 0, 0, 0, 1, 1, 7, 0, 9, 9];
+        let handshake = [0xe0, 0, 0, 0, 1, 1, 7, 0, 3, 5, 5, 5];
+        let initial = [0xc0, 0, 0, 0, 1, 1, 7, 1, 8, 2, 4, 4, 0x40, 2, 5, 5];
+        assert_eq!(before_retry(&retry), Some(0));
+        assert_eq!(before_retry(&[&handshake[..], &retry].concat()), Some(12));
+        assert_eq!(before_retry(&[&initial[..], &handshake, &retry].concat()), Some(28));
+        for without in [&handshake[..], &initial, &[&initial[..], &handshake].concat(), &[0x40, 1], &[]] {
+            assert_eq!(before_retry(without), None);
+        }
+        assert_eq!(before_retry(&[0xf0, 0, 0, 0, 0, 1, 7]), None, "version negotiation has no kinds");
+        let endless = [0xe0, 0, 0, 0, 1, 1, 7, 0, 0xff, 255, 255, 255, 255, 255, 255, 255];
+        assert_eq!(before_retry(&endless), None);
     }
 
     #[test]
