@@ -14,12 +14,18 @@ const FAILED: &[(u64, &str)] = &[
     (30, "an application that closed during the handshake was taken for an error of the other end"),
     (738, "a gateway that closed while a relay was silent never unbound the socket to it"),
     (1500, "a stream that was finished before there was a connection, with nothing to say, was given up"),
+    (7213, "a bit that flipped on its way made a Retry of a client's packet, and ended the handshake"),
+    (8281, "the answer to a damaged copy of a request was 401, and cost the allocation"),
+    (
+        4426,
+        "a handshake that was silenced so often that it took a minute held up those who asked later: the model's fault",
+    ),
     (100_621, "a handshake whose NAT forgot it held up those who asked later: the model's fault"),
 ];
 
 /// All traces of seeds 0 to 7 in one number, in any build. It changes with the mix, with the world's chances and with
 /// what the machines send; where that was meant, write here what the test says.
-const TRACES: u64 = 0xc080_d2ca_f5c5_8b47;
+const TRACES: u64 = 0x93a2_03a1_781f_006c;
 
 #[test]
 fn fresh_seeds_break_no_law() {

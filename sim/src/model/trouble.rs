@@ -54,8 +54,9 @@ const SIGN_OF_LIFE: Duration = secs(5);
 const REFRESH: Duration = secs(25);
 /// How long an attempt may still suffer from what is over: the next try of a handshake or of an OPEN comes late.
 const LATE: Duration = secs(10);
-/// How long a handshake goes on whose NAT has forgotten it: no server follows a client to another address before the
-/// handshake is confirmed (RFC 9000 §9), and those who ask meanwhile wait for the same attempt.
+/// How long a handshake goes on that was silenced so often that both ends ask again at long intervals only, or whose NAT has
+/// forgotten it: no server follows a client to another address before the handshake is confirmed (RFC 9000 §9). Those who
+/// ask meanwhile wait for the same attempt.
 const ATTEMPT: Duration = secs(30);
 
 impl Trouble {
@@ -125,9 +126,9 @@ impl Trouble {
     /// For how long after its end attempts may still suffer.
     fn late(&self) -> Duration {
         match self.kind {
-            Kind::Rebind => ATTEMPT,
+            Kind::Rebind | Kind::Silence => ATTEMPT,
             Kind::Forgetting => REFRESH + LATE,
-            Kind::Silence | Kind::Expiry | Kind::Death => LATE,
+            Kind::Expiry | Kind::Death => LATE,
         }
     }
 
