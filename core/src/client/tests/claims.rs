@@ -340,5 +340,5 @@ fn the_answer_to_a_damaged_copy_of_a_request_costs_no_allocation() {
         let answer = relay.answer(&request).unwrap();
         world.deliver(&answer);
     }
-    assert_eq!(world.client.readiness(peer()), crate::client::Readiness::Bound);
+    assert_eq!(world.client.readiness(peer()), Readiness::Bound);
 }
