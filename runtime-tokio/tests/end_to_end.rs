@@ -206,7 +206,7 @@ async fn a_taken_port_is_told() {
     let relay = RelayServer::spawn(relay_config(V4)).unwrap();
     let mut config = relay_config(V4);
     config.listen = relay.addresses().iter().copied().map(Into::into).collect();
-    let Err(StartError::Listen { addr, kind }) = RelayServer::spawn(config) else { panic!("it runs") };
+    let Err(StartError::Listen { addr, kind, .. }) = RelayServer::spawn(config) else { panic!("it runs") };
     assert_eq!((addr, kind), (relay.addresses()[0], ErrorKind::AddrInUse));
     let addr: SocketAddr = relay.addresses()[0];
     relay.stop();
