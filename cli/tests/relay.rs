@@ -98,6 +98,6 @@ fn a_taken_port_is_named() {
     let mut relay = relay(&taken.to_string());
     assert_eq!(relay.wait().unwrap().code(), Some(7));
     let errors = errors(&mut relay);
-    assert!(errors.contains(&format!("can't listen on {taken}: the port is taken")), "{errors}");
+    assert!(errors.contains(&format!("can't listen on {taken} by UDP: the port is taken")), "{errors}");
     assert!(errors.contains("next: "), "{errors}");
 }

@@ -3,15 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_core::time::UnixTime;
 use adit_core::turn::credentials::Credentials;
 use adit_tests::adit::World;
-use adit_tests::process::Running;
+use adit_tests::process::{PATIENCE, Running};
 use adit_tests::programs;
 use adit_tests::turn::Turn;
 
@@ -90,8 +90,13 @@ impl Scene {
     fn coturn(&self) -> Running {
         let mut server = Command::new(programs::find("turnserver"));
         server.args(["-c", "turnserver.conf"]).current_dir(self.world.place.root());
-        let mut server = Running::start("turnserver", server);
-        server.expect_line(&format!("IPv4. UDP listener opened on: {}", self.relay));
+        let server = Running::start("turnserver", server);
+        // The example has it log to syslog, so that it says nothing here. It serves TCP on the same port.
+        let until = Instant::now() + PATIENCE;
+        while TcpStream::connect(self.relay).is_err() {
+            assert!(Instant::now() < until, "turnserver does not serve on {}", self.relay);
+            std::thread::sleep(Duration::from_millis(20));
+        }
         server
     }
 

@@ -254,7 +254,7 @@ async fn a_relays_new_secret_ends_no_allocation() {
     let before = world.instance("gw", is_up).await;
     let operator = world.client(&world.made.operator_token);
     let _: Value = operator.post("/v1/relays/r1/rotate-secret", &json!({})).await.unwrap();
-    expect(&mut relay, "has changed the relay's secrets");
+    expect(&mut relay, "has changed who may use the relay secrets=2");
     tokio::time::sleep(Duration::from_secs(3)).await;
     let after = world.instance("gw", is_up).await;
     assert_eq!(after.addresses, before.addresses);
