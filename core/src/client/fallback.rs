@@ -53,6 +53,11 @@ impl Fallback {
         self.round.pop_front()
     }
 
+    /// Whether nothing follows the way that is tried.
+    pub fn is_last(&self) -> bool {
+        self.round.is_empty()
+    }
+
     /// There is an allocation by `way`.
     pub fn gained(&mut self, now: Instant, way: usize) {
         self.good = Some((way, now));
@@ -92,8 +97,9 @@ mod tests {
         let now = crate::time::start();
         assert_eq!(fallback.begin(), 0);
         assert_eq!([fallback.next_way(), fallback.next_way()], [Some(1), Some(2)]);
+        assert!(!fallback.is_last());
         fallback.gained(now, 2);
-        assert_eq!(fallback.next_way(), None);
+        assert_eq!((fallback.next_way(), fallback.is_last()), (None, true));
         fallback.lost(now);
         let round: Vec<_> =
             [fallback.begin()].into_iter().chain(std::iter::from_fn(|| fallback.next_way())).collect();

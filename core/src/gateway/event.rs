@@ -31,7 +31,8 @@ pub enum Event {
         /// When the next attempt begins.
         retry_in: Duration,
     },
-    /// A relay has not answered the first request for a while; it is still being asked.
+    /// A relay has not answered the first request for a while, and there is no other way to it left to try; it is still
+    /// being asked.
     RelaySilent {
         /// The relay's place.
         relay: usize,

@@ -63,7 +63,8 @@ impl Relays {
             client::Event::Allocated { relayed, .. } => self.on_allocated(step, place, relayed),
             client::Event::Lost { reason, retry_in } => self.on_lost(step, place, reason, retry_in),
             client::Event::Unanswered { since } => {
-                if self.serving(relay).is_none() {
+                // Where another way follows, that one is worth waiting for.
+                if self.serving(relay).is_none() && self.relays[relay].fallback.is_last() {
                     step.out.push_back(Event::RelaySilent { relay, since });
                 }
             }
