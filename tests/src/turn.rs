@@ -1,5 +1,6 @@
 //! A TURN client that does what it is told and waits for each answer, over UDP (RFC 8656).
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -159,7 +160,16 @@ impl Turn {
     fn read(&self, patience: Duration) -> Option<Vec<u8>> {
         self.socket.set_read_timeout(Some(patience)).expect("a time-out");
         let mut bytes = vec![0; 2000];
-        let len = self.socket.recv(&mut bytes).ok()?;
+        let len = match self.socket.recv(&mut bytes) {
+            Ok(len) => len,
+            Err(error) => {
+                // A machine where nobody listens refuses at once, and somebody may soon.
+                if error.kind() == ErrorKind::ConnectionRefused {
+                    std::thread::sleep(patience.min(AGAIN));
+                }
+                return None;
+            }
+        };
         bytes.truncate(len);
         Some(bytes)
     }
