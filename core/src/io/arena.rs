@@ -13,16 +13,17 @@ pub trait Id: Copy + Eq + Ord + std::hash::Hash + std::fmt::Debug {
     fn generation(self) -> u32;
 }
 
+/// Declares a generational identifier.
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $visible:vis $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name {
+        $visible struct $name {
             index: u32,
             generation: u32,
         }
 
-        impl Id for $name {
+        impl $crate::io::Id for $name {
             fn new(index: u32, generation: u32) -> Self {
                 Self { index, generation }
             }
@@ -36,29 +37,31 @@ macro_rules! id {
     };
 }
 
+pub(crate) use id;
+
 id! {
     /// A UDP socket, or a listener for TCP connections, that a machine asked its driver for.
-    SocketId
+    pub SocketId
 }
 id! {
     /// A TCP connection whose bytes are the machine's own: between a TURN client and its relay.
-    LinkId
+    pub LinkId
 }
 id! {
     /// One tunnelled byte stream: a QUIC stream on one side, a TCP connection or an application on the other.
-    PipeId
+    pub PipeId
 }
 id! {
     /// A question to the resolver.
-    QueryId
+    pub QueryId
 }
 id! {
     /// One QUIC connection of one machine.
-    ConnId
+    pub ConnId
 }
 id! {
     /// One gateway of a connector.
-    GatewayKey
+    pub GatewayKey
 }
 
 /// Values under generational identifiers. Insertion, look-up and removal are O(1); iteration is in slot order,

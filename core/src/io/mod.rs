@@ -29,6 +29,7 @@ mod batch;
 mod effect;
 mod pipe;
 
+pub(crate) use arena::id;
 pub use arena::{Arena, ConnId, GatewayKey, Id, LinkId, PipeId, QueryId, SocketId};
 pub use batch::{Datagrams, Forwards, Onward, Run, To, Transmit};
 pub use effect::{Close, Completion, Direction, Effect, SocketKind};

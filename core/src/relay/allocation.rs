@@ -15,26 +15,12 @@ use super::quota::UserId;
 use super::reply::Addressee;
 use super::rights::Rights;
 use super::via::{FiveTuple, Path};
-use crate::io::{Id, SocketId};
+use crate::io::{SocketId, id};
 use crate::stun::TransactionId;
 
-/// Names an allocation; generational, like a socket's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct AllocationId {
-    index: u32,
-    generation: u32,
-}
-
-impl Id for AllocationId {
-    fn new(index: u32, generation: u32) -> Self {
-        Self { index, generation }
-    }
-    fn index(self) -> u32 {
-        self.index
-    }
-    fn generation(self) -> u32 {
-        self.generation
-    }
+id! {
+    /// Names an allocation; generational, like a socket's.
+    pub(super) AllocationId
 }
 
 /// Whose an allocation is.

@@ -17,7 +17,7 @@ use super::counters::{Drop, SessionEnd};
 use super::outbox::Doorstep;
 use super::source::{Shares, Source};
 use super::via::{Path, Via};
-use crate::io::{Arena, Datagrams, Ecn, Id, SocketId};
+use crate::io::{Arena, Datagrams, Ecn, SocketId, id};
 use crate::secure::dtls::{Dtls, Output, ServerConfig};
 use crate::secure::hello::{self, NoHello};
 use crate::time::{Deadline, DeadlineQueue, Why};
@@ -61,23 +61,9 @@ impl Default for SessionLimits {
     }
 }
 
-/// Names a session; generational, like a socket's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct SessionId {
-    index: u32,
-    generation: u32,
-}
-
-impl Id for SessionId {
-    fn new(index: u32, generation: u32) -> Self {
-        Self { index, generation }
-    }
-    fn index(self) -> u32 {
-        self.index
-    }
-    fn generation(self) -> u32 {
-        self.generation
-    }
+id! {
+    /// Names a session; generational, like a socket's.
+    pub(super) SessionId
 }
 
 #[derive(Debug)]

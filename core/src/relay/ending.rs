@@ -51,15 +51,20 @@ impl Relay {
     /// [`reinstate`](Self::reinstate). A user is named by what stays the same in renewed credentials: the id in a
     /// time-limited username, or else the whole username. Returns how many allocations were ended; looks at all.
     pub fn revoke(&mut self, now: Instant, id: &str) -> usize {
-        self.ending.revoked.insert(id.into());
-        let ended = self.table.of_user(id);
+        self.revoke_all(now, &BTreeSet::from([id]))
+    }
+
+    /// The same for many: the allocations are looked at once for all of them.
+    fn revoke_all(&mut self, now: Instant, ids: &BTreeSet<&str>) -> usize {
+        self.ending.revoked.extend(ids.iter().map(|&id| id.into()));
+        let ended = self.table.of_users(ids);
         for &allocation in &ended {
             match self.table.get(allocation).is_some_and(super::allocation::Allocation::is_live) {
                 true => self.release(now, allocation, Released::Revoked),
                 false => self.abandon(allocation, &Refusal::Forbidden),
             }
         }
-        for socket in self.table.remove_reservations(id) {
+        for socket in self.table.remove_reservations(ids) {
             self.effect(Effect::Unbind { socket });
         }
         ended.len()
@@ -68,10 +73,10 @@ impl Relay {
     /// Revokes these users and no others: those who were revoked before and are not among them are reinstated.
     pub fn set_revoked(&mut self, now: Instant, ids: &BTreeSet<String>) {
         self.ending.revoked.retain(|id| ids.contains(&**id));
-        for id in ids {
-            if !self.ending.revoked.contains(id.as_str()) {
-                self.revoke(now, id);
-            }
+        let known = &self.ending.revoked;
+        let new: BTreeSet<&str> = ids.iter().map(String::as_str).filter(|&id| !known.contains(id)).collect();
+        if !new.is_empty() {
+            self.revoke_all(now, &new);
         }
     }
 

@@ -5,28 +5,14 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::io::{Arena, Id};
+use crate::io::{Arena, id};
 
 /// The largest payload of a datagram: every bucket holds as much, or it could never pass.
 const LARGEST: u64 = 65_535;
 
-/// Names a user who has allocations; generational.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct UserId {
-    index: u32,
-    generation: u32,
-}
-
-impl Id for UserId {
-    fn new(index: u32, generation: u32) -> Self {
-        Self { index, generation }
-    }
-    fn index(self) -> u32 {
-        self.index
-    }
-    fn generation(self) -> u32 {
-        self.generation
-    }
+id! {
+    /// Names a user who has allocations; generational.
+    pub(super) UserId
 }
 
 /// Which limit is reached.

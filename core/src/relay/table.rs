@@ -1,7 +1,7 @@
 //! All allocations, and every index of them: by five-tuple, by relayed socket, by time, by user, by port. Nobody else
 //! holds one, so `Table::check`, which tests call, states all that must agree.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -217,10 +217,10 @@ impl Table {
         self.reservations.get(&token).is_some_and(|reservation| *reservation.user == *user)
     }
 
-    /// Gives up the ports that are reserved for the user of that id. Returns their sockets, which are to be unbound.
-    pub(super) fn remove_reservations(&mut self, user: &str) -> Vec<SocketId> {
-        let of_user = |(_, reservation): &(&Token, &Reservation)| *reservation.user == *user;
-        let tokens: Vec<Token> = self.reservations.iter().filter(of_user).map(|(&token, _)| token).collect();
+    /// Gives up the ports that are reserved for the users of these ids. Returns their sockets, which are to be unbound.
+    pub(super) fn remove_reservations(&mut self, users: &BTreeSet<&str>) -> Vec<SocketId> {
+        let theirs = |(_, reservation): &(&Token, &Reservation)| users.contains(&*reservation.user);
+        let tokens: Vec<Token> = self.reservations.iter().filter(theirs).map(|(&token, _)| token).collect();
         tokens.into_iter().filter_map(|token| self.remove_reservation(token)).collect()
     }
 
@@ -481,10 +481,10 @@ impl Table {
         None
     }
 
-    /// The allocations of the user of that id, pending ones too. Looks at all.
-    pub(super) fn of_user(&self, user: &str) -> Vec<AllocationId> {
-        let of_user = |&(_, allocation): &(AllocationId, &Allocation)| *allocation.owner.id == *user;
-        self.allocations.iter().filter(of_user).map(|(id, _)| id).collect()
+    /// The allocations of the users of these ids, pending ones too. Looks at all.
+    pub(super) fn of_users(&self, users: &BTreeSet<&str>) -> Vec<AllocationId> {
+        let theirs = |&(_, allocation): &(AllocationId, &Allocation)| users.contains(&*allocation.owner.id);
+        self.allocations.iter().filter(theirs).map(|(id, _)| id).collect()
     }
 
     /// When something runs out next.
