@@ -50,12 +50,13 @@ impl Watched {
         Turn::new(self.at, name, password)
     }
 
-    /// Writes the file anew and has it read.
+    /// Writes the file anew, has it read, and waits for the answer to this one.
     fn told(&mut self, more: &str, answer: &str) {
         let base = std::fs::read_to_string(self.world.place.path("base.toml")).unwrap();
         self.world.place.write("relay.toml", &format!("{base}{more}"));
+        let before = self.relay.said().lines().filter(|line| line.contains(answer)).count();
         self.relay.signal(Signal::HUP);
-        self.relay.expect_line(answer);
+        self.relay.expect_lines(answer, before + 1);
     }
 }
 
