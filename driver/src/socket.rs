@@ -23,7 +23,7 @@ const SMALL_BUFFER: usize = 1024 * 1024;
 /// How much waits for a socket that takes nothing at the moment, in bytes.
 const QUEUE_BYTES: usize = 512 * 1024;
 /// The largest UDP payload, and so the largest call with segmentation offload.
-const MAX_CALL: usize = 65_507;
+pub(crate) const MAX_CALL: usize = 65_507;
 
 /// Makes and binds a non-blocking socket with the options of its kind.
 ///
@@ -85,7 +85,7 @@ struct Waiting {
 }
 
 /// Where datagrams go and how they are cut.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) to: SocketAddr,
     pub(crate) from: Option<IpAddr>,

@@ -78,6 +78,41 @@ fn batches_larger_than_one_datagram_are_sent_and_received_whole() {
 }
 
 #[test]
+fn single_datagrams_that_go_the_same_way_leave_with_one_call() {
+    let (mut hub, _, _, local) = echo("127.0.0.1:0", SocketKind::Relayed);
+    hub.machine_mut().forward = true;
+    hub.machine_mut().prefix = Some(*b"head");
+    let (one, other) = (peer(local), peer(local));
+    // A shorter one ends what goes together, and so does another receiver.
+    let lengths = [100, 100, 100, 40, 100, 100, 300];
+    lengths.iter().for_each(|&length| assert_eq!(one.send(&vec![1; length]).unwrap(), length));
+    other.send(&[2; 300]).unwrap();
+    one.send(&[3; 300]).unwrap();
+    turn_until(&mut hub, |hub| hub.counters().sent == 9);
+    assert_eq!(hub.counters().send_calls, 5, "{:?}", hub.counters());
+    for length in lengths {
+        assert_eq!(receive(&one), [&b"head"[..], &vec![1; length]].concat());
+    }
+    assert_eq!(receive(&other), [&b"head"[..], &[2; 300]].concat());
+    assert_eq!(receive(&one), [&b"head"[..], &[3; 300]].concat());
+}
+
+#[test]
+fn what_is_empty_without_its_front_is_forwarded_as_often_as_it_came() {
+    let (mut hub, _, _, local) = echo("127.0.0.1:0", SocketKind::Relayed);
+    hub.machine_mut().forward = true;
+    hub.machine_mut().strip = 4;
+    let peer = peer(local);
+    for datagram in ["full body", "lone", "lone", "full tail"] {
+        peer.send(datagram.as_bytes()).unwrap();
+    }
+    turn_until(&mut hub, |hub| hub.counters().sent == 4);
+    for expected in [" body", "", "", " tail"] {
+        assert_eq!(receive(&peer), expected.as_bytes());
+    }
+}
+
+#[test]
 fn what_a_full_socket_does_not_take_waits_within_bounds() {
     let (mut hub, reactor, socket, local) = echo("127.0.0.1:0", SocketKind::Relayed);
     let peer = peer(local);

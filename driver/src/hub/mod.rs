@@ -23,6 +23,7 @@ use crate::machine::Machine;
 use crate::reactor::{Interest, Reactor, SourceId};
 use crate::socket::{Head, Socket};
 use clock::ClockWatch;
+use forward::Gathered;
 use links::Links;
 use table::{Entry, Table};
 
@@ -48,8 +49,8 @@ pub struct Hub<M: Machine, R: Reactor> {
     blocked: usize,
     buffer: ReceiveBuffer,
     forwards: Forwards,
-    /// Where a run of forwarded segments is put together.
-    assembly: Vec<u8>,
+    /// What is forwarded, until there is no more that goes the same way.
+    gathered: Gathered,
     out: Vec<u8>,
     clock: ClockWatch,
     requests: Vec<Request>,
@@ -118,7 +119,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
             blocked: 0,
             buffer: ReceiveBuffer::new(),
             forwards: Forwards::default(),
-            assembly: Vec::new(),
+            gathered: Gathered::default(),
             out: Vec::new(),
             clock: ClockWatch::new(now, crate::world::unix()),
             requests: Vec::new(),
@@ -403,6 +404,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
             self.machine.handle_datagrams(now, reborrow(&mut batch), &mut self.forwards);
             self.forward(&batch);
         }
+        self.send_gathered();
         self.buffer = buffer;
     }
 }
