@@ -16,7 +16,7 @@ use super::event::Event;
 use super::mobility::Mobility;
 use super::permission::Permissions;
 use super::ports::Parity;
-use super::quota::Exceeded;
+use super::quota::{Exceeded, UserId};
 use super::reply::{Answer, Refusal};
 use super::request::Request;
 use super::table::Token;
@@ -56,27 +56,28 @@ impl Relay {
         self.judge_new(request)?;
         let wish = Wish::read(&request.message, &self.config)?;
         let ticket = self.wants_ticket(request)?;
-        self.afford(&wish, &request.owner)?;
-        self.begin(now, request, &wish, ticket);
+        let user = self.afford(&wish, &request.owner)?;
+        self.begin(now, request, &wish, ticket, user);
         Ok(Answer::Silence)
     }
 
-    /// Whether there is room for what `owner` wishes. A reserved port was counted when it was reserved.
-    fn afford(&self, wish: &Wish, owner: &Owner) -> Result<(), Refusal> {
+    /// Counts what `owner` wishes. A reserved port was counted when it was reserved.
+    fn afford(&mut self, wish: &Wish, owner: &Owner) -> Result<UserId, Refusal> {
         let wanted = match wish.source {
-            Source::Reserved(token) if self.table.is_reserved(token, &owner.id) => return Ok(()),
-            Source::Reserved(_) => return Err(Refusal::InsufficientCapacity),
+            Source::Reserved(token) => {
+                return self.table.reserved(token, &owner.id).ok_or(Refusal::InsufficientCapacity);
+            }
             Source::Fresh { parity: Parity::Pair, .. } => 2,
             Source::Fresh { .. } => 1,
         };
-        self.table.judge_quota(owner, wanted).map_err(|exceeded| match exceeded {
+        self.table.count_in(owner, wanted).map_err(|exceeded| match exceeded {
             Exceeded::User => Refusal::QuotaReached,
             Exceeded::Total => Refusal::InsufficientCapacity,
         })
     }
 
     /// Enters the allocation and asks for its sockets.
-    fn begin(&mut self, now: Instant, request: &Request<'_>, wish: &Wish, ticket: bool) {
+    fn begin(&mut self, now: Instant, request: &Request<'_>, wish: &Wish, ticket: bool, user: UserId) {
         let path = request.addressee.path;
         let (parity, missing) = match wish.source {
             Source::Fresh { parity, missing, .. } => (parity, missing),
@@ -97,7 +98,7 @@ impl Relay {
             mobility: None,
             local: path.local,
             owner: request.owner.clone(),
-            user: None,
+            user,
             legs: Vec::new(),
             permissions: Permissions::new(self.config.max_permissions),
             channels: Channels::new(self.config.max_channels),

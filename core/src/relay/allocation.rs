@@ -55,8 +55,8 @@ pub(super) struct Allocation {
     /// The local address that the client sends to, where the listening socket is bound to all.
     pub(super) local: Option<IpAddr>,
     pub(super) owner: Owner,
-    /// Under which its owner is counted, once it is in the table.
-    pub(super) user: Option<UserId>,
+    /// Under which its owner is counted.
+    pub(super) user: UserId,
     /// One or two, of different versions.
     pub(super) legs: Vec<Leg>,
     pub(super) permissions: Permissions,
@@ -115,6 +115,11 @@ impl Allocation {
     pub(super) fn sockets(&self) -> impl Iterator<Item = Leg> {
         let companion = self.pending().and_then(|pending| pending.companion);
         self.legs.iter().copied().chain(companion)
+    }
+
+    /// How often it is counted: twice as long as the other one of its pair is not reserved (RFC 8656 §7.2).
+    pub(super) fn counted(&self) -> u32 {
+        1 + u32::from(self.pending().is_some_and(|pending| pending.parity == Parity::Pair))
     }
 
     pub(super) fn pending(&self) -> Option<&Pending> {

@@ -55,6 +55,6 @@ impl Relay {
 
     /// How many replies a source gets from now on before it has authenticated itself.
     pub fn set_reply_budget(&mut self, _now: Instant, budget: ReplyBudget) {
-        self.budget.set(budget);
+        self.config.reply_budget = budget;
     }
 }

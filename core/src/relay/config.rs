@@ -9,6 +9,7 @@ use super::budget::ReplyBudget;
 use super::dtls::SessionLimits;
 use super::links::LinkLimits;
 use super::listen::Listen;
+use super::shard::Shard;
 use crate::secure::{dtls, tls};
 use crate::turn::address_policy::Policy;
 use crate::turn::channel_data;
@@ -76,6 +77,10 @@ pub struct Config {
     /// Accept channel numbers up to 0x7FFF, as RFC 5766 §11 had it: for clients older than RFC 8656, coturn's
     /// `turnutils_uclient` before 4.17 among them.
     pub rfc5766_channels: bool,
+    /// Which part of a relay this is, where several machines are one. What may be had in all is had by all of them
+    /// together: quotas and rates count in one [`Ledger`](super::Ledger), and each has an exact share of the links and
+    /// sessions that there may be.
+    pub shard: Shard,
 }
 
 /// The address of relayed addresses.
@@ -121,6 +126,7 @@ impl Config {
             tls: None,
             dtls: None,
             rfc5766_channels: false,
+            shard: Shard::default(),
         }
     }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::Relay;
 use super::counters::{Drop, SessionEnd};
 use super::outbox::Doorstep;
+use super::shard::Shard;
 use super::source::{Shares, Source};
 use super::via::{Path, Via};
 use crate::io::{Arena, Datagrams, Ecn, SocketId, id};
@@ -34,7 +35,8 @@ const PROTOCOL_VERSION: u8 = 70;
 /// The most that a record holds, in bytes (RFC 5246 §6.2.1).
 const MAX_RECORD: usize = 1 << 14;
 
-/// Limits of the sessions of clients that come by DTLS.
+/// Limits of the sessions of clients that come by DTLS. A shard of a relay has an exact share of those in all, and a share
+/// that is rounded up of those per source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {
     /// Sessions in all.
@@ -57,6 +59,18 @@ impl Default for SessionLimits {
             opening_per_source: 8,
             handshake: Duration::from_secs(5),
             idle: Duration::from_secs(15),
+        }
+    }
+}
+
+impl SessionLimits {
+    /// What one shard of a relay may have of it.
+    pub(super) fn share(self, shard: &Shard) -> Self {
+        Self {
+            total: shard.share(self.total),
+            opening: shard.share(self.opening),
+            opening_per_source: shard.share_of_source(self.opening_per_source),
+            ..self
         }
     }
 }
@@ -256,7 +270,7 @@ impl Relay {
         if self.sessions.is_full(source) {
             return Err(Drop::TooManySessions);
         }
-        if !self.budget.spend(now, doorstep.client.ip()) {
+        if !self.spend_reply(now, doorstep.client.ip()) {
             return Err(Drop::OverBudget);
         }
         Ok(self.sessions.begin(now, &config, doorstep))
@@ -266,7 +280,7 @@ impl Relay {
     /// is smaller than any ClientHello.
     fn turn_away(&mut self, now: Instant, doorstep: Doorstep, hello: &[u8], why: NoHello) {
         let Some(&[_, major, minor, ..]) = hello.first_chunk::<3>() else { return };
-        if why == NoHello::Incompatible && self.budget.spend(now, doorstep.client.ip()) {
+        if why == NoHello::Incompatible && self.spend_reply(now, doorstep.client.ip()) {
             let alert = [ALERT, major, minor, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, FATAL, PROTOCOL_VERSION];
             if self.outbox.reply(doorstep, alert.into()).is_err() {
                 self.counters.drop(Drop::QueueFull);

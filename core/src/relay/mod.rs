@@ -41,6 +41,7 @@ mod ending;
 mod event;
 mod forward;
 mod icmp;
+mod ledger;
 mod links;
 mod listen;
 mod mobility;
@@ -53,6 +54,7 @@ mod refresh;
 mod reply;
 mod request;
 mod rights;
+mod shard;
 mod source;
 mod table;
 mod via;
@@ -62,6 +64,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::io::{Completion, Datagrams, Effect, Forwards, SocketId, Transmit};
@@ -75,11 +78,12 @@ pub use counters::{AuthFailure, Counters, Drop, Flow, Holdings, LinkEnd, Session
 pub use dtls::SessionLimits;
 pub use ending::Alternates;
 pub use event::{Event, Released, Usage};
+pub use ledger::Ledger;
 pub use links::LinkLimits;
 pub use listen::{Listen, Transport, Transports};
+pub use shard::Shard;
 
 use allocation::AllocationId;
-use budget::Budget;
 use departed::Departed;
 use dtls::Sessions;
 use ending::Ending;
@@ -100,7 +104,7 @@ pub struct Relay {
     rng: Rng,
     nonces: Nonces,
     tickets: Tickets,
-    budget: Budget,
+    ledger: Arc<Ledger>,
     reach: Reach,
     /// The channel numbers that may be bound.
     channels: RangeInclusive<u16>,
@@ -119,16 +123,17 @@ impl Relay {
     /// A relay that asks its driver for its listening sockets.
     pub fn new(config: Config, clock: Clock, now: Instant, seed: Seed) -> Self {
         let mut rng = Rng::new(seed);
+        let (mut common, ledger) = config.shard.common(now, rng.fork());
         let mut relay = Self {
-            nonces: Nonces::new(rng.bytes(), config.nonce_lifetime),
-            tickets: Tickets::new(&mut rng),
-            budget: Budget::new(config.reply_budget),
+            nonces: Nonces::new(common.bytes(), config.nonce_lifetime),
+            tickets: Tickets::new(&mut common),
             reach: Reach::new(&config),
             channels: config.channels(),
             entrances: Vec::new(),
-            table: Table::new(&config),
-            links: Links::new(config.links),
-            sessions: Sessions::new(config.sessions),
+            table: Table::new(&config, &ledger),
+            links: Links::new(config.links.share(&config.shard)),
+            sessions: Sessions::new(config.sessions.share(&config.shard)),
+            ledger,
             departed: Departed::default(),
             ending: Ending::default(),
             outbox: Outbox::default(),

@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::ledger::{Account, Draw, KEPT, Ledger};
 use crate::io::{Arena, id};
-
-/// The largest payload of a datagram: every bucket holds as much, or it could never pass.
-const LARGEST: u64 = 65_535;
 
 id! {
     /// Names a user who has allocations; generational.
@@ -31,31 +29,46 @@ pub(super) enum Way {
     ToClients,
 }
 
-/// Counts allocations, pending ones as well, by the identifier of their user, and measures what is relayed for each.
-/// Nothing is kept of users who have none.
+/// Counts allocations, pending ones as well, by the identifier of their user, and measures what is relayed for each: in
+/// the ledger, for all shards. Nothing is kept of users who have none.
 #[derive(Debug)]
 pub(super) struct Quota {
+    ledger: Arc<Ledger>,
     per_user: Option<u32>,
     total: Option<u32>,
     /// Bytes a second, each way.
     rate: Option<NonZeroU64>,
     by_id: BTreeMap<Arc<str>, UserId>,
     users: Arena<UserId, User>,
-    all: u32,
 }
 
-/// What is known of one user.
-#[derive(Debug, Default)]
+/// What is known of one user who has allocations in this shard.
+#[derive(Debug)]
 struct User {
+    id: Arc<str>,
+    account: Arc<Account>,
+    /// How many are in this shard.
     count: u32,
-    /// When the bucket of each way will be full again; one that is full is the same as none.
-    full_at: [Option<Instant>; 2],
+    /// What was drawn for each way and not used yet.
+    credit: [Credit; 2],
+}
+
+/// Bytes that may be relayed without asking: most datagrams touch nothing that the shards share.
+#[derive(Debug, Clone, Copy, Default)]
+struct Credit {
+    bytes: u64,
+    until: Option<Instant>,
 }
 
 impl Quota {
-    /// Nothing counted yet. `None` is no limit.
-    pub(super) fn new(per_user: Option<u32>, total: Option<u32>, rate: Option<NonZeroU64>) -> Self {
-        Self { per_user, total, rate, by_id: BTreeMap::new(), users: Arena::default(), all: 0 }
+    /// Nothing counted here yet. `None` is no limit.
+    pub(super) fn new(
+        ledger: Arc<Ledger>,
+        per_user: Option<u32>,
+        total: Option<u32>,
+        rate: Option<NonZeroU64>,
+    ) -> Self {
+        Self { ledger, per_user, total, rate, by_id: BTreeMap::new(), users: Arena::default() }
     }
 
     /// Judges by other limits from now on.
@@ -68,109 +81,151 @@ impl Quota {
         self.rate = rate;
     }
 
-    /// Whether `user`, who may have `most` by their own credentials, may have `wanted` more.
+    /// Counts `wanted` more of `user`, who may have `most` by their own credentials.
     ///
     /// # Errors
-    /// [`Exceeded`] when not.
-    pub(super) fn judge(&self, user: &str, most: Option<u32>, wanted: u32) -> Result<(), Exceeded> {
-        let count = self.count(user);
-        let exceeds = |count: u32, most: Option<u32>| most.is_some_and(|most| count + wanted > most);
-        if exceeds(count, self.per_user) || exceeds(count, most) {
-            return Err(Exceeded::User);
+    /// [`Exceeded`] when they may not have so many; nothing is counted then.
+    pub(super) fn add(
+        &mut self,
+        user: &Arc<str>,
+        most: Option<u32>,
+        wanted: u32,
+    ) -> Result<UserId, Exceeded> {
+        let most = self.per_user.into_iter().chain(most).min();
+        let id = self.open(user);
+        let Some(known) = self.users.get_mut(id) else { return Ok(id) };
+        let counted = match known.account.add(wanted, most) {
+            false => Err(Exceeded::User),
+            true if !self.ledger.add(wanted, self.total) => {
+                known.account.subtract(wanted);
+                Err(Exceeded::Total)
+            }
+            true => Ok(id),
+        };
+        if counted.is_ok() {
+            known.count += wanted;
+        } else {
+            self.close_unused(id);
         }
-        if exceeds(self.all, self.total) { Err(Exceeded::Total) } else { Ok(()) }
+        counted
     }
 
-    /// Counts one more of `user`.
-    pub(super) fn add(&mut self, user: &Arc<str>) -> UserId {
-        let id = match self.by_id.get(user) {
-            Some(&id) => id,
-            None => {
-                let id = self.users.insert(User::default());
-                self.by_id.insert(Arc::clone(user), id);
-                id
-            }
-        };
-        if let Some(user) = self.users.get_mut(id) {
-            user.count += 1;
+    fn open(&mut self, user: &Arc<str>) -> UserId {
+        if let Some(&id) = self.by_id.get(user) {
+            return id;
         }
-        self.all += 1;
+        let (id, account) = (Arc::clone(user), self.ledger.open(user));
+        let id = self.users.insert(User { id, account, count: 0, credit: Default::default() });
+        self.by_id.insert(Arc::clone(user), id);
         id
     }
 
-    /// Counts one less of `user`.
-    pub(super) fn remove(&mut self, user: &str) {
-        let Some(&id) = self.by_id.get(user) else { return };
-        let Some(known) = self.users.get_mut(id) else { return };
-        known.count -= 1;
-        self.all -= 1;
-        if known.count == 0 {
-            self.users.remove(id);
-            self.by_id.remove(user);
+    fn close_unused(&mut self, id: UserId) {
+        if self.users.get(id).is_some_and(|user| user.count == 0)
+            && let Some(user) = self.users.remove(id)
+        {
+            self.by_id.remove(&user.id);
+            self.ledger.close(&user.id);
         }
     }
 
-    /// Whether so many bytes may be relayed now for `user` that way; they are counted if so. A token bucket that holds
-    /// what may pass in a second, and at least one datagram of any size. On the data path: one look-up, no allocation.
+    /// Counts so many less of the user.
+    pub(super) fn subtract(&mut self, id: UserId, count: u32) {
+        if let Some(user) = self.users.get_mut(id) {
+            user.count -= count;
+            user.account.subtract(count);
+            self.ledger.subtract(count);
+            self.close_unused(id);
+        }
+    }
+
+    /// Whether so many bytes may be relayed now for `user` that way; they are counted if so. What was drawn from the bucket
+    /// is used first: shards share that, and none of them takes much at once. On the data path: one look-up, no
+    /// allocation, no lock.
     pub(super) fn spend(&mut self, now: Instant, user: UserId, way: Way, len: usize) -> bool {
         let Some(rate) = self.rate else { return true };
         let Some(user) = self.users.get_mut(user) else { return true };
-        let full_at = &mut user.full_at[way as usize];
-        let after = full_at.map_or(now, |at| at.max(now)) + time_for(len as u64, rate);
-        if after > now + time_for(LARGEST.max(rate.get()), rate) {
-            return false;
+        let (credit, len) = (&mut user.credit[way as usize], len as u64);
+        if credit.until.is_some_and(|until| until < now) {
+            *credit = Credit::default();
         }
-        *full_at = Some(after);
+        if credit.bytes < len {
+            let draw = Draw { least: len - credit.bytes, rate };
+            let Some(drawn) = self.ledger.draw(now, &user.account, way as usize, draw) else { return false };
+            *credit = Credit { bytes: credit.bytes + drawn, until: Some(now + KEPT) };
+        }
+        credit.bytes -= len;
         true
     }
 
-    /// How many `user` has.
+    /// How many of `user` are in this shard.
+    #[cfg(any(test, feature = "check"))]
     pub(super) fn count(&self, user: &str) -> u32 {
         self.by_id.get(user).and_then(|&id| self.users.get(id)).map_or(0, |user| user.count)
     }
 
-    /// How many there are.
+    /// How many are in this shard.
     #[cfg(any(test, feature = "check"))]
     pub(super) fn all(&self) -> u32 {
-        self.all
+        self.users.iter().map(|(_, user)| user.count).sum()
     }
-}
-
-/// The time in which so many bytes pass.
-fn time_for(bytes: u64, rate: NonZeroU64) -> Duration {
-    let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate.get());
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::rand::Rng;
+
+    fn shards<const N: usize>(
+        per_user: Option<u32>,
+        total: Option<u32>,
+        rate: Option<u64>,
+    ) -> ([Quota; N], Instant) {
+        let now = crate::time::start();
+        let ledger = Arc::new(Ledger::new(u16::try_from(N).unwrap(), now, &mut Rng::new([1; 32])));
+        let quota = || Quota::new(Arc::clone(&ledger), per_user, total, rate.and_then(NonZeroU64::new));
+        (std::array::from_fn(|_| quota()), now)
+    }
 
     #[test]
     fn each_limit_is_enforced_and_freed() {
         let (alice, bob): (Arc<str>, Arc<str>) = ("alice".into(), "bob".into());
-        let mut quota = Quota::new(Some(2), Some(3), None);
-        quota.add(&alice);
-        quota.add(&alice);
-        assert_eq!(quota.judge("alice", None, 1), Err(Exceeded::User));
-        assert_eq!(quota.judge("bob", None, 1), Ok(()));
-        quota.add(&bob);
-        assert_eq!(quota.judge("bob", None, 1), Err(Exceeded::Total));
-        quota.remove("alice");
-        assert_eq!(quota.judge("alice", None, 1), Ok(()));
-        assert_eq!(quota.judge("alice", Some(1), 1), Err(Exceeded::User));
-        assert_eq!(quota.judge("bob", Some(2), 1), Ok(()));
-        assert_eq!(quota.judge("bob", Some(9), 2), Err(Exceeded::User), "credentials only narrow");
-        quota.remove("nobody");
-        quota.remove("alice");
-        assert!(quota.users.len() == 1 && quota.by_id.len() == 1 && quota.all() == 1);
+        let ([mut quota], _) = shards(Some(2), Some(3), None);
+        let hers = quota.add(&alice, None, 2).unwrap();
+        assert_eq!(quota.add(&alice, None, 1), Err(Exceeded::User));
+        let his = quota.add(&bob, None, 1).unwrap();
+        assert_eq!(quota.add(&bob, None, 1), Err(Exceeded::Total));
+        quota.subtract(hers, 1);
+        assert_eq!(quota.add(&alice, Some(1), 1), Err(Exceeded::User));
+        assert_eq!(quota.add(&bob, Some(9), 2), Err(Exceeded::User), "credentials only narrow");
+        assert_eq!(quota.add(&bob, Some(2), 1), Ok(his));
+        quota.subtract(hers, 1);
+        quota.subtract(hers, 1);
+        assert!(quota.users.len() == 1 && quota.by_id.len() == 1 && quota.all() == 2);
+    }
+
+    #[test]
+    fn a_user_in_two_shards_has_one_quota() {
+        let (alice, bob): (Arc<str>, Arc<str>) = ("alice".into(), "bob".into());
+        let ([mut one, mut two], _) = shards(Some(2), Some(3), None);
+        let here = one.add(&alice, None, 1).unwrap();
+        let there = two.add(&alice, None, 1).unwrap();
+        assert_eq!(one.add(&alice, None, 1), Err(Exceeded::User));
+        assert_eq!(two.add(&bob, None, 2), Err(Exceeded::Total));
+        assert_eq!(two.count("bob"), 0, "what was refused is not counted");
+        two.subtract(there, 1);
+        assert_eq!(one.add(&alice, None, 1), Ok(here));
+        assert_eq!(two.add(&alice, None, 1), Err(Exceeded::User));
+        assert!(two.add(&bob, None, 1).is_ok());
+        assert_eq!((one.all(), two.all()), (2, 1));
     }
 
     #[test]
     fn a_second_of_bytes_passes_at_once_and_then_as_many_as_the_time_allows() {
-        let start = crate::time::start();
-        let mut quota = Quota::new(None, None, NonZeroU64::new(100_000));
-        let user = quota.add(&"alice".into());
+        let ([mut quota], start) = shards(None, None, Some(100_000));
+        let user = quota.add(&"alice".into(), None, 1).unwrap();
         let spent = (0..1000).filter(|_| quota.spend(start, user, Way::ToPeers, 1000)).count();
         assert_eq!(spent, 100);
         assert!(!quota.spend(start, user, Way::ToPeers, 1));
@@ -182,13 +237,36 @@ mod tests {
         let rested = start + Duration::from_secs(60);
         let spent = (0..1000).filter(|_| quota.spend(rested, user, Way::ToPeers, 1000)).count();
         assert_eq!(spent, 100, "what was not used is not saved up");
+        assert!(quota.spend(rested + Duration::from_secs(9), user, Way::ToPeers, 1));
+        let rested = rested + Duration::from_secs(60);
+        let spent = (0..1000).filter(|_| quota.spend(rested, user, Way::ToPeers, 1000)).count();
+        assert_eq!(spent, 100, "nor is what was drawn and not used");
+    }
+
+    #[test]
+    fn a_user_in_two_shards_has_one_rate() {
+        let ([mut one, mut two], start) = shards(None, None, Some(160_000));
+        let alice: Arc<str> = "alice".into();
+        let (here, there) = (one.add(&alice, None, 1).unwrap(), two.add(&alice, None, 1).unwrap());
+        let (mut spent, mut idle) = ([0; 2], 0);
+        while idle < 2 {
+            let passed =
+                [one.spend(start, here, Way::ToPeers, 1000), two.spend(start, there, Way::ToPeers, 1000)];
+            spent = [spent[0] + usize::from(passed[0]), spent[1] + usize::from(passed[1])];
+            idle = if passed == [false; 2] { idle + 1 } else { 0 };
+        }
+        assert_eq!(spent, [80, 80]);
+        // One of them alone may have all, but for what the other has drawn last.
+        let later = start + Duration::from_secs(5);
+        assert!(two.spend(later, there, Way::ToPeers, 1000));
+        let spent = (0..1000).filter(|_| one.spend(later, here, Way::ToPeers, 1000)).count();
+        assert_eq!(spent, 150);
     }
 
     #[test]
     fn any_datagram_passes_where_the_rate_is_small() {
-        let start = crate::time::start();
-        let mut quota = Quota::new(None, None, NonZeroU64::new(1));
-        let user = quota.add(&"alice".into());
+        let ([mut quota], start) = shards(None, None, Some(1));
+        let user = quota.add(&"alice".into(), None, 1).unwrap();
         assert!(quota.spend(start, user, Way::ToPeers, 65_507));
         assert!(!quota.spend(start, user, Way::ToPeers, 65_507));
         quota.set_rate(None);
@@ -197,15 +275,15 @@ mod tests {
 
     #[test]
     fn who_comes_back_is_measured_anew() {
-        let start = crate::time::start();
-        let mut quota = Quota::new(None, None, NonZeroU64::new(70_000));
-        let first = quota.add(&"alice".into());
-        assert_eq!(quota.add(&"alice".into()), first, "all allocations of a user share");
+        let ([mut quota], start) = shards(None, None, Some(70_000));
+        let mut add = || quota.add(&"alice".into(), None, 1).unwrap();
+        let first = add();
+        assert_eq!(add(), first, "all allocations of a user share");
         assert!(quota.spend(start, first, Way::ToPeers, 70_000));
-        quota.remove("alice");
+        quota.subtract(first, 1);
         assert!(!quota.spend(start, first, Way::ToPeers, 1));
-        quota.remove("alice");
-        let again = quota.add(&"alice".into());
+        quota.subtract(first, 1);
+        let again = quota.add(&"alice".into(), None, 1).unwrap();
         assert!(again != first && quota.spend(start, again, Way::ToPeers, 70_000));
     }
 }

@@ -1,6 +1,6 @@
 //! Requests: who sent them, what they may hold, and how they are answered.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -140,11 +140,16 @@ impl Relay {
             // Nobody else's budget is to be spent from there; who doesn't read its replies is looked after elsewhere.
             return true;
         }
-        let may = self.budget.spend(now, path.client.ip());
+        let may = self.spend_reply(now, path.client.ip());
         if !may {
             self.counters.drop(Drop::OverBudget);
         }
         may
+    }
+
+    /// Takes a reply out of the budget of a source. `false` when there is none left.
+    pub(super) fn spend_reply(&mut self, now: Instant, source: IpAddr) -> bool {
+        self.ledger.replies().spend(now, self.config.reply_budget, source)
     }
 
     /// Sends a reply to somebody who may have forged their address: never `times / over` times larger than the

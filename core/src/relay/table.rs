@@ -11,11 +11,12 @@ use super::allocation::{Allocation, AllocationId, Leg, Owner, Phase};
 use super::channel::Refusal;
 use super::config::{Config, IpVersion};
 use super::counters::{Flow, Holdings};
+use super::ledger::Ledger;
 use super::listen::Transport;
 use super::mobility::Mobility;
 use super::permission::Full;
 use super::ports::{Parity, Ports};
-use super::quota::{Exceeded, Quota, Way};
+use super::quota::{Exceeded, Quota, UserId, Way};
 use super::rights::Rights;
 use super::via::FiveTuple;
 use crate::io::{Arena, SocketId};
@@ -41,6 +42,7 @@ pub(super) struct Table {
     reservations: BTreeMap<Token, Reservation>,
     ports_v4: Ports,
     ports_v6: Ports,
+    ledger: Arc<Ledger>,
     quota: Quota,
     timers: DeadlineQueue<Timer>,
     /// Channels of all allocations: whoever asks how the relay is doing must not hold it up by counting. Permissions
@@ -65,7 +67,8 @@ pub(super) enum Socket {
 struct Reservation {
     leg: Leg,
     /// Only this user may have it.
-    user: Arc<str>,
+    owner: Arc<str>,
+    user: UserId,
 }
 
 /// What runs out.
@@ -88,15 +91,18 @@ pub(super) enum Expired {
 
 /// Making and ending allocations.
 impl Table {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, ledger: &Arc<Ledger>) -> Self {
+        let ports = config.shard.ports(config.relayed_ports());
+        let quota = Quota::new(Arc::clone(ledger), config.user_quota, config.total_quota, config.max_rate);
         Self {
             allocations: Arena::default(),
             sockets: Arena::default(),
             by_tuple: HashMap::new(),
             reservations: BTreeMap::new(),
-            ports_v4: Ports::new(config.relayed_ports()),
-            ports_v6: Ports::new(config.relayed_ports()),
-            quota: Quota::new(config.user_quota, config.total_quota, config.max_rate),
+            ports_v4: Ports::new(ports.clone()),
+            ports_v6: Ports::new(ports),
+            ledger: Arc::clone(ledger),
+            quota,
             timers: DeadlineQueue::default(),
             channels: 0,
         }
@@ -114,19 +120,21 @@ impl Table {
         }
     }
 
-    /// Whether `owner` may have so many more allocations.
-    pub(super) fn judge_quota(&self, owner: &Owner, wanted: u32) -> Result<(), Exceeded> {
-        self.quota.judge(&owner.id, owner.rights.max_allocations, wanted)
+    /// Counts so many more allocations of `owner`.
+    ///
+    /// # Errors
+    /// [`Exceeded`] when they may not have so many.
+    pub(super) fn count_in(&mut self, owner: &Owner, wanted: u32) -> Result<UserId, Exceeded> {
+        self.quota.add(&owner.id, owner.rights.max_allocations, wanted)
     }
 
-    /// Enters an allocation without sockets.
+    /// Enters an allocation without sockets, which is counted already: twice where it is to be one of a pair.
     ///
     /// # Panics
     /// When its five-tuple is taken, or when it is live already.
-    pub(super) fn begin(&mut self, now: Instant, mut allocation: Allocation) -> AllocationId {
+    pub(super) fn begin(&mut self, now: Instant, allocation: Allocation) -> AllocationId {
         assert!(!allocation.is_live() && allocation.sockets().next().is_none());
         let tuple = allocation.five_tuple;
-        allocation.user = Some(self.quota.add(&allocation.owner.id));
         let id = self.allocations.insert(allocation);
         let taken = self.by_tuple.insert(tuple, id);
         assert!(taken.is_none(), "the caller has looked");
@@ -145,6 +153,7 @@ impl Table {
     ) -> Vec<Leg> {
         let Some(port) = self.ports(version).take(rng, parity) else { return Vec::new() };
         let mut leg = |port| {
+            self.ledger.note_port(version, port, true);
             let socket = self.sockets.insert(Socket::Relayed(id));
             Leg { version, socket, port, bound: false }
         };
@@ -202,40 +211,42 @@ impl Table {
     /// Keeps the companion of a pending allocation, whose sockets are all bound, for whoever brings `token`.
     pub(super) fn reserve(&mut self, now: Instant, id: AllocationId, token: Token) {
         let Some(allocation) = self.allocations.get_mut(id) else { return };
-        let user = Arc::clone(&allocation.owner.id);
-        let Some(leg) = allocation.pending_mut().and_then(|pending| pending.companion.take()) else { return };
+        let (owner, user) = (Arc::clone(&allocation.owner.id), allocation.user);
+        let Some(pending) = allocation.pending_mut() else { return };
+        let Some(leg) = pending.companion.take() else { return };
+        // What it was counted for as one of a pair goes with the other.
+        pending.parity = Parity::Even;
         if let Some(socket) = self.sockets.get_mut(leg.socket) {
             *socket = Socket::Reserved;
         }
-        self.quota.add(&user);
-        self.reservations.insert(token, Reservation { leg, user });
+        self.reservations.insert(token, Reservation { leg, owner, user });
         self.timers.set(Timer::Reservation(token), now + RESERVATION_LIFETIME);
     }
 
-    /// Whether `token` names a port that is reserved for `user`.
-    pub(super) fn is_reserved(&self, token: Token, user: &str) -> bool {
-        self.reservations.get(&token).is_some_and(|reservation| *reservation.user == *user)
+    /// As whose it is counted, where `token` names a port that is reserved for `owner`.
+    pub(super) fn reserved(&self, token: Token, owner: &str) -> Option<UserId> {
+        let reservation = self.reservations.get(&token)?;
+        (*reservation.owner == *owner).then_some(reservation.user)
     }
 
     /// Gives up the ports that are reserved for the users of these ids. Returns their sockets, which are to be unbound.
     pub(super) fn remove_reservations(&mut self, users: &BTreeSet<&str>) -> Vec<SocketId> {
-        let theirs = |(_, reservation): &(&Token, &Reservation)| users.contains(&*reservation.user);
+        let theirs = |(_, reservation): &(&Token, &Reservation)| users.contains(&*reservation.owner);
         let tokens: Vec<Token> = self.reservations.iter().filter(theirs).map(|(&token, _)| token).collect();
         tokens.into_iter().filter_map(|token| self.remove_reservation(token)).collect()
     }
 
     fn remove_reservation(&mut self, token: Token) -> Option<SocketId> {
-        let Reservation { leg, user } = self.reservations.remove(&token)?;
+        let Reservation { leg, user, .. } = self.reservations.remove(&token)?;
         self.timers.cancel(Timer::Reservation(token));
-        self.quota.remove(&user);
+        self.quota.subtract(user, 1);
         self.forget(leg);
         Some(leg.socket)
     }
 
-    /// Gives the reserved port of `token` to the pending allocation. Its socket is bound already.
+    /// Gives the reserved port of `token` to the pending allocation, and what it was counted for. Its socket is bound already.
     pub(super) fn claim(&mut self, token: Token, id: AllocationId) {
         let Some(reservation) = self.reservations.remove(&token) else { return };
-        self.quota.remove(&reservation.user);
         self.timers.cancel(Timer::Reservation(token));
         let leg = reservation.leg;
         if let Some(socket) = self.sockets.get_mut(leg.socket) {
@@ -308,7 +319,7 @@ impl Table {
         for tuple in allocation.former.into_iter().chain([allocation.five_tuple]) {
             self.by_tuple.remove(&tuple);
         }
-        self.quota.remove(&allocation.owner.id);
+        self.quota.subtract(allocation.user, allocation.counted());
         self.timers.cancel(Timer::Allocation(id));
         for peer in allocation.permissions.peers() {
             self.timers.cancel(Timer::Permission(id, peer));
@@ -326,14 +337,16 @@ impl Table {
     fn forget(&mut self, leg: Leg) {
         self.sockets.remove(leg.socket);
         self.ports(leg.version).give_back(leg.port);
+        self.ledger.note_port(leg.version, leg.port, false);
     }
 
-    /// Whether a relayed address of that version has the port.
+    /// Whether a relayed address of that version has the port, in whichever shard.
     pub(super) fn is_relayed(&self, version: IpVersion, port: u16) -> bool {
-        match version {
-            IpVersion::V4 => self.ports_v4.is_taken(port),
-            IpVersion::V6 => self.ports_v6.is_taken(port),
-        }
+        let ports = match version {
+            IpVersion::V4 => &self.ports_v4,
+            IpVersion::V6 => &self.ports_v6,
+        };
+        ports.is_taken(port) || self.ledger.is_relayed(version, port)
     }
 
     fn ports(&mut self, version: IpVersion) -> &mut Ports {
@@ -407,7 +420,7 @@ impl Table {
 
     /// Whether so many bytes may be relayed now for the owner of an allocation; they are counted if so.
     pub(super) fn spend(&mut self, now: Instant, id: AllocationId, way: Way, len: usize) -> bool {
-        let user = self.allocations.get(id).and_then(|allocation| allocation.user);
+        let user = self.allocations.get(id).map(|allocation| allocation.user);
         user.is_none_or(|user| self.quota.spend(now, user, way, len))
     }
 
@@ -531,7 +544,7 @@ impl Table {
                 assert_eq!(self.by_tuple.get(&tuple), Some(&id));
                 tuples += 1;
             }
-            *users.entry(Arc::clone(&allocation.owner.id)).or_insert(0u32) += 1;
+            *users.entry(Arc::clone(&allocation.owner.id)).or_insert(0u32) += allocation.counted();
             assert!(self.timers.get(Timer::Allocation(id)).is_some());
             timers += 1;
             for leg in allocation.sockets() {
@@ -555,7 +568,7 @@ impl Table {
             assert_eq!(self.socket(reservation.leg.socket), Some(Socket::Reserved));
             assert!(self.timers.get(Timer::Reservation(token)).is_some());
             self.check_port(reservation.leg);
-            *users.entry(Arc::clone(&reservation.user)).or_insert(0u32) += 1;
+            *users.entry(Arc::clone(&reservation.owner)).or_insert(0u32) += 1;
             taken += 1;
             timers += 1;
         }
@@ -564,7 +577,7 @@ impl Table {
         assert_eq!(count(|socket| matches!(socket, Socket::Relayed(_))), relayed);
         assert_eq!(count(|socket| matches!(socket, Socket::Reserved)), self.reservations.len());
         assert_eq!(self.by_tuple.len(), tuples);
-        assert_eq!(self.quota.all() as usize, self.allocations.len() + self.reservations.len());
+        assert_eq!(self.quota.all(), users.values().sum::<u32>());
         assert!(users.iter().all(|(user, &count)| self.quota.count(user) == count));
         assert_eq!(self.ports_v4.taken() + self.ports_v6.taken(), taken);
         assert_eq!(self.timers.len(), timers);

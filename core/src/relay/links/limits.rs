@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-/// Limits of the links of clients: TCP connections, plain or under TLS.
+use super::super::shard::Shard;
+
+/// Limits of the links of clients: TCP connections, plain or under TLS. A shard of a relay has an exact share of those in
+/// all, and a share that is rounded up of those per source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkLimits {
     /// Links in all.
@@ -31,6 +34,18 @@ impl Default for LinkLimits {
             idle: Duration::from_secs(15),
             write: Duration::from_secs(10),
             queue: 256 * 1024,
+        }
+    }
+}
+
+impl LinkLimits {
+    /// What one shard of a relay may have of it.
+    pub(in super::super) fn share(self, shard: &Shard) -> Self {
+        Self {
+            total: shard.share(self.total),
+            per_source: shard.share_of_source(self.per_source),
+            opening: shard.share(self.opening),
+            ..self
         }
     }
 }

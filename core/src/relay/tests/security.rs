@@ -147,7 +147,7 @@ fn where_all_users_are_known_by_name_they_may_hide_theirs() {
     assert_eq!(ask(&hash[1..], &key).code(), 400);
     let granted = ask(&hash, &key);
     assert_eq!((granted.code(), key.verify(&granted.message())), (0, Ok(())));
-    let username: std::sync::Arc<str> = "alice".into();
+    let username: Arc<str> = "alice".into();
     let owner = |event: &Event| matches!(event, Event::Allocated { username: name, .. } if *name == username);
     assert!(bench.news.iter().any(owner), "the relay knows whose it is");
 }
