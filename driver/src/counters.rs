@@ -24,6 +24,8 @@ pub struct Counters {
     pub dropped_error: u64,
     /// Receive calls that failed for another reason than that there was nothing.
     pub receive_errors: u64,
+    /// Errors of earlier datagrams that the kernel told: what ICMP says, mostly.
+    pub transport_errors: u64,
     /// Links that came to a listener.
     pub links_accepted: u64,
     /// Connections that the machine did not want, and that were reset.

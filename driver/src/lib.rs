@@ -136,6 +136,7 @@ mod counters;
 mod dialler;
 mod discovery;
 mod drive;
+mod error_queue;
 mod events;
 mod forward;
 mod gateway;

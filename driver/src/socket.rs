@@ -7,13 +7,14 @@ use std::os::fd::AsFd;
 
 use adit_core::io::{Ecn, SocketKind};
 use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::Ipv6DontFrag;
+use nix::sys::socket::sockopt::{Ipv6DontFrag, ReceiveTimestampns};
 use quinn_udp::{BATCH_SIZE, EcnCodepoint, UdpSockRef, UdpSocketState};
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use crate::buffer::ReceiveBuffer;
 use crate::counters::Counters;
+use crate::error_queue::{self, TransportError};
 use crate::reactor::SocketIo;
 
 /// Room in the kernel for bursts, in bytes; the kernel's own limit may give less.
@@ -37,8 +38,11 @@ pub(crate) fn bind(addr: SocketAddr, kind: SocketKind) -> io::Result<(UdpSocket,
     enlarge(&socket, kind);
     socket.bind(&addr.into())?;
     let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+    // `UdpSocketState` has the kernel stamp all that arrives; nobody reads the stamps.
+    setsockopt(&socket, ReceiveTimestampns, &false)?;
     if kind == SocketKind::Relayed {
         fragment(&socket, addr.is_ipv4(), true)?;
+        error_queue::enable(&socket, addr.is_ipv4())?;
     }
     Ok((socket.into(), state))
 }
@@ -76,6 +80,10 @@ pub(crate) struct Socket<S> {
     local: SocketAddr,
     queue: VecDeque<Waiting>,
     queued: usize,
+    /// The kernel tells of what became of earlier datagrams, by failing a later call.
+    hears: bool,
+    /// It has done so.
+    failed: bool,
 }
 
 /// Datagrams that found the socket full.
@@ -97,8 +105,9 @@ pub(crate) struct Head {
 }
 
 impl<S: SocketIo> Socket<S> {
-    pub(crate) fn new(io: S, state: UdpSocketState, local: SocketAddr) -> Self {
-        Self { io, state, local, queue: VecDeque::new(), queued: 0 }
+    pub(crate) fn new(io: S, state: UdpSocketState, local: SocketAddr, kind: SocketKind) -> Self {
+        let hears = kind == SocketKind::Relayed;
+        Self { io, state, local, queue: VecDeque::new(), queued: 0, hears, failed: false }
     }
 
     /// Receives up to `BATCH_SIZE` batches; fewer mean that there were no more.
@@ -116,6 +125,16 @@ impl<S: SocketIo> Socket<S> {
     /// Whether something waits for the socket.
     pub(crate) fn is_blocked(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// Whether a call to send has failed since this was last asked, for what may be the fault of an earlier datagram.
+    pub(crate) fn has_failed(&mut self) -> bool {
+        std::mem::take(&mut self.failed)
+    }
+
+    /// What ICMP, or the system itself, has said of an earlier datagram; of relayed sockets only.
+    pub(crate) fn transport_error(&self) -> Option<TransportError> {
+        if self.hears { error_queue::next(&self.io) } else { None }
     }
 
     /// Sends datagrams, or lets them wait behind others, or drops them where too many wait.
@@ -156,14 +175,20 @@ impl<S: SocketIo> Socket<S> {
     }
 
     /// Gives datagrams to the kernel until it takes no more, and returns those that it did not take.
-    fn push<'b>(&self, head: Head, mut bytes: &'b [u8], counters: &mut Counters) -> &'b [u8] {
+    fn push<'b>(&mut self, head: Head, mut bytes: &'b [u8], counters: &mut Counters) -> &'b [u8] {
         let mut offload = self.state.max_gso_segments();
+        // The first error may be an earlier datagram's: the kernel tells it once, and sends nothing that time.
+        let mut is_own = !self.hears;
         loop {
             let (call, rest) = bytes.split_at(call_length(head.stride, offload, bytes.len()));
             counters.send_calls += 1;
             match self.try_send(head, call) {
                 Ok(()) => counters.sent += datagrams(head, call),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return bytes,
+                Err(_) if !is_own => {
+                    (is_own, self.failed) = (true, true);
+                    continue;
+                }
                 Err(_) if call.len() > head.stride => {
                     // No segmentation on this way, or segments too large for it: one by one then.
                     offload = 1;
@@ -259,7 +284,8 @@ mod tests {
             let receiver = UdpSocket::bind(addr).unwrap();
             let (socket, state) = bind(addr.parse().unwrap(), SocketKind::Relayed).unwrap();
             let local = socket.local_addr().unwrap();
-            let mut socket = Socket::new(Watched { socket, df: RefCell::default() }, state, local);
+            let mut socket =
+                Socket::new(Watched { socket, df: RefCell::default() }, state, local, SocketKind::Relayed);
             let mut counters = Counters::default();
             for whole in [false, true, false] {
                 let to = receiver.local_addr().unwrap();

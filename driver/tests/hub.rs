@@ -112,6 +112,29 @@ fn what_is_empty_without_its_front_is_forwarded_as_often_as_it_came() {
     }
 }
 
+/// RFC 8656 §11.5.
+#[test]
+fn what_icmp_says_of_a_relayed_datagram_is_told_and_the_next_one_leaves_all_the_same() {
+    for addr in ["127.0.0.1:0", "[::1]:0"] {
+        let (mut hub, _, socket, local) = echo(addr, SocketKind::Relayed);
+        let gone = UdpSocket::bind(addr).unwrap().local_addr().unwrap();
+        let there = peer(local);
+        hub.machine_mut().send(socket, gone, 4, b"lost".to_vec());
+        hub.turn(Instant::now());
+        // On loopback the answer of ICMP is there when the call returns.
+        hub.machine_mut().send(socket, there.local_addr().unwrap(), 4, b"kept".to_vec());
+        hub.turn(Instant::now());
+        assert_eq!(receive(&there), b"kept");
+        let told: Vec<_> = hub.machine().completions.iter().skip(1).collect();
+        let wanted =
+            Completion::TransportError { socket, peer: gone, kind: ErrorKind::ConnectionRefused, mtu: None };
+        assert_eq!(told, [&wanted]);
+        hub.machine_mut().send(socket, gone, 4, b"lost".to_vec());
+        turn_until(&mut hub, |hub| hub.machine().completions.len() == 3);
+        assert_eq!((hub.counters().transport_errors, hub.counters().dropped_error), (2, 0));
+    }
+}
+
 #[test]
 fn what_a_full_socket_does_not_take_waits_within_bounds() {
     let (mut hub, reactor, socket, local) = echo("127.0.0.1:0", SocketKind::Relayed);

@@ -109,6 +109,13 @@ impl Turn {
         (bytes.get(..2) == Some(&number.to_be_bytes()[..])).then(|| bytes.split_off(4))
     }
 
+    /// The next message that is no answer to a request: an indication; nothing when none comes within `patience`.
+    pub fn indication(&self, patience: Duration) -> Option<Answer> {
+        let bytes = self.read(patience)?;
+        let is_one = Message::parse(&bytes).is_ok_and(|message| message.class() == Class::Indication);
+        is_one.then_some(Answer(bytes))
+    }
+
     /// Asks, signed, and where the relay wants another realm or nonce once more.
     ///
     /// # Panics

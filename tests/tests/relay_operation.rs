@@ -218,6 +218,27 @@ fn peers_that_are_denied_while_the_relay_runs_get_nothing_more() {
     assert_eq!(peer.recv_from(&mut bytes).unwrap(), (5, relayed), "what was sent meanwhile is gone");
 }
 
+/// RFC 8656 §11.5.
+#[test]
+fn a_client_is_told_that_nobody_listens_at_its_peer_and_reaches_others_all_the_same() {
+    let watched = Watched::start("");
+    let (peer, address) = peer();
+    let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut client = watched.client("ada", "wonder");
+    let _ = client.allocate().relayed();
+    assert_eq!((client.bind_channel(0x4000, gone), client.bind_channel(0x4001, address)), (0, 0));
+    client.send(0x4000, b"lost");
+    client.send(0x4001, b"kept");
+    let mut bytes = [0; 100];
+    assert_eq!(peer.recv_from(&mut bytes).unwrap().0, 4);
+    let told = client.indication(SOON).unwrap();
+    let message = told.message();
+    // Destination unreachable: port unreachable (RFC 792).
+    let icmp = message.icmp().unwrap().unwrap();
+    assert_eq!((icmp.kind, icmp.code), (3, 3));
+    assert_eq!(message.peer_address(), Ok(Some(gone)));
+}
+
 #[test]
 fn a_file_with_a_mistake_changes_nothing_and_says_why() {
     let mut watched = Watched::start("");

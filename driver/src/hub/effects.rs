@@ -58,7 +58,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
         let (socket, state) = socket::bind(addr, kind)?;
         let local = socket.local_addr()?;
         let io = self.reactor.register(id.into(), socket.into())?;
-        let socket = Socket::new(io, state, local);
+        let socket = Socket::new(io, state, local, kind);
         let entry = Entry { socket, readable: false, errors: 0, halts: kind != SocketKind::Relayed };
         if let Some((old, entry)) = self.sockets.insert(id, entry) {
             self.release(old, entry);

@@ -89,6 +89,9 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
         };
         let was_blocked = entry.socket.is_blocked();
         entry.socket.send(head, bytes, &mut self.counters);
+        if entry.socket.has_failed() {
+            self.failed.push(id);
+        }
         if entry.socket.is_blocked() && !was_blocked {
             self.blocked += usize::from(entry.halts);
             self.reactor.want_writable(id.into(), &mut entry.socket.io, true);

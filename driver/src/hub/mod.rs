@@ -2,6 +2,7 @@
 
 mod clock;
 mod effects;
+mod errors;
 mod forward;
 mod links;
 mod table;
@@ -47,6 +48,8 @@ pub struct Hub<M: Machine, R: Reactor> {
     writable: Vec<SourceId>,
     /// How many sockets that machines transmit from wait to be writable.
     blocked: usize,
+    /// Sockets that have failed for what may be told of an earlier datagram.
+    failed: Vec<SocketId>,
     buffer: ReceiveBuffer,
     forwards: Forwards,
     /// What is forwarded, until there is no more that goes the same way.
@@ -117,6 +120,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
             readable: VecDeque::new(),
             writable: Vec::new(),
             blocked: 0,
+            failed: Vec::new(),
             buffer: ReceiveBuffer::new(),
             forwards: Forwards::default(),
             gathered: Gathered::default(),
@@ -324,6 +328,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
     fn drain(&mut self, now: Instant, budget: &mut Budget) {
         loop {
             self.transmit(now, budget);
+            self.tell_transport_errors(now);
             let quiet = !self.carry_out_events(now, budget);
             if quiet || budget.batches == 0 || budget.events == 0 {
                 return;
@@ -378,6 +383,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => false,
             Err(_) => {
                 self.counters.receive_errors += 1;
+                self.failed.push(id);
                 entry.errors += 1;
                 budget.batches -= 1;
                 entry.errors < RECEIVE_ERRORS
