@@ -5,19 +5,21 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use adit_core::io::ListenerKind;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags, sockopt};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use crate::reactor::{Interest, SocketIo};
 
-/// How many connections wait in the kernel to be accepted.
+/// How many connections of clients wait in the kernel to be accepted, and how many of one allocation's peers.
 const BACKLOG: i32 = 1024;
+const RELAYED_BACKLOG: i32 = 32;
 
 /// Makes a non-blocking listener.
 ///
 /// # Errors
 /// `AddrInUse`, `PermissionDenied`, `AddrNotAvailable` and whatever else the system says to the bind.
-pub(crate) fn listen(addr: SocketAddr) -> io::Result<OwnedFd> {
+pub(crate) fn listen(addr: SocketAddr, kind: ListenerKind) -> io::Result<OwnedFd> {
     let socket = RawSocket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -26,7 +28,14 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<OwnedFd> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
+    match kind {
+        ListenerKind::Clients => socket.listen(BACKLOG)?,
+        ListenerKind::Relayed => {
+            socket.listen(RELAYED_BACKLOG)?;
+            // Connections may be made from the port as well. Only now: before, another listener would not be in the way.
+            socket.set_reuse_port(true)?;
+        }
+    }
     Ok(socket.into())
 }
 
@@ -38,7 +47,12 @@ pub(crate) fn connect(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<Ow
     let socket = RawSocket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if let Some(from) = from {
+        if from.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // A listener may have the port, and other connections.
         socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
         socket.bind(&from.into())?;
     }
     match socket.connect(&to.into()) {
@@ -115,6 +129,12 @@ pub(crate) struct Link<S> {
     pub(crate) readable: bool,
     /// Whether the machine wants its bytes.
     pub(crate) reading: bool,
+    /// Its two ways end each by itself.
+    pub(crate) is_pipe: bool,
+    /// The other end has finished.
+    pub(crate) ended: bool,
+    /// FIN follows what waits.
+    finishes: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -131,12 +151,22 @@ impl<S: SocketIo> Link<S> {
     pub(crate) fn new(io: S, state: State) -> Self {
         // Machines hand over whole pieces; best effort.
         let _ = sockopt::set_tcp_nodelay(&io, true);
-        Self { io, state, rest: Vec::new(), sent: 0, readable: false, reading: true }
+        Self {
+            io,
+            state,
+            rest: Vec::new(),
+            sent: 0,
+            readable: false,
+            reading: true,
+            is_pipe: false,
+            ended: false,
+            finishes: false,
+        }
     }
 
     pub(crate) fn interest(&self) -> Interest {
         Interest {
-            read: self.reading && self.state != State::Opening,
+            read: self.reading && !self.ended && self.state != State::Opening,
             write: self.is_blocked() || self.state == State::Opening,
         }
     }
@@ -206,6 +236,19 @@ impl<S: SocketIo> Link<S> {
             }
         }
         Ok(sent)
+    }
+
+    /// Sends FIN behind what waits.
+    pub(crate) fn finish(&mut self) {
+        self.finishes = true;
+        self.end_if_spent();
+    }
+
+    /// Sends FIN where it is due and nothing waits.
+    pub(crate) fn end_if_spent(&self) {
+        if self.finishes && !self.is_blocked() {
+            self.shut_down();
+        }
     }
 
     /// Sends FIN.

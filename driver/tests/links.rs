@@ -9,7 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use adit_core::io::{Close, Completion, Effect, Id, LINK_PIECE, LinkId, SocketKind};
+use adit_core::io::{Close, Completion, Effect, Id, LINK_PIECE, LinkId, ListenerKind, SocketKind};
 use adit_driver::{Hub, SourceId};
 use common::Direct;
 use common::lines::{Input, Lines};
@@ -30,7 +30,7 @@ fn listening(addr: &str) -> (Exchange, SocketAddr) {
 }
 
 fn listen(hub: &mut Exchange, addr: &str) -> SocketAddr {
-    let listener = hub.machine_mut().listen(addr);
+    let listener = hub.machine_mut().listen(addr, ListenerKind::Clients);
     hub.turn(Instant::now());
     hub.machine().bound(listener).unwrap()
 }
@@ -359,7 +359,7 @@ fn whoever_has_only_finished_sending_hears_the_rest() {
 #[test]
 fn closing_a_listener_leaves_its_links() {
     let (mut hub, reactor) = exchange();
-    let listener = hub.machine_mut().listen("127.0.0.1:0");
+    let listener = hub.machine_mut().listen("127.0.0.1:0", ListenerKind::Clients);
     hub.turn(Instant::now());
     let local = hub.machine().bound(listener).unwrap();
     let (mut client, link) = connected(&mut hub, local);
@@ -376,7 +376,7 @@ fn closing_a_listener_leaves_its_links() {
 #[test]
 fn a_taken_port_is_the_answer_to_the_listener() {
     let (mut hub, local) = listening("127.0.0.1:0");
-    let second = hub.machine_mut().listen(&local.to_string());
+    let second = hub.machine_mut().listen(&local.to_string(), ListenerKind::Clients);
     hub.turn(Instant::now());
     assert_eq!(hub.machine().bound(second), Err(ErrorKind::AddrInUse));
 }
@@ -388,4 +388,85 @@ fn many_connections_at_once_are_all_accepted() {
     turn_until(&mut hub, |machine| machine.accepted.len() == clients.len());
     assert_eq!(hub.sockets().filter(|(id, _, _)| matches!(id, SourceId::Link(_))).count(), 100);
     assert_eq!(hub.reactor_mut().wanted.get(), 0);
+}
+
+/// What a client of RFC 6062 expects of a relay: each way ends by itself, behind what was said.
+#[test]
+fn the_two_ways_of_a_pipe_end_each_by_itself() {
+    let (mut hub, reactor) = exchange();
+    let local = listen(&mut hub, "127.0.0.1:0");
+    let (mut client, link) = connected(&mut hub, local);
+    hub.machine_mut().ask(Effect::PipeLink { link });
+    client.write_all(b"all I say").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    turn_until(&mut hub, |machine| machine.completions.contains(&Completion::LinkFinished { link }));
+    assert_eq!(hub.machine().heard(link), b"all I say");
+    assert!(hub.sockets().all(|(id, _, interest)| id != link.into() || !interest.read), "there is no more");
+    // It still takes all, and its own end comes behind that.
+    let expected = pattern(8 * LINK_PIECE);
+    expected.chunks(LINK_PIECE).for_each(|piece| hub.machine_mut().say(link, piece.to_vec()));
+    turn_until(&mut hub, |machine| machine.unsaid(link) <= 1);
+    hub.machine_mut().ask(Effect::FinishLink { link });
+    let reader = thread::spawn(move || {
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).map(|_| got)
+    });
+    turn_until(&mut hub, |_| reader.is_finished());
+    assert!(reader.join().unwrap().unwrap() == expected, "the bytes differ");
+    hub.machine_mut().close(link, Close::Finish);
+    turn_until(&mut hub, |_| reactor.registered.get() == 1);
+    assert_eq!(how_it_ended(&hub, link), None);
+}
+
+#[test]
+fn a_pipe_that_has_finished_still_reads() {
+    let (mut hub, local) = listening("127.0.0.1:0");
+    let (mut client, link) = connected(&mut hub, local);
+    hub.machine_mut().ask(Effect::PipeLink { link });
+    hub.machine_mut().ask(Effect::FinishLink { link });
+    turn(&mut hub);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    client.write_all(b"late").unwrap();
+    turn_until(&mut hub, |machine| machine.heard(link) == b"late");
+    // A reset is the end of both.
+    SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    turn_until(&mut hub, |machine| {
+        machine.completions.iter().any(|done| matches!(done, Completion::LinkClosed { result: Err(_), .. }))
+    });
+}
+
+/// RFC 6062 §5.2: from the relayed address, to as many peers as the client wants, while others connect to it.
+#[test]
+fn links_are_opened_from_the_port_of_a_relayed_listener() {
+    for any in ["127.0.0.1:0", "[::1]:0"] {
+        let (mut hub, _) = exchange();
+        let listener = hub.machine_mut().listen(any, ListenerKind::Relayed);
+        turn(&mut hub);
+        let relayed = hub.machine().bound(listener).unwrap();
+        connected(&mut hub, relayed);
+        for _ in 0..2 {
+            let peer = TcpListener::bind(any).unwrap();
+            let link = hub.machine_mut().open_from(relayed, peer.local_addr().unwrap());
+            turn_until(&mut hub, |machine| {
+                machine.completions.iter().any(
+                    |done| matches!(done, Completion::LinkOpened { link: of, local, .. } if (*of, *local) == (link, relayed)),
+                )
+            });
+            assert_eq!(peer.accept().unwrap().1, relayed);
+        }
+        connected(&mut hub, relayed);
+    }
+}
+
+/// Else two relays of one machine would share a port, and each get some of the other's peers.
+#[test]
+fn a_relayed_listener_has_its_port_for_itself() {
+    let (mut hub, _) = exchange();
+    let first = hub.machine_mut().listen("127.0.0.1:0", ListenerKind::Relayed);
+    turn(&mut hub);
+    let addr = hub.machine().bound(first).unwrap().to_string();
+    let second = hub.machine_mut().listen(&addr, ListenerKind::Relayed);
+    turn(&mut hub);
+    assert_eq!(hub.machine().bound(second), Err(ErrorKind::AddrInUse));
 }

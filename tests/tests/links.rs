@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use adit_core::io::{
-    Arena, Completion, Datagrams, Effect, Forwards, LINK_PIECE, LinkId, SocketId, To, Transmit,
+    Arena, Completion, Datagrams, Effect, Forwards, LINK_PIECE, LinkId, ListenerKind, SocketId, To, Transmit,
 };
 use adit_core::time::{Deadline, UnixTime};
 use adit_driver::{Machine, Notice};
@@ -56,7 +56,11 @@ impl Echo {
     fn listen() -> Self {
         let mut echo = Self::default();
         let listener = echo.listeners.insert(());
-        echo.ask(Effect::Listen { listener, addr: "127.0.0.1:0".parse().unwrap() });
+        echo.ask(Effect::Listen {
+            listener,
+            addr: "127.0.0.1:0".parse().unwrap(),
+            kind: ListenerKind::Clients,
+        });
         echo
     }
 

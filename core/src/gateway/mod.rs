@@ -378,6 +378,7 @@ impl Gateway {
             Completion::Bound { .. }
             | Completion::TransportError { .. }
             | Completion::LinkOpened { .. }
+            | Completion::LinkFinished { .. }
             | Completion::LinkClosed { .. }
             | Completion::Writable { .. } => relays.handle_completion(step, done),
             Completion::Resolved { query, result } => match step.queries.remove(query) {

@@ -16,7 +16,8 @@ use super::{LinkId, PipeId, QueryId, SocketId};
 /// | `Dial` | `Dialled` |
 /// | `Listen` | `Bound`; then each connection is offered by a call of `accept` |
 /// | `OpenLink` | `LinkOpened`, or `LinkClosed` |
-/// | `Unbind`, `Wake`, `CloseLink`, `ReadLink` | none |
+/// | `PipeLink` | `LinkFinished`, once the other end has finished |
+/// | `Unbind`, `Wake`, `FinishLink`, `CloseLink`, `ReadLink` | none |
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Bind a UDP socket to `addr` (port 0: any) and deliver what arrives on it under `socket`.
@@ -41,6 +42,8 @@ pub enum Effect {
         listener: SocketId,
         /// The address to bind.
         addr: SocketAddr,
+        /// What it is for.
+        kind: ListenerKind,
     },
     /// Open a TCP connection whose bytes are the machine's own: a link.
     OpenLink {
@@ -48,10 +51,21 @@ pub enum Effect {
         link: LinkId,
         /// The other end.
         to: SocketAddr,
-        /// The local address, where it matters.
+        /// The local address, where it matters. It may be that of a listener of [`ListenerKind::Relayed`].
         from: Option<SocketAddr>,
         /// When to give up.
         timeout: Duration,
+    },
+    /// Let the two ways of a link end each by itself, as those of a pipe do: when the other end has finished (FIN), that is
+    /// told by `LinkFinished`, and the link goes on until the machine closes it, or it breaks.
+    PipeLink {
+        /// The link.
+        link: LinkId,
+    },
+    /// Send FIN behind what was handed over; nothing more is handed over for the link, which is still read.
+    FinishLink {
+        /// The link.
+        link: LinkId,
     },
     /// End a link. Nothing more is heard of it.
     CloseLink {
@@ -101,6 +115,15 @@ pub enum SocketKind {
     Relayed,
     /// A client's own end towards a relay or a gateway: path MTU probing stays on.
     Client,
+}
+
+/// What a listener is for; it decides about its options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// A relay listens on it for clients.
+    Clients,
+    /// The relayed address of one allocation (RFC 6062): links are opened from its very address and port too.
+    Relayed,
 }
 
 /// How a link ends.
@@ -161,6 +184,11 @@ pub enum Completion {
         link: LinkId,
         /// The other end has finished (FIN), or the kind of error.
         result: Result<(), ErrorKind>,
+    },
+    /// The other end of a link that is a pipe has finished (FIN); the link still takes what is sent.
+    LinkFinished {
+        /// The link.
+        link: LinkId,
     },
     /// ICMP said that a datagram did not arrive (RFC 8656 §11.5).
     TransportError {

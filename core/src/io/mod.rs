@@ -19,7 +19,7 @@
 //! machine opens it by [`Effect::OpenLink`], or is offered it by a call of `accept` after [`Effect::Listen`]. Bytes come
 //! in by `handle_bytes`; they go out by `poll_transmit` as [`To::Link`], at most [`LINK_PIECE`] at once, and the next
 //! piece follows only after [`Completion::Writable`]: a link holds one piece, and whatever more there is to say waits in
-//! the machine, within its bounds.
+//! the machine, within its bounds. FIN ends a link, unless [`Effect::PipeLink`] has made its two ways end each by itself.
 //!
 //! Identifiers are generational ([`Id`]): each names a slot and one life of it. Pipes are the two byte streams of one
 //! tunnelled connection; their ends are moved by [`Read`] and [`Write`], and wake-ups come as [`Effect::Wake`].
@@ -32,7 +32,7 @@ mod pipe;
 pub(crate) use arena::id;
 pub use arena::{Arena, ConnId, GatewayKey, Id, LinkId, PipeId, QueryId, SocketId};
 pub use batch::{Datagrams, Forwards, Onward, Run, To, Transmit};
-pub use effect::{Close, Completion, Direction, Effect, SocketKind};
+pub use effect::{Close, Completion, Direction, Effect, ListenerKind, SocketKind};
 pub use pipe::{Read, Write};
 
 /// The most bytes that a machine hands over for a link at once.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::Relay;
 use super::event::Event;
-use crate::io::{Effect, SocketId, SocketKind};
+use crate::io::{Effect, ListenerKind, SocketId, SocketKind};
 
 /// How often another free port is tried whose TCP side turns out to be taken.
 const MOST_TRIES: u32 = 16;
@@ -109,7 +109,7 @@ impl Relay {
             self.effect(Effect::Bind { socket, addr, kind: SocketKind::Listening });
         } else {
             let listener = self.table.listen(index, Transport::Tcp);
-            self.effect(Effect::Listen { listener, addr });
+            self.effect(Effect::Listen { listener, addr, kind: ListenerKind::Clients });
         }
     }
 
@@ -126,7 +126,7 @@ impl Relay {
                 *udp = Some((socket, local));
                 let addr = SocketAddr::new(wish.addr.ip(), local.port());
                 let listener = self.table.listen(index, Transport::Tcp);
-                self.effect(Effect::Listen { listener, addr });
+                self.effect(Effect::Listen { listener, addr, kind: ListenerKind::Clients });
             }
             (Ok(local), _) => {
                 let udp = udp.take().map(|(socket, local)| (socket, local, Transport::Udp));

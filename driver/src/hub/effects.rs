@@ -44,11 +44,13 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
             Effect::Resolve { query, host } => self.requests.push(Request::Resolve { query, host }),
             Effect::Dial { pipe, to, timeout } => self.requests.push(Request::Dial { pipe, to, timeout }),
             Effect::Wake { pipe, direction } => self.wake(pipe, direction),
-            Effect::Listen { listener, addr } => {
-                let result = self.listen(listener, addr).map_err(|error| error.kind());
+            Effect::Listen { listener, addr, kind } => {
+                let result = self.listen(listener, addr, kind).map_err(|error| error.kind());
                 self.machine.handle_completion(now, Completion::Bound { socket: listener, result });
             }
             Effect::OpenLink { link, to, from, timeout } => self.open_link(now, link, (to, from), timeout),
+            Effect::PipeLink { link } => self.pipe_link(link),
+            Effect::FinishLink { link } => self.finish_link(link),
             Effect::CloseLink { link, how } => self.close_link(now, link, how),
             Effect::ReadLink { link, read } => self.read_link(link, read),
         }

@@ -6,13 +6,14 @@
 //!    sent. The machine hears `Writable` when the kernel has taken it.
 //! 3. The end comes from the other side or by an error, of which the machine hears, or from the machine. What was handed
 //!    over before the end is sent by a link that is `Finishing`, which has no name in the machine any more.
+//! 4. A link that the machine has made a pipe is half over when the other side has finished, and the other way round.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use adit_core::io::{Close, Completion, LinkId, SocketId};
+use adit_core::io::{Close, Completion, LinkId, ListenerKind, SocketId};
 use adit_core::time::DeadlineQueue;
 
 use super::table::Table;
@@ -108,8 +109,13 @@ impl<S: SocketIo> Links<S> {
 
 /// Listeners.
 impl<M: Machine, R: Reactor> Hub<M, R> {
-    pub(super) fn listen(&mut self, id: SocketId, addr: SocketAddr) -> io::Result<SocketAddr> {
-        let socket = link::listen(addr)?;
+    pub(super) fn listen(
+        &mut self,
+        id: SocketId,
+        addr: SocketAddr,
+        kind: ListenerKind,
+    ) -> io::Result<SocketAddr> {
+        let socket = link::listen(addr, kind)?;
         let local = link::local_addr(&socket)?;
         let io = self.reactor.register(id.into(), socket)?;
         if let Some((old, listener)) = self.links.listeners.insert(id, Listener::new(io)) {
@@ -219,7 +225,9 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
 
     pub(super) fn close_link(&mut self, now: Instant, id: LinkId, how: Close) {
         let Some(link) = self.links.links.remove(id) else { return };
-        if how == Close::Finish && link.state == State::Open {
+        if how == Close::Finish && link.state == State::Open && link.ended && !link.is_blocked() {
+            self.release_link(id, link, Close::Finish);
+        } else if how == Close::Finish && link.state == State::Open {
             self.finish(now, id, link);
         } else {
             self.release_link(id, link, Close::Reset);
@@ -233,13 +241,27 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
         }
         link.state = State::Finishing;
         // The end may be waiting to be read by a machine that had no wish to read.
-        link.reading = true;
+        link.reading = !link.ended;
         if !link.is_blocked() {
             link.shut_down();
         }
         self.links.finishing.insert(id, link);
         self.links.timers.set(Timer::Link(id), now + FINISHING);
         self.mark_readable(id);
+    }
+
+    /// From now on the two ways of a link end each by itself.
+    pub(super) fn pipe_link(&mut self, id: LinkId) {
+        if let Some(link) = self.links.links.get_mut(id) {
+            link.is_pipe = true;
+        }
+    }
+
+    /// Ends one way of a link, behind what waits.
+    pub(super) fn finish_link(&mut self, id: LinkId) {
+        if let Some(link) = self.links.links.get_mut(id).filter(|link| link.state == State::Open) {
+            link.finish();
+        }
     }
 
     pub(super) fn read_link(&mut self, id: LinkId, read: bool) {
@@ -281,6 +303,10 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
 
     /// The other end has finished.
     fn link_ended(&mut self, now: Instant, id: LinkId) {
+        if let Some(link) = self.links.links.get_mut(id).filter(|link| link.is_pipe) {
+            link.ended = true;
+            return self.machine.handle_completion(now, Completion::LinkFinished { link: id });
+        }
         if let Some(link) = self.links.links.remove(id) {
             if link.is_blocked() {
                 self.finish(now, id, link);
@@ -356,6 +382,9 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
         self.want_link_writable(id, false);
         match state {
             State::Opening | State::Open => {
+                if let Some(link) = self.links.get_mut(id) {
+                    link.end_if_spent();
+                }
                 self.machine.handle_completion(now, Completion::Writable { link: id });
             }
             State::Finishing if ended => self.forget_finishing(id, Close::Finish),

@@ -7,7 +7,8 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use adit_core::io::{
-    Arena, Close, Completion, Datagrams, Effect, Forwards, LinkId, SocketId, SocketKind, To, Transmit,
+    Arena, Close, Completion, Datagrams, Effect, Forwards, LinkId, ListenerKind, SocketId, SocketKind, To,
+    Transmit,
 };
 use adit_core::time::{Deadline, UnixTime};
 use adit_driver::Machine;
@@ -45,9 +46,9 @@ impl Lines {
         self.effects.push_back(effect);
     }
 
-    pub fn listen(&mut self, addr: &str) -> SocketId {
+    pub fn listen(&mut self, addr: &str, kind: ListenerKind) -> SocketId {
         let listener = self.sockets.insert(());
-        self.ask(Effect::Listen { listener, addr: addr.parse().unwrap() });
+        self.ask(Effect::Listen { listener, addr: addr.parse().unwrap(), kind });
         listener
     }
 
@@ -69,6 +70,12 @@ impl Lines {
     pub fn open(&mut self, to: SocketAddr, timeout: Duration) -> LinkId {
         let link = self.name();
         self.ask(Effect::OpenLink { link, to, from: None, timeout });
+        link
+    }
+
+    pub fn open_from(&mut self, from: SocketAddr, to: SocketAddr) -> LinkId {
+        let link = self.name();
+        self.ask(Effect::OpenLink { link, to, from: Some(from), timeout: Duration::from_secs(10) });
         link
     }
 

@@ -51,8 +51,10 @@ impl World {
                 self.complete(host, Self::RESOLVING, Completion::Resolved { query, result });
             }
             Effect::Dial { pipe, to, timeout } => self.dial(host, pipe, to, timeout),
-            Effect::Listen { listener, addr } => self.listen(host, listener, addr),
-            Effect::OpenLink { link, to, timeout, .. } => self.open_link(host, link, to, timeout),
+            Effect::Listen { listener, addr, .. } => self.listen(host, listener, addr),
+            Effect::OpenLink { link, to, from, timeout } => self.open_link(host, link, (to, from), timeout),
+            Effect::PipeLink { link } => self.pipe_link(host, link),
+            Effect::FinishLink { link } => self.finish_link(host, link),
             Effect::CloseLink { link, how } => self.close_link(host, link, how),
             Effect::ReadLink { link, read } => self.read_link(host, link, read),
             Effect::Wake { pipe, .. } => {

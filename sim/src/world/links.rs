@@ -60,6 +60,10 @@ struct End {
     waits: bool,
     /// It has said everything.
     finished: bool,
+    /// Its two ways end each by itself.
+    is_pipe: bool,
+    /// The other end has said everything, and this one has heard of it.
+    has_heard_all: bool,
     reads: bool,
     unread: VecDeque<Vec<u8>>,
 }
@@ -77,6 +81,8 @@ impl End {
             on_the_way: 0,
             waits: false,
             finished: false,
+            is_pipe: false,
+            has_heard_all: false,
             reads: true,
             unread: VecDeque::new(),
         }
@@ -105,12 +111,20 @@ impl World {
         self.links.listeners.retain(|&(of, _), id| of != host || *id != listener);
     }
 
-    pub(super) fn open_link(&mut self, host: HostIndex, link: LinkId, to: SocketAddr, timeout: Duration) {
+    pub(super) fn open_link(
+        &mut self,
+        host: HostIndex,
+        link: LinkId,
+        (to, from): (SocketAddr, Option<SocketAddr>),
+        timeout: Duration,
+    ) {
         let now = self.now();
-        self.links.ports = self.links.ports.wrapping_add(1) % 16_384;
-        let port = 49_152 + self.links.ports;
-        let public = self.network.addresses_of(host).iter().find(|ip| ip.is_ipv4() == to.is_ipv4());
-        let from = public.map(|&ip| SocketAddr::new(ip, port));
+        let from = from.or_else(|| {
+            self.links.ports = self.links.ports.wrapping_add(1) % 16_384;
+            let port = 49_152 + self.links.ports;
+            let public = self.network.addresses_of(host).iter().find(|ip| ip.is_ipv4() == to.is_ipv4());
+            public.map(|&ip| SocketAddr::new(ip, port))
+        });
         let crossing = from.ok_or(crate::network::Drop::NoHost);
         let crossing = crossing.and_then(|_| self.network.stream_to(now, host, to, 40));
         let (Some(from), Ok((there, arrives))) = (from, crossing) else {
@@ -131,15 +145,31 @@ impl World {
         let now = self.now();
         let end = self.end(side);
         end.link = None;
-        end.finished = true;
+        let had_finished = std::mem::replace(&mut end.finished, true);
         if how == Close::Reset {
             end.outbox.clear();
             return self.tell_end(side.other(), now, Err(ErrorKind::ConnectionReset));
         }
-        if end.outbox.is_empty() {
+        if end.outbox.is_empty() && !had_finished {
             let arrives = end.arrives;
             self.tell_end(side.other(), arrives, Ok(()));
         }
+    }
+
+    pub(super) fn pipe_link(&mut self, host: HostIndex, link: LinkId) {
+        if let Some(&side) = self.links.by_end.get(&(host, link)) {
+            self.end(side).is_pipe = true;
+        }
+    }
+
+    pub(super) fn finish_link(&mut self, host: HostIndex, link: LinkId) {
+        let Some(&side) = self.links.by_end.get(&(host, link)) else { return };
+        let end = self.end(side);
+        if std::mem::replace(&mut end.finished, true) || !end.outbox.is_empty() {
+            return;
+        }
+        let arrives = end.arrives;
+        self.tell_end(side.other(), arrives, Ok(()));
     }
 
     pub(super) fn read_link(&mut self, host: HostIndex, link: LinkId, read: bool) {
@@ -255,7 +285,7 @@ impl World {
             }
         }
         let end = self.end(side);
-        if end.finished && end.link.is_none() {
+        if end.finished {
             let arrives = end.arrives;
             self.tell_end(side.other(), arrives, Ok(()));
         }
@@ -269,7 +299,13 @@ impl World {
             if self.hosts[host].life != life || self.hosts[host].asleep.is_some() {
                 return;
             }
-            let Some(bytes) = self.end(side).unread.pop_front() else { return };
+            let end = self.end(side);
+            let Some(bytes) = end.unread.pop_front() else {
+                if std::mem::take(&mut end.has_heard_all) {
+                    self.tell(side, |link| Completion::LinkFinished { link });
+                }
+                return;
+            };
             self.end(side.other()).on_the_way -= bytes.len();
             self.input(host, |machine, now| machine.handle_bytes(now, link, &bytes));
             self.tell_writable(side.other());
@@ -291,6 +327,11 @@ impl World {
         let latency = self.way_back(side.other()).unwrap_or(GIVE_UP);
         let after = at.saturating_duration_since(self.now()).max(latency);
         self.after(after, move |world| {
+            let end = world.end(side);
+            if result.is_ok() && end.is_pipe && end.link.is_some() {
+                end.has_heard_all = true;
+                return world.deliver(side);
+            }
             world.tell(side, |link| Completion::LinkClosed { link, result });
             let end = world.end(side);
             if let Some(link) = end.link.take() {

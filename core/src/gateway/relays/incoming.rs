@@ -146,7 +146,10 @@ impl Relays {
                 let owned = link(id)?;
                 (owned.line, Completion::Writable { link: owned.own })
             }
-            Completion::Resolved { .. } | Completion::Dialled { .. } => return None,
+            // No link to a relay is a pipe.
+            Completion::LinkFinished { .. } | Completion::Resolved { .. } | Completion::Dialled { .. } => {
+                return None;
+            }
         })
     }
 }

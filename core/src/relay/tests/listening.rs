@@ -37,7 +37,7 @@ fn any_free_port_is_one_for_both() {
                 port += 1;
                 (socket, Ok(SocketAddr::new(wish.ip(), port)))
             }
-            Event::Effect(Effect::Listen { listener, addr }) => {
+            Event::Effect(Effect::Listen { listener, addr, .. }) => {
                 assert_eq!(addr.port(), port);
                 (listener, if port < 5003 { Err(ErrorKind::AddrInUse) } else { Ok(addr) })
             }
