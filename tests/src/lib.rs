@@ -16,4 +16,5 @@ pub mod postgres;
 pub mod process;
 pub mod programs;
 pub mod turn;
+pub mod turn_tcp;
 pub mod wiretap;

@@ -28,6 +28,16 @@ pub struct Turn {
 pub struct Answer(Vec<u8>);
 
 impl Answer {
+    /// The answer that these bytes are.
+    ///
+    /// # Panics
+    /// When they are no message.
+    #[must_use]
+    pub fn read(bytes: Vec<u8>) -> Self {
+        assert!(Message::parse(&bytes).is_ok(), "an answer is a message");
+        Self(bytes)
+    }
+
     /// The message.
     ///
     /// # Panics

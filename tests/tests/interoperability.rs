@@ -41,6 +41,38 @@ fn coturns_client_loses_nothing_over_tcp_and_ipv6() {
     exercise("::1", false, Hop::Tcp);
 }
 
+/// RFC 6062: four clients, each connected with each other by the relay, out and in.
+#[test]
+fn coturns_client_loses_nothing_over_tcp_allocations() {
+    meet("127.0.0.1", &[]);
+}
+
+#[test]
+fn coturns_client_loses_nothing_over_tcp_allocations_by_tls() {
+    meet("127.0.0.1", &["-S"]);
+}
+
+#[test]
+fn coturns_client_loses_nothing_over_tcp_allocations_of_ipv6() {
+    meet("::1", &["-x"]);
+}
+
+fn meet(host: &str, more: &[&str]) {
+    let world = World::new();
+    let relay = world.address(host);
+    let mut flags = vec!["--allow-relayed-peers"];
+    if more.contains(&"-S") {
+        flags.extend(certified(&world, "ec"));
+    }
+    let _relay = world.relay_with(&[relay], &flags);
+    let mut client = Command::new(programs::find("turnutils_uclient"));
+    client.args(["-T", "-u", "tester", "-W", SECRET, "-z", "5", "-m", "4", "-n", "50", "-l", "200"]);
+    client.args(["-L", host, "-p", &relay.port().to_string()]).args(more).arg(host);
+    let said = finish("turnutils_uclient", client, std::time::Duration::from_secs(120)).success();
+    assert!(said.contains("12 connections are completed"), "{said}");
+    assert!(said.contains("Total lost packets 0 (0.000000%)"), "{said}");
+}
+
 #[test]
 fn our_gateway_serves_from_an_address_of_coturn() {
     let world = World::new();

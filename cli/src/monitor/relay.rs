@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use adit_core::relay::{AuthFailure, Drop, LinkEnd, SessionEnd};
+use adit_core::relay::{AuthFailure, ConnectionEnd, Drop, LinkEnd, SessionEnd};
 use adit_mio::RelayProbe;
 
 use super::{Page, Subject};
@@ -21,6 +21,7 @@ impl Subject for RelayProbe {
             ("turn_reservations_active", "Ports that wait for their allocation", holdings.reservations),
             ("turn_links_active", "TCP connections of clients", holdings.links),
             ("turn_sessions_active", "DTLS sessions of clients", holdings.sessions),
+            ("turn_connections_active", "TCP connections with peers", holdings.connections),
         ];
         for (name, help, value) in gauges {
             page.gauge(name, help, value as u64)?;
@@ -47,6 +48,16 @@ impl Subject for RelayProbe {
         let names: Vec<_> = SessionEnd::ALL.iter().map(|&reason| (format!("{reason:?}"), reason)).collect();
         let ended = names.iter().map(|(name, reason)| (name.as_str(), counters.sessions_ended(*reason)));
         page.counters("turn_sessions_ended", "Clients' DTLS sessions that ended", "reason", ended)?;
+        page.counter("turn_connections", "TCP connections with peers that were made", counters.connections)?;
+        let names: Vec<_> =
+            ConnectionEnd::ALL.iter().map(|&reason| (format!("{reason:?}"), reason)).collect();
+        let ended = names.iter().map(|(name, reason)| (name.as_str(), counters.connections_ended(*reason)));
+        page.counters(
+            "turn_connections_ended",
+            "TCP connections with peers that were refused, failed or ended",
+            "reason",
+            ended,
+        )?;
         page.counter("turn_transport_errors", "ICMP errors on relayed sockets", counters.transport_errors)?;
         page.sockets(&self.socket_counters())
     }

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use adit_core::relay::{Event, Released, Transport};
+use adit_core::relay::{ConnectionEnd, Event, Released, Transport};
 use adit_core::turn::credentials::TimeLimited;
 use aws_lc_rs::hmac;
 use serde::Serialize;
@@ -58,12 +58,26 @@ struct Line<'a> {
     transport: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     relayed: Option<&'a [SocketAddr]>,
+    /// What is relayed, where that is not UDP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relays: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<u16>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     usage: Option<Usage>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    carried: Option<Carried>,
+}
+
+/// What a TCP connection with a peer has carried.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Carried {
+    to_peer_bytes: u64,
+    to_client_bytes: u64,
 }
 
 /// What was relayed for an allocation.
@@ -133,11 +147,14 @@ impl EventLog {
     }
 
     fn line<'a>(&self, time: String, event: &'a Event) -> Option<Line<'a>> {
-        let (Event::Allocated { username, client, transport, .. }
-        | Event::Released { username, client, transport, .. }
-        | Event::Refused { username, client, transport, .. }) = event
-        else {
-            return None;
+        let (username, client, transport) = match event {
+            Event::Allocated { username, client, transport, .. }
+            | Event::Released { username, client, transport, .. }
+            | Event::Refused { username, client, transport, .. } => (username, client, *transport),
+            Event::Connected { username, client, .. } | Event::Disconnected { username, client, .. } => {
+                (username, client, Transport::Tcp)
+            }
+            _ => return None,
         };
         let line = Line {
             time,
@@ -149,12 +166,26 @@ impl EventLog {
                 Transport::Tcp => "tcp",
             },
             relayed: None,
+            relays: None,
+            peer: None,
             reason: None,
             code: None,
             usage: None,
+            carried: None,
         };
         Some(match event {
-            Event::Allocated { relayed, .. } => Line { event: "allocated", relayed: Some(relayed), ..line },
+            Event::Allocated { relayed, relays, .. } => {
+                let relays = (*relays == Transport::Tcp).then_some("tcp");
+                Line { event: "allocated", relayed: Some(relayed), relays, ..line }
+            }
+            Event::Connected { peer, .. } => Line { event: "connected", peer: Some(*peer), ..line },
+            Event::Disconnected { peer, reason, to_peer, to_client, .. } => Line {
+                event: "disconnected",
+                peer: Some(*peer),
+                reason: Some(end(*reason)),
+                carried: Some(Carried { to_peer_bytes: *to_peer, to_client_bytes: *to_client }),
+                ..line
+            },
             Event::Released { relayed, reason, usage, .. } => Line {
                 event: "released",
                 relayed: Some(relayed),
@@ -191,6 +222,24 @@ impl EventLog {
                 .map(|byte| format!("{byte:02x}"))
                 .collect(),
         }
+    }
+}
+
+/// Why a connection with a peer has ended.
+fn end(reason: ConnectionEnd) -> &'static str {
+    match reason {
+        ConnectionEnd::Closed => "closed",
+        ConnectionEnd::Broken => "broken",
+        ConnectionEnd::NeverBound => "never-bound",
+        ConnectionEnd::HalfClosed => "half-closed",
+        ConnectionEnd::Denied => "denied",
+        ConnectionEnd::Released => "released",
+        ConnectionEnd::Overflown => "overflown",
+        // Such were never made.
+        ConnectionEnd::Exists
+        | ConnectionEnd::TooMany
+        | ConnectionEnd::NoPermission
+        | ConnectionEnd::Failed => "refused",
     }
 }
 
@@ -240,6 +289,23 @@ mod tests {
         assert_eq!(old["transport"], "tcp");
         assert_eq!(old["relayed"][0], "203.0.113.1:50000");
         assert_eq!(read("events")[0]["user"], "ada");
+    }
+
+    #[test]
+    fn a_connection_with_a_peer_is_a_line_when_it_begins_and_when_it_ends() {
+        let log = EventLog::open(Place::Output, true).unwrap();
+        let (client, peer) = ("192.0.2.1:1".parse().unwrap(), "203.0.113.9:80".parse().unwrap());
+        let text = |event: &Event| {
+            let line = log.line("now".into(), event).unwrap();
+            serde_json::to_value(&line).unwrap()
+        };
+        let begun = text(&Event::Connected { client, username: "ada".into(), peer });
+        assert_eq!((&begun["event"], &begun["peer"]), (&"connected".into(), &"203.0.113.9:80".into()));
+        let reason = ConnectionEnd::NeverBound;
+        let username = "ada".into();
+        let ended = text(&Event::Disconnected { client, username, peer, reason, to_peer: 1, to_client: 2 });
+        assert_eq!((&ended["reason"], &ended["user"]), (&"never-bound".into(), &"ada".into()));
+        assert_eq!((&ended["to_peer_bytes"], &ended["to_client_bytes"]), (&1.into(), &2.into()));
     }
 
     #[test]

@@ -39,7 +39,7 @@ A file:
   static-auth-secret-file = "secret"     # relative to the file
   denied-peer-ip = ["198.51.100.0/24"]
 
-Open UDP and TCP for the listening ports, and UDP for --min-port to --max-port. Nothing needs to be opened at gateways."#)]
+Open UDP and TCP for the listening ports, and for --min-port to --max-port: UDP, and TCP unless --max-connections is 0. Nothing needs to be opened at gateways."#)]
 pub(crate) struct Start {
     /// The relay's file [default: /etc/adit/relay.toml, if it is there].
     #[arg(long, value_name = "FILE", env = "ADIT_CONFIG")]

@@ -99,6 +99,7 @@ impl Settings {
             relay.set_quotas(now, config.user_quota, config.total_quota);
             relay.set_max_rate(now, config.max_rate);
             relay.set_room(now, config.max_permissions, config.max_channels);
+            relay.set_connection_limits(now, config.connections);
             relay.set_reply_budget(now, config.reply_budget);
             relay.set_certificates(now, config.tls, config.dtls);
         })

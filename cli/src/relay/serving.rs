@@ -169,6 +169,12 @@ fn log(event: &Event) {
         Event::Refused { client, username, code, .. } => {
             tracing::debug!(%client, %username, code, "an allocation was refused");
         }
+        Event::Connected { client, username, peer } => {
+            tracing::debug!(%client, %username, %peer, "connected with a peer");
+        }
+        Event::Disconnected { client, username, peer, reason, to_peer, to_client } => {
+            tracing::debug!(%client, %username, %peer, ?reason, to_peer, to_client, "the connection with a peer has ended");
+        }
         Event::Drained => tracing::info!("the last allocation has ended"),
         Event::Listening { .. } | Event::Effect(_) => {}
     }

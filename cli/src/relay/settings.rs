@@ -84,6 +84,12 @@ pub(crate) struct Settings {
     /// How many channels an allocation may have [default: 128].
     #[arg(long, value_name = "N", env = "ADIT_MAX_CHANNELS")]
     pub(super) max_channels: Option<usize>,
+    /// How many TCP connections with peers an allocation may have (RFC 6062); 0 relays no TCP [default: 64].
+    #[arg(long, value_name = "N", env = "ADIT_MAX_CONNECTIONS")]
+    pub(super) max_connections: Option<usize>,
+    /// How many of them may be under way, or wait for their client [default: 16].
+    #[arg(long, value_name = "N", env = "ADIT_MAX_PENDING_CONNECTIONS")]
+    pub(super) max_pending_connections: Option<usize>,
     /// How many replies a second a source gets before it has shown who it is, and four times as many at once [default: 50].
     #[arg(long, value_name = "N", env = "ADIT_REPLY_RATE")]
     pub(super) reply_rate: Option<u32>,
@@ -186,7 +192,7 @@ impl Settings {
     pub(super) fn or(self, below: Self) -> Self {
         first_of!(self, below:
             listen realm relay_ip external_ip min_port max_port static_auth_secret_file static_auth_secret
-            user_file users_file user revoked_file user_quota total_quota max_bps max_permissions max_channels reply_rate allowed_peer_ip denied_peer_ip allow_relayed_peers
+            user_file users_file user revoked_file user_quota total_quota max_bps max_permissions max_channels max_connections max_pending_connections reply_rate allowed_peer_ip denied_peer_ip allow_relayed_peers
             rfc5766_channels tls_cert tls_key tls_listen alternate_server grace_period event_log log_users monitor_listen domain token_file ca_file state_dir)
     }
 

@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use std::path::Path;
 use std::time::Duration;
 
-use adit_core::relay::{Alternates, Config, RelayAddress, ReplyBudget};
+use adit_core::relay::{Alternates, Config, ConnectionLimits, RelayAddress, ReplyBudget};
 use adit_core::turn::address_policy::Policy;
 use adit_core::turn::credentials::Authenticator;
 
@@ -51,11 +51,17 @@ impl Settings {
 
     /// `config` with how much one source, one user and one allocation may have.
     fn limits(&self, config: Config) -> Config {
+        let connections = ConnectionLimits {
+            per_allocation: self.max_connections.unwrap_or(config.connections.per_allocation),
+            pending: self.max_pending_connections.unwrap_or(config.connections.pending),
+            ..config.connections
+        };
         let budget = |rate: u32| ReplyBudget { rate, burst: rate.saturating_mul(4) };
         Config {
             max_rate: self.max_bps.and_then(NonZeroU64::new),
             max_permissions: self.max_permissions.unwrap_or(config.max_permissions),
             max_channels: self.max_channels.unwrap_or(config.max_channels),
+            connections,
             reply_budget: self.reply_rate.map_or(config.reply_budget, budget),
             ..config
         }

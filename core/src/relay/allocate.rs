@@ -13,6 +13,7 @@ use super::allocation::{Allocation, AllocationId, Leg, Owner, Pending, Phase};
 use super::channel::Channels;
 use super::config::{Config, IpVersion};
 use super::event::Event;
+use super::listen::Transport;
 use super::mobility::Mobility;
 use super::permission::Permissions;
 use super::ports::Parity;
@@ -20,9 +21,10 @@ use super::quota::{Exceeded, UserId};
 use super::reply::{Answer, Refusal};
 use super::request::Request;
 use super::table::Token;
-use crate::io::{Effect, SocketId, SocketKind};
+use super::via::Via;
+use crate::io::{Effect, ListenerKind, SocketId, SocketKind};
 use crate::stun::{Family, Message};
-use crate::turn::UDP;
+use crate::turn::{TCP, UDP};
 
 /// How often a port that another program has is replaced.
 const MOST_RETRIES: u32 = 8;
@@ -30,6 +32,7 @@ const MOST_RETRIES: u32 = 8;
 /// What an Allocate asks for.
 #[derive(Debug)]
 struct Wish {
+    relays: Transport,
     lifetime: Duration,
     source: Source,
 }
@@ -54,7 +57,7 @@ impl Relay {
             return Ok(Answer::Silence);
         }
         self.judge_new(request)?;
-        let wish = Wish::read(&request.message, &self.config)?;
+        let wish = Wish::read(&request.message, request.addressee.path.via, &self.config)?;
         let ticket = self.wants_ticket(request)?;
         let user = self.afford(&wish, &request.owner)?;
         self.begin(now, request, &wish, ticket, user);
@@ -98,6 +101,7 @@ impl Relay {
             mobility: None,
             local: path.local,
             owner: request.owner.clone(),
+            relays: wish.relays,
             user,
             legs: Vec::new(),
             permissions: Permissions::new(self.config.max_permissions),
@@ -124,8 +128,9 @@ impl Relay {
 
     /// Asks the driver to bind a port of `version` for a pending allocation, or notes that there is none.
     fn bind_leg(&mut self, id: AllocationId, version: IpVersion) {
-        let Some(pending) = self.table.get(id).and_then(Allocation::pending) else { return };
-        let parity = pending.parity;
+        let Some(allocation) = self.table.get(id) else { return };
+        let Some(Pending { parity, .. }) = allocation.pending() else { return };
+        let (parity, relays) = (*parity, allocation.relays);
         let legs = self.table.add_leg(&mut self.rng, id, version, parity);
         if legs.is_empty() {
             self.table.lack(id, version, Refusal::InsufficientCapacity.code().0);
@@ -133,7 +138,10 @@ impl Relay {
         let address = self.config.relay_address(version).expect("only supported versions are allocated");
         for Leg { socket, port, .. } in legs {
             let addr = SocketAddr::new(address.bind, port);
-            self.effect(Effect::Bind { socket, addr, kind: SocketKind::Relayed });
+            self.effect(match relays {
+                Transport::Udp => Effect::Bind { socket, addr, kind: SocketKind::Relayed },
+                Transport::Tcp => Effect::Listen { listener: socket, addr, kind: ListenerKind::Relayed },
+            });
         }
     }
 
@@ -197,7 +205,7 @@ impl Relay {
     fn grant(&mut self, now: Instant, id: AllocationId) {
         let Some(allocation) = self.table.get(id) else { return };
         let Some(pending) = allocation.pending() else { return };
-        let username = Arc::clone(&allocation.owner.username);
+        let (username, relays) = (Arc::clone(&allocation.owner.username), allocation.relays);
         let relayed = self.relayed_addresses(&allocation.legs);
         let mut builder = pending.addressee.success();
         for &address in &relayed {
@@ -220,7 +228,7 @@ impl Relay {
         let reply: Box<[u8]> = addressee.key.sign(builder).into_boxed_slice();
         self.table.grant(id, addressee.transaction, reply.clone(), now + lifetime);
         let (client, transport) = (addressee.path.client, addressee.path.via.transport());
-        self.events.push_back(Event::Allocated { client, transport, username, relayed });
+        self.events.push_back(Event::Allocated { client, transport, username, relayed, relays });
         self.reply(addressee.path, reply);
     }
 
@@ -251,15 +259,23 @@ fn already(allocation: &Allocation, request: &Request<'_>) -> Result<Answer, Ref
 }
 
 impl Wish {
-    /// The checks of RFC 8656 §7.2, in its order.
-    fn read(message: &Message<'_>, config: &Config) -> Result<Self, Refusal> {
-        match message.requested_transport()? {
+    /// The checks of RFC 8656 §7.2, in its order, and those of RFC 6062 §5.1.
+    fn read(message: &Message<'_>, via: Via, config: &Config) -> Result<Self, Refusal> {
+        let relays = match message.requested_transport()? {
             None => return Err(Refusal::BadRequest),
-            Some(UDP) => {}
+            Some(UDP) => Transport::Udp,
+            Some(TCP) if config.connections.per_allocation > 0 => Transport::Tcp,
             Some(_) => return Err(Refusal::UnsupportedTransport),
-        }
+        };
         // It asks whether Send indications may: they may, always.
-        message.dont_fragment()?;
+        let dont_fragment = message.dont_fragment()?;
+        if relays == Transport::Tcp {
+            let strange =
+                dont_fragment || message.even_port()?.is_some() || message.reservation_token()?.is_some();
+            if strange || via.transport() != Transport::Tcp {
+                return Err(Refusal::BadRequest);
+            }
+        }
         let lifetime = granted_lifetime(message.lifetime()?, config);
         let (even, token) = (message.even_port()?, message.reservation_token()?);
         let (requested, additional) = (message.requested_family()?, message.additional_family()?);
@@ -271,7 +287,7 @@ impl Wish {
             return Err(Refusal::BadRequest);
         }
         if let Some(token) = token {
-            return Ok(Self { lifetime, source: Source::Reserved(token) });
+            return Ok(Self { relays, lifetime, source: Source::Reserved(token) });
         }
         let parity = match even {
             None => Parity::Any,
@@ -280,7 +296,7 @@ impl Wish {
         };
         let source =
             if additional.is_some() { both(config, parity)? } else { one(requested, config, parity)? };
-        Ok(Self { lifetime, source })
+        Ok(Self { relays, lifetime, source })
     }
 }
 

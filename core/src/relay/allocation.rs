@@ -8,6 +8,7 @@ use super::channel::Channels;
 use super::config::IpVersion;
 use super::counters::Flow;
 use super::event::Usage;
+use super::listen::Transport;
 use super::mobility::Mobility;
 use super::permission::Permissions;
 use super::ports::Parity;
@@ -55,6 +56,8 @@ pub(super) struct Allocation {
     /// The local address that the client sends to, where the listening socket is bound to all.
     pub(super) local: Option<IpAddr>,
     pub(super) owner: Owner,
+    /// What its relayed addresses are of: UDP, or TCP (RFC 6062).
+    pub(super) relays: Transport,
     /// Under which its owner is counted.
     pub(super) user: UserId,
     /// One or two, of different versions.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::Relay;
 use super::budget::ReplyBudget;
+use super::tcp::ConnectionLimits;
 use crate::secure::{dtls, tls};
 use crate::turn::address_policy::Policy;
 use crate::turn::credentials::Authenticator;
@@ -29,11 +30,12 @@ impl Relay {
     }
 
     /// Which peers may be reached from now on, and whether relayed addresses are among them. Peers that the policy denies
-    /// lose their permissions and channels. O(allocations).
+    /// lose their permissions, channels and connections. O(allocations and connections).
     pub fn set_policy(&mut self, _now: Instant, policy: Policy, allow_relayed_peers: bool) {
         self.reach.set_policy(policy, allow_relayed_peers);
         let reach = &self.reach;
         self.table.keep_peers(|peer| reach.address(peer).is_ok());
+        self.end_denied();
     }
 
     /// How many allocations there may be for each user, and in all; `None` is no limit. Who has more already keeps them.
@@ -45,12 +47,19 @@ impl Relay {
     pub fn set_max_rate(&mut self, _now: Instant, rate: Option<NonZeroU64>) {
         self.config.max_rate = rate;
         self.table.set_rate(rate);
+        self.rest_no_more();
     }
 
     /// How many permissions and channels each new allocation may have.
     pub fn set_room(&mut self, _now: Instant, permissions: usize, channels: usize) {
         self.config.max_permissions = permissions;
         self.config.max_channels = channels;
+    }
+
+    /// How many TCP connections with peers there may be (RFC 6062). Those that there are stay.
+    pub fn set_connection_limits(&mut self, _now: Instant, limits: ConnectionLimits) {
+        self.config.connections = limits;
+        self.connections.set_limits(limits.share(&self.config.shard));
     }
 
     /// How many replies a source gets from now on before it has authenticated itself.

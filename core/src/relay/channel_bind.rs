@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Relay;
 use super::channel;
+use super::listen::Transport;
 use super::reply::{Answer, Refusal};
 use super::request::Request;
 use crate::stun::{Message, attribute};
@@ -12,6 +13,7 @@ impl Relay {
     /// Binds or refreshes a channel, and the permission of its peer with it.
     pub(super) fn channel_bind(&mut self, now: Instant, request: &Request<'_>) -> Result<Answer, Refusal> {
         let id = self.allocation_of(request)?;
+        self.judge_transport(id, Transport::Udp)?;
         let number = channel_number(&request.message).ok_or(Refusal::BadRequest)?;
         let peer = request.message.peer_address()?.ok_or(Refusal::BadRequest)?;
         if !self.channels.contains(&number) || peer.port() == 0 {

@@ -10,6 +10,7 @@ use super::dtls::SessionLimits;
 use super::links::LinkLimits;
 use super::listen::Listen;
 use super::shard::Shard;
+use super::tcp::ConnectionLimits;
 use crate::secure::{dtls, tls};
 use crate::turn::address_policy::Policy;
 use crate::turn::channel_data;
@@ -68,6 +69,8 @@ pub struct Config {
     pub mobility: bool,
     /// What clients that come by TCP may cost.
     pub links: LinkLimits,
+    /// What TCP connections with peers may cost (RFC 6062).
+    pub connections: ConnectionLimits,
     /// What clients that come by DTLS may cost.
     pub sessions: SessionLimits,
     /// What is shown to clients that speak TLS, on every address that is served by TCP; `None` refuses them.
@@ -123,6 +126,7 @@ impl Config {
             mobility: true,
             links: LinkLimits::default(),
             sessions: SessionLimits::default(),
+            connections: ConnectionLimits::default(),
             tls: None,
             dtls: None,
             rfc5766_channels: false,

@@ -46,6 +46,8 @@ pub struct Holdings {
     pub link_bytes: usize,
     /// DTLS sessions.
     pub sessions: usize,
+    /// TCP connections with peers (RFC 6062), those included that are being opened.
+    pub connections: usize,
 }
 
 /// Totals since the start.
@@ -63,13 +65,17 @@ pub struct Counters {
     pub tls: u64,
     /// DTLS sessions that have finished their handshake.
     pub sessions: u64,
+    /// TCP connections with peers that were made (RFC 6062).
+    pub connections: u64,
     dropped: [u64; Drop::ALL.len()],
     failures: [u64; AuthFailure::ALL.len()],
     links_ended: [u64; LinkEnd::ALL.len()],
     sessions_ended: [u64; SessionEnd::ALL.len()],
+    connections_ended: [u64; ConnectionEnd::ALL.len()],
 }
 
-/// Datagrams, and the bytes of their payload without any header of TURN.
+/// Datagrams, and the bytes of their payload without any header of TURN. What goes by TCP connections with peers adds to
+/// the bytes only.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flow {
     /// Datagrams.
@@ -130,6 +136,8 @@ reasons! {
     NoFamily,
     /// Data to one of the relay's own ports.
     OwnPort,
+    /// A Send indication for an allocation of TCP, whose data goes by connections (RFC 6062).
+    NotUdp,
     /// Data of a peer that does not fit a datagram with TURN's header in front.
     TooLong,
     /// The queue of what is to be sent was full.
@@ -177,6 +185,35 @@ reasons! {
     TakesNothing,
     /// TLS has failed: in its handshake, or because something was spoilt on the way.
     Tls,
+    /// It was bound to the connection of a peer, which has ended (RFC 6062).
+    Bound,
+}
+
+reasons! {
+    /// Why a TCP connection with a peer was refused, could not be made, or has ended (RFC 6062).
+    ConnectionEnd:
+    /// Refused: there is one with this peer already.
+    Exists,
+    /// Refused: there are as many as there may be, in all, or of the allocation, or that wait.
+    TooMany,
+    /// Refused: the peer that has connected has no permission.
+    NoPermission,
+    /// The peer could not be reached, or not in time.
+    Failed,
+    /// No client has bound it in time.
+    NeverBound,
+    /// Both ends have finished.
+    Closed,
+    /// One end has broken it, and so the other one was reset.
+    Broken,
+    /// One end has finished, and for too long the other one had nothing to say.
+    HalfClosed,
+    /// Its peer may not be reached any more.
+    Denied,
+    /// Its allocation has ended, or has given up the relayed address.
+    Released,
+    /// More than can be kept has come for an end that takes nothing.
+    Overflown,
 }
 
 reasons! {
@@ -256,6 +293,15 @@ impl Counters {
     /// How many DTLS sessions have ended for `reason`.
     pub fn sessions_ended(&self, reason: SessionEnd) -> u64 {
         self.sessions_ended[reason as usize]
+    }
+
+    /// How many TCP connections with peers were refused, failed or have ended for `reason`.
+    pub fn connections_ended(&self, reason: ConnectionEnd) -> u64 {
+        self.connections_ended[reason as usize]
+    }
+
+    pub(super) fn end_connection(&mut self, reason: ConnectionEnd) {
+        self.connections_ended[reason as usize] += 1;
     }
 
     pub(super) fn end_session(&mut self, reason: SessionEnd) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::counters::Flow;
+use super::counters::{ConnectionEnd, Flow};
 use super::listen::Transport;
 use crate::io::{Effect, SocketId};
 
@@ -42,6 +42,8 @@ pub enum Event {
         username: Arc<str>,
         /// Its relayed addresses, as the client was told them.
         relayed: Vec<SocketAddr>,
+        /// What is relayed: datagrams, or TCP connections (RFC 6062).
+        relays: Transport,
     },
     /// An allocation has ended.
     Released {
@@ -66,6 +68,30 @@ pub enum Event {
         to: SocketAddr,
         /// The username that it came with now.
         username: Arc<str>,
+    },
+    /// An allocation has got a TCP connection with a peer (RFC 6062).
+    Connected {
+        /// The client.
+        client: SocketAddr,
+        /// The username that it came with.
+        username: Arc<str>,
+        /// The peer.
+        peer: SocketAddr,
+    },
+    /// Such a connection has ended.
+    Disconnected {
+        /// The client.
+        client: SocketAddr,
+        /// The username that it came with.
+        username: Arc<str>,
+        /// The peer.
+        peer: SocketAddr,
+        /// Why it has ended.
+        reason: ConnectionEnd,
+        /// Bytes of the client that were sent on to the peer.
+        to_peer: u64,
+        /// Bytes of the peer that were sent on to the client.
+        to_client: u64,
     },
     /// An allocation was refused to a user. What strangers are answered is counted only.
     Refused {

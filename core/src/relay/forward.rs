@@ -13,6 +13,7 @@ use super::allocation::{Allocation, AllocationId, Leg};
 use super::config::IpVersion;
 use super::counters::{Drop, Flow};
 use super::dtls::SessionId;
+use super::listen::Transport;
 use super::outbox::Doorstep;
 use super::quota::Way;
 use super::via::{Path, Via};
@@ -177,7 +178,12 @@ impl Relay {
             (Class::Request, Method::BINDING) => self.binding(now, path, &message),
             (
                 Class::Request,
-                Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND,
+                Method::ALLOCATE
+                | Method::REFRESH
+                | Method::CREATE_PERMISSION
+                | Method::CHANNEL_BIND
+                | Method::CONNECT
+                | Method::CONNECTION_BIND,
             ) => {
                 self.account(known);
                 *known = self.nothing_known();
@@ -207,6 +213,9 @@ impl Relay {
             return Err(Drop::Malformed);
         };
         let allocation = self.client_allocation(path, known)?;
+        if allocation.relays == Transport::Tcp {
+            return Err(Drop::NotUdp);
+        }
         if !allocation.permissions.allow(now, peer.ip()) {
             return Err(Drop::NoPermission);
         }

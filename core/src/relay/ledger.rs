@@ -132,6 +132,23 @@ impl Ledger {
         drew.ok().map(|_| drawn)
     }
 
+    /// Takes all that is asked for out of a bucket, also where it has less: then it says how long it takes until the debt is
+    /// paid.
+    pub(super) fn overdraw(
+        &self,
+        now: Instant,
+        account: &Account,
+        way: usize,
+        Draw { least, rate }: Draw,
+    ) -> Option<Duration> {
+        let now = nanos(now.saturating_duration_since(self.epoch).as_nanos());
+        let after = |full_at: u64| full_at.max(now).saturating_add(nanos_for(least, rate));
+        let before = account.full_at[way].fetch_update(Relaxed, Relaxed, |full_at| Some(after(full_at)));
+        let (Ok(before) | Err(before)) = before;
+        let full = now.saturating_add(nanos_for(LARGEST.max(rate.get()), rate));
+        after(before).checked_sub(full).filter(|&debt| debt > 0).map(Duration::from_nanos)
+    }
+
     /// Notes whether a port is that of a relayed address, for the other shards.
     pub(super) fn note_port(&self, version: IpVersion, port: u16, relayed: bool) {
         let (word, bit) = place(port);

@@ -16,6 +16,7 @@ use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use super::Relay;
 use super::allocation::{Allocation, AllocationId};
 use super::event::{Event, Released};
+use super::listen::Transport;
 use super::reply::{Answer, Refusal};
 use super::request::Request;
 use crate::io::Id as _;
@@ -111,6 +112,10 @@ impl Relay {
         let allocation = self.table.get(id).filter(|it| it.is_live()).ok_or(Refusal::AllocationMismatch)?;
         if allocation.owner.id != request.owner.id {
             return Err(Refusal::WrongCredentials);
+        }
+        if allocation.relays == Transport::Tcp && request.addressee.path.via.transport() != Transport::Tcp {
+            // Its client is told of connections, and has them bound, by TCP only (RFC 6062 §5.1).
+            return Err(Refusal::BadRequest);
         }
         let mobility = allocation.mobility.as_ref().ok_or(Refusal::BadRequest)?;
         // The ticket before the last one is good as long as nothing shows that the client has got the last one.

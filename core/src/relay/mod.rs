@@ -1,4 +1,4 @@
-//! The TURN server (RFC 8656 over UDP, TCP, TLS and DTLS) as a pure machine.
+//! The TURN server (RFC 8656 over UDP, TCP, TLS and DTLS; allocations of TCP, RFC 6062) as a pure machine.
 //!
 //! How a client's data comes to flow, and where to read about it:
 //!
@@ -17,6 +17,8 @@
 //! Clients that come by TCP (`links`), with TLS or without, are treated alike: their streams are cut into messages, and
 //! what is sent to them waits in a bounded queue. So are those that come by DTLS (`dtls`), whose records are opened and
 //! sealed. `via` is over what a client comes.
+//!
+//! An allocation may be of TCP: then connections are made and accepted for it, and their bytes are relayed (`tcp`).
 //!
 //! What a client may do is narrowed by its credentials (`rights`); renewed ones bring newer rights with any request.
 //! Who runs the relay may change what it was told while it runs (`change`), end what a user has, and let what there is
@@ -57,6 +59,7 @@ mod rights;
 mod shard;
 mod source;
 mod table;
+mod tcp;
 mod via;
 
 use std::collections::VecDeque;
@@ -67,14 +70,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::io::{Completion, Datagrams, Effect, Forwards, SocketId, Transmit};
+use crate::io::{Completion, Datagrams, Effect, Forwards, SocketId, To, Transmit};
 use crate::rand::{Rng, Seed};
 use crate::time::{Clock, Deadline, UnixTime};
 use crate::turn::nonce::Nonces;
 
 pub use budget::ReplyBudget;
 pub use config::{Config, RelayAddress};
-pub use counters::{AuthFailure, Counters, Drop, Flow, Holdings, LinkEnd, SessionEnd, Status};
+pub use counters::{AuthFailure, ConnectionEnd, Counters, Drop, Flow, Holdings, LinkEnd, SessionEnd, Status};
 pub use dtls::SessionLimits;
 pub use ending::Alternates;
 pub use event::{Event, Released, Usage};
@@ -82,6 +85,7 @@ pub use ledger::Ledger;
 pub use links::LinkLimits;
 pub use listen::{Listen, Transport, Transports};
 pub use shard::Shard;
+pub use tcp::ConnectionLimits;
 
 use allocation::AllocationId;
 use departed::Departed;
@@ -93,6 +97,7 @@ use mobility::Tickets;
 use outbox::Outbox;
 use reach::Reach;
 use table::{Expired, Socket, Table};
+use tcp::Connections;
 use via::FiveTuple;
 
 /// A TURN server.
@@ -112,6 +117,7 @@ pub struct Relay {
     table: Table,
     links: Links,
     sessions: Sessions,
+    connections: Connections,
     departed: Departed,
     ending: Ending,
     outbox: Outbox,
@@ -133,6 +139,7 @@ impl Relay {
             table: Table::new(&config, &ledger),
             links: Links::new(config.links.share(&config.shard)),
             sessions: Sessions::new(config.sessions.share(&config.shard)),
+            connections: Connections::new(config.connections.share(&config.shard)),
             ledger,
             departed: Departed::default(),
             ending: Ending::default(),
@@ -177,6 +184,7 @@ impl Relay {
         self.table.check();
         self.links.check();
         self.sessions.check();
+        self.connections.check(|link| self.links.end_of(link));
     }
 
     /// What it holds at present. Nothing is counted for it but what waits for links, so that reports hold nobody up.
@@ -187,7 +195,8 @@ impl Relay {
             links: self.links.len(),
             link_bytes: self.links.waiting(),
             sessions: self.sessions.len(),
-            timers: held.timers + self.links.timers() + self.sessions.timers(),
+            connections: self.connections.len(),
+            timers: held.timers + self.links.timers() + self.sessions.timers() + self.connections.timers(),
             ..held
         }
     }
@@ -212,6 +221,8 @@ impl Relay {
                 self.transport_error(now, socket, peer, kind, mtu);
             }
             Completion::Writable { link } => self.links.writable(link),
+            Completion::LinkOpened { link, .. } => self.link_opened(now, link),
+            Completion::LinkFinished { link } => self.link_finished(now, link),
             Completion::LinkClosed { link, result } => self.link_closed(now, link, result),
             _ => {}
         }
@@ -234,6 +245,7 @@ impl Relay {
         }
         self.expire_links(now);
         self.expire_sessions(now);
+        self.expire_connections(now);
     }
 
     /// The next reply, or data that is not forwarded where it arrives.
@@ -243,7 +255,14 @@ impl Relay {
         max_segments: NonZeroUsize,
         out: &mut Vec<u8>,
     ) -> Option<Transmit> {
-        self.outbox.poll(max_segments, out).or_else(|| self.links.poll(now, out))
+        if let Some(transmit) = self.outbox.poll(max_segments, out) {
+            return Some(transmit);
+        }
+        let transmit = self.links.poll(now, out)?;
+        if let To::Link(link) = transmit.to {
+            self.handed_over(link);
+        }
+        Some(transmit)
     }
 
     /// The next event.
@@ -254,7 +273,8 @@ impl Relay {
     /// When something runs out next.
     pub fn poll_timeout(&self) -> Option<Deadline> {
         let hops = Deadline::earlier(self.links.next_deadline(), self.sessions.next_deadline());
-        Deadline::earlier(self.table.next_deadline(), hops)
+        let peers = Deadline::earlier(self.table.next_deadline(), self.connections.next_deadline());
+        Deadline::earlier(peers, hops)
     }
 }
 
@@ -281,6 +301,7 @@ impl Relay {
 
     /// Ends a live allocation.
     fn release(&mut self, now: Instant, id: AllocationId, reason: Released) {
+        self.end_connections(id);
         let Some(allocation) = self.table.remove(id) else { return };
         for leg in allocation.sockets() {
             self.effect(Effect::Unbind { socket: leg.socket });

@@ -158,6 +158,20 @@ impl Quota {
         true
     }
 
+    /// Counts bytes that were taken from a stream, whether they may be relayed now or not, and says when the next may be
+    /// taken; `None` is at once.
+    pub(super) fn charge(&mut self, now: Instant, user: UserId, way: Way, len: usize) -> Option<Instant> {
+        let (rate, user) = (self.rate?, self.users.get_mut(user)?);
+        let credit = &mut user.credit[way as usize];
+        if credit.until.is_some_and(|until| until < now) {
+            *credit = Credit::default();
+        }
+        let used = credit.bytes.min(len as u64);
+        credit.bytes -= used;
+        let debt = Draw { least: len as u64 - used, rate };
+        self.ledger.overdraw(now, &user.account, way as usize, debt).map(|paid| now + paid)
+    }
+
     /// How many of `user` are in this shard.
     #[cfg(any(test, feature = "check"))]
     pub(super) fn count(&self, user: &str) -> u32 {
@@ -261,6 +275,22 @@ mod tests {
         assert!(two.spend(later, there, Way::ToPeers, 1000));
         let spent = (0..1000).filter(|_| one.spend(later, here, Way::ToPeers, 1000)).count();
         assert_eq!(spent, 150);
+    }
+
+    /// A stream is held back, not cut: what was taken too early is waited for.
+    #[test]
+    fn a_stream_runs_into_debt_and_waits_until_it_is_paid() {
+        let ([mut quota], start) = shards(None, None, Some(100_000));
+        let user = quota.add(&"alice".into(), None, 1).unwrap();
+        assert_eq!(quota.charge(start, user, Way::ToPeers, 100_000), None);
+        let until = quota.charge(start, user, Way::ToPeers, 50_000);
+        assert_eq!(until, Some(start + Duration::from_millis(500)));
+        assert!(!quota.spend(start, user, Way::ToPeers, 1), "datagrams of the user wait for it too");
+        assert_eq!(quota.charge(start, user, Way::ToClients, 50_000), None, "each way has its own");
+        let paid = start + Duration::from_millis(501);
+        assert_eq!(quota.charge(paid, user, Way::ToPeers, 100), None);
+        quota.set_rate(None);
+        assert_eq!(quota.charge(paid, user, Way::ToPeers, 1 << 30), None);
     }
 
     #[test]

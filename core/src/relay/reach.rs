@@ -84,6 +84,11 @@ impl Reach {
         if listening || relayed { Err(Forbidden) } else { Ok(()) }
     }
 
+    /// Whether relayed sockets of this relay may be reached at `address`.
+    pub(super) fn is_here(&self, address: IpAddr) -> bool {
+        self.is_relay(address.to_canonical())
+    }
+
     fn is_own(&self, address: IpAddr) -> bool {
         // All of 127.0.0.0/8 reaches this machine, and so does the unspecified address.
         address.is_loopback() || address.is_unspecified() || self.own.contains(&address)

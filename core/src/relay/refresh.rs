@@ -56,6 +56,7 @@ impl Relay {
 
     /// Gives up one family of a dual allocation; the other one stays.
     fn release_family(&mut self, id: AllocationId, version: IpVersion) {
+        self.end_family(id, version);
         for leg in self.table.remove_legs(id, version) {
             self.effect(Effect::Unbind { socket: leg.socket });
         }

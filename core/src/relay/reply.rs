@@ -52,12 +52,15 @@ pub(super) enum Refusal {
     WrongCredentials,
     UnsupportedTransport,
     PeerFamilyMismatch,
+    ConnectionExists,
+    ConnectionFailed,
     QuotaReached,
+    ServerError,
     InsufficientCapacity,
 }
 
 impl Refusal {
-    /// The number and the phrase (RFC 8489 §14.8, RFC 8656 §19).
+    /// The number and the phrase (RFC 8489 §14.8, RFC 8656 §19, RFC 6062 §6.3).
     pub(super) fn code(&self) -> (u16, &'static str) {
         match self {
             Self::TryAlternate(_) => (300, "Try Alternate"),
@@ -70,14 +73,17 @@ impl Refusal {
             Self::WrongCredentials => (441, "Wrong Credentials"),
             Self::UnsupportedTransport => (442, "Unsupported Transport Protocol"),
             Self::PeerFamilyMismatch => (443, "Peer Address Family Mismatch"),
+            Self::ConnectionExists => (446, "Connection Already Exists"),
+            Self::ConnectionFailed => (447, "Connection Timeout or Failure"),
             Self::QuotaReached => (486, "Allocation Quota Reached"),
+            Self::ServerError => (500, "Server Error"),
             Self::InsufficientCapacity => (508, "Insufficient Capacity"),
         }
     }
 
     /// All of them, for tests.
     #[cfg(test)]
-    pub(super) fn all() -> [Self; 12] {
+    pub(super) fn all() -> [Self; 15] {
         [
             Self::TryAlternate(([192, 0, 2, 1], 3478).into()),
             Self::BadRequest,
@@ -89,7 +95,10 @@ impl Refusal {
             Self::WrongCredentials,
             Self::UnsupportedTransport,
             Self::PeerFamilyMismatch,
+            Self::ConnectionExists,
+            Self::ConnectionFailed,
             Self::QuotaReached,
+            Self::ServerError,
             Self::InsufficientCapacity,
         ]
     }

@@ -36,6 +36,7 @@ const UNDERSTOOD: &[u16] = &[
     attribute::REQUESTED_TRANSPORT,
     attribute::DONT_FRAGMENT,
     attribute::RESERVATION_TOKEN,
+    attribute::CONNECTION_ID,
 ];
 
 /// A request whose sender is known.
@@ -200,6 +201,8 @@ impl Relay {
             Method::REFRESH => self.refresh(now, request),
             Method::CREATE_PERMISSION => self.create_permission(now, request),
             Method::CHANNEL_BIND => self.channel_bind(now, request),
+            Method::CONNECT => self.connect(now, request),
+            Method::CONNECTION_BIND => self.connection_bind(now, request),
             _ => unreachable!("other methods are not authenticated"),
         }
     }
@@ -225,6 +228,7 @@ impl Relay {
         let held = self.table.get(id).map(|allocation| &allocation.owner.rights);
         if held.is_some_and(|held| request.owner.rights.renew(held)) {
             self.table.set_rights(id, request.owner.rights.clone());
+            self.end_unrightful(id);
         }
     }
 

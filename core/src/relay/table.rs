@@ -424,6 +424,12 @@ impl Table {
         user.is_none_or(|user| self.quota.spend(now, user, way, len))
     }
 
+    /// Counts so many bytes as relayed for the owner of an allocation. When the next may follow, if not at once.
+    pub(super) fn charge(&mut self, now: Instant, id: AllocationId, way: Way, len: usize) -> Option<Instant> {
+        let user = self.allocations.get(id)?.user;
+        self.quota.charge(now, user, way, len)
+    }
+
     /// How many allocations there may be from now on.
     pub(super) fn set_quotas(&mut self, per_user: Option<u32>, total: Option<u32>) {
         self.quota.set(per_user, total);
@@ -531,6 +537,7 @@ impl Table {
             links: 0,
             link_bytes: 0,
             sessions: 0,
+            connections: 0,
         }
     }
 

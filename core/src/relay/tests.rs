@@ -14,6 +14,8 @@ mod rights;
 mod secured;
 mod security;
 mod strangers;
+mod tcp;
+mod tcp_pipe;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -71,6 +73,8 @@ struct Bench {
     stuck: bool,
     /// Links that were closed.
     closed: Vec<(LinkId, Close)>,
+    /// What else was asked for links.
+    asked: Vec<Effect>,
     transactions: u8,
 }
 
@@ -88,10 +92,10 @@ impl Bench {
     fn new(config: Config) -> Self {
         let now = crate::time::start();
         let relay = Relay::new(config, Clock::new(now, UNIX), now, [7; 32]);
-        let (bound, held, news, streams, closed) = Default::default();
+        let (bound, held, news, streams, closed, asked) = Default::default();
         let (hold, whole, stuck, transactions) = (false, false, false, 0);
         let mut bench =
-            Self { relay, now, bound, held, hold, whole, news, streams, stuck, closed, transactions };
+            Self { relay, now, bound, held, hold, whole, news, streams, stuck, closed, asked, transactions };
         bench.settle();
         bench
     }
@@ -228,8 +232,14 @@ impl Bench {
                 self.bound.retain(|&(other, _)| other != socket);
                 self.held.retain(|&(other, _)| other != socket);
             }
-            Event::Effect(Effect::Listen { listener, addr }) => self.complete(listener, addr, None),
+            Event::Effect(Effect::Listen { listener, addr, .. }) => self.complete(listener, addr, None),
             Event::Effect(Effect::CloseLink { link, how }) => self.closed.push((link, how)),
+            Event::Effect(
+                asked @ (Effect::OpenLink { .. }
+                | Effect::PipeLink { .. }
+                | Effect::FinishLink { .. }
+                | Effect::ReadLink { .. }),
+            ) => self.asked.push(asked),
             Event::Effect(other) => panic!("a relay never asks for {other:?}"),
             news => self.news.push(news),
         }

@@ -157,6 +157,11 @@ impl Builder {
         self.raw(attribute::RESERVATION_TOKEN, &token)
     }
 
+    /// CONNECTION-ID (RFC 6062 §6.2.1).
+    pub fn connection_id(self, id: u32) -> Self {
+        self.raw(attribute::CONNECTION_ID, &id.to_be_bytes())
+    }
+
     /// MOBILITY-TICKET (RFC 8016 §4.1); empty where one is asked for.
     pub fn mobility_ticket(self, ticket: &[u8]) -> Self {
         self.raw(attribute::MOBILITY_TICKET, ticket)

@@ -46,7 +46,7 @@ pub const MAGIC_COOKIE: u32 = 0x2112_A442;
 /// The number that ties a response to its request (RFC 8489 §5).
 pub type TransactionId = [u8; 12];
 
-/// What a message is about (RFC 8489 §18.2, RFC 8656 §17). At most 12 bits.
+/// What a message is about (RFC 8489 §18.2, RFC 8656 §17, RFC 6062 §6.1). At most 12 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Method(u16);
 
@@ -65,6 +65,12 @@ impl Method {
     pub const CREATE_PERMISSION: Self = Self(0x008);
     /// Binds a channel number to a peer.
     pub const CHANNEL_BIND: Self = Self(0x009);
+    /// Asks for a TCP connection to a peer (RFC 6062 §6.1).
+    pub const CONNECT: Self = Self(0x00A);
+    /// Makes the client's TCP connection that of a peer.
+    pub const CONNECTION_BIND: Self = Self(0x00B);
+    /// Indication: a peer has connected to the relayed address.
+    pub const CONNECTION_ATTEMPT: Self = Self(0x00C);
 
     /// The method of a number on the wire; only the low 12 bits count.
     pub const fn new(codepoint: u16) -> Self {
@@ -91,7 +97,7 @@ pub enum Class {
     Error = 0b11,
 }
 
-/// Attribute types (RFC 8489 §18.3, RFC 8656 §18). Below 0x8000 the receiver must understand them.
+/// Attribute types (RFC 8489 §18.3, RFC 8656 §18, RFC 6062 §6.2). Below 0x8000 the receiver must understand them.
 pub mod attribute {
     #![allow(missing_docs, reason = "the names are those of the RFC")]
 
@@ -116,6 +122,7 @@ pub mod attribute {
     pub const USERHASH: u16 = 0x001E;
     pub const XOR_MAPPED_ADDRESS: u16 = 0x0020;
     pub const RESERVATION_TOKEN: u16 = 0x0022;
+    pub const CONNECTION_ID: u16 = 0x002A;
     pub const ADDITIONAL_ADDRESS_FAMILY: u16 = 0x8000;
     pub const ADDRESS_ERROR_CODE: u16 = 0x8001;
     pub const PASSWORD_ALGORITHMS: u16 = 0x8002;

@@ -235,6 +235,13 @@ impl<'a> Message<'a> {
         value.try_into().map(Some).map_err(|_| BadAttribute(attribute::RESERVATION_TOKEN))
     }
 
+    /// CONNECTION-ID (RFC 6062 §6.2.1).
+    pub fn connection_id(&self) -> Result<Option<u32>, BadAttribute> {
+        let Some(value) = self.attribute(attribute::CONNECTION_ID) else { return Ok(None) };
+        let value = value.try_into().map_err(|_| BadAttribute(attribute::CONNECTION_ID))?;
+        Ok(Some(u32::from_be_bytes(value)))
+    }
+
     /// REQUESTED-ADDRESS-FAMILY (RFC 8656 §18.6).
     pub fn requested_family(&self) -> Result<Option<Family>, BadAttribute> {
         self.family(attribute::REQUESTED_ADDRESS_FAMILY)

@@ -24,8 +24,11 @@ pub mod nonce;
 pub mod stream;
 pub mod uri;
 
-/// The IP protocol number of UDP, the only relayed transport (RFC 8656 §18.8).
+/// The IP protocol number of UDP, by which datagrams are relayed (RFC 8656 §18.8).
 pub const UDP: u8 = 17;
+
+/// The IP protocol number of TCP, by which connections are relayed (RFC 6062 §4.1).
+pub const TCP: u8 = 6;
 
 #[cfg(test)]
 mod tests;

@@ -288,6 +288,7 @@ impl Bench {
             | Event::Refused { .. }
             | Event::Drained => {}
             Event::Moved { .. } => panic!("nobody has a ticket"),
+            Event::Connected { .. } | Event::Disconnected { .. } => panic!("nobody comes by TCP"),
         }
     }
 

@@ -28,7 +28,6 @@ const FATES: &[(&str, Fate)] = &[
     ("no-rfc5780", Always),
     ("no-stun-backward-compatibility", Always),
     ("response-origin-only-with-rfc5780", Always),
-    ("no-tcp-relay", Always),
     ("no-tlsv1", Always),
     ("no-tlsv1_1", Always),
     ("no-cli", Always),
@@ -53,7 +52,7 @@ const FATES: &[(&str, Fate)] = &[
     ("mobility", Always),
     ("server-relay", Nothing("peers without a permission are never let through")),
     ("no-udp", Nothing("clients are always served over UDP")),
-    ("no-udp-relay", Nothing("UDP is what is relayed")),
+    ("no-udp-relay", Nothing("UDP is always relayed")),
     ("listening-device", Nothing("name the addresses of the device with listen")),
     ("relay-device", Nothing("name the address of the device with relay-ip")),
     ("alt-listening-port", Nothing("NAT discovery (RFC 5780) is not spoken")),
@@ -391,6 +390,9 @@ impl Translation {
                 Ok(most) => self.setting(std::slice::from_ref(&line), format!("{key} = {most}")),
                 Err(_) => self.nothing(&line, "this is no number"),
             }
+        }
+        if let Some(line) = options.last("no-tcp-relay").filter(Line::is_on) {
+            self.setting(std::slice::from_ref(&line), "max-connections = 0".into());
         }
         let same = [
             ("stale-nonce", "600", "a nonce is good for ten minutes"),

@@ -5,21 +5,26 @@
 //! 3. Its bytes are cut into messages, which are treated as datagrams are, but that what is sent to peers is a copy.
 //! 4. What is sent to the client waits in the queue of its link. The driver takes a piece at a time; data that finds the
 //!    queue full is dropped, as it would be on a slow network, and a client that does not even take replies is reset.
-//! 5. Who is silent without an allocation, or takes nothing, is reset in time. An allocation ends with its link.
+//! 5. A link that is bound to the connection of a peer (`tcp`) is a pipe from then on. So are the links of peers, which
+//!    are here too: their bytes are nobody's messages.
+//! 6. Who is silent without an allocation, or takes nothing, is reset in time. An allocation ends with its link.
 
 mod limits;
 mod link;
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 pub use limits::LinkLimits;
 
 use super::Relay;
-use super::counters::{Drop, LinkEnd};
+use super::counters::{ConnectionEnd, Drop, LinkEnd};
+use super::quota::Way;
 use super::source::{Shares, Source};
+use super::table::Socket;
+use super::tcp::Number;
 use super::via::{FiveTuple, Path, Via};
 use crate::io::{Arena, Close, Effect, LINK_PIECE, LinkId, SocketId, To, Transmit};
 use crate::secure::Speaks;
@@ -40,6 +45,8 @@ pub(super) struct Links {
     links: Arena<LinkId, Link>,
     shares: Shares,
     opening: usize,
+    /// Links of peers.
+    peers: usize,
     /// Those that have a piece to hand over.
     ready: VecDeque<LinkId>,
     /// Those that have had no room for a reply.
@@ -66,6 +73,7 @@ impl Links {
             links: Arena::default(),
             shares: Shares::default(),
             opening: 0,
+            peers: 0,
             ready: VecDeque::new(),
             overflown: Vec::new(),
             last_words: VecDeque::new(),
@@ -80,7 +88,7 @@ impl Links {
     /// # Errors
     /// The limit that is reached.
     fn judge(&self, source: Source) -> Result<(), LinkEnd> {
-        if self.links.len() >= self.limits.total {
+        if self.len() >= self.limits.total {
             Err(LinkEnd::TooMany)
         } else if self.opening >= self.limits.opening {
             Err(LinkEnd::TooManyOpening)
@@ -101,7 +109,11 @@ impl Links {
 
     fn remove(&mut self, id: LinkId) -> Option<Link> {
         let link = self.links.remove(id)?;
-        self.shares.remove(link.source);
+        if matches!(link.pipe, Some((_, Way::ToClients))) {
+            self.peers -= 1;
+        } else {
+            self.shares.remove(link.source);
+        }
         self.opening -= usize::from(link.is_opening);
         self.timers.cancel(Timer::Silence(id));
         self.timers.cancel(Timer::Write(id));
@@ -117,7 +129,7 @@ impl Links {
 
     /// From now on, silence ends the link.
     fn await_message(&mut self, now: Instant, id: LinkId) {
-        if self.links.get(id).is_some_and(|link| !link.is_opening) {
+        if self.links.get(id).is_some_and(|link| !link.is_opening && link.pipe.is_none()) {
             self.timers.set(Timer::Silence(id), now + self.limits.idle);
         }
     }
@@ -164,6 +176,53 @@ impl Links {
         }
     }
 
+    /// A link to a peer that is an end of connection `number`. It is the driver's to open, or it has come already.
+    pub(super) fn insert_peer(&mut self, peer: SocketAddr, local: IpAddr, number: Number) -> LinkId {
+        self.peers += 1;
+        self.links.insert(Link::to_peer(peer, local, number))
+    }
+
+    /// Makes the link of a client an end of connection `number`. Whether it is there.
+    pub(super) fn make_pipe(&mut self, id: LinkId, number: Number) -> bool {
+        self.timers.cancel(Timer::Silence(id));
+        self.links.get_mut(id).map(|link| link.make_pipe(number)).is_some()
+    }
+
+    /// The connection that a link is an end of, and which way its bytes go.
+    pub(super) fn end_of(&self, id: LinkId) -> Option<(Number, Way)> {
+        self.links.get(id)?.pipe
+    }
+
+    /// Adds what a pipe carries to what waits. `false` when more than `most` would wait then.
+    pub(super) fn pipe(&mut self, id: LinkId, most: usize, bytes: &[u8]) -> bool {
+        let Some(link) = self.links.get_mut(id) else { return true };
+        let pushed = link.push(bytes.len(), most, |queue| queue.extend_from_slice(bytes));
+        self.note_ready(id);
+        pushed.is_ok()
+    }
+
+    /// How many bytes wait for a link.
+    pub(super) fn queued(&self, id: LinkId) -> usize {
+        self.links.get(id).map_or(0, Link::queued)
+    }
+
+    /// Nothing more is said by a pipe. Whether everything was handed over.
+    pub(super) fn end_pipe(&mut self, id: LinkId) -> bool {
+        let spent = self.links.get_mut(id).is_none_or(Link::end);
+        self.note_ready(id);
+        spent
+    }
+
+    /// Whether the bytes of a link have an end of their own, so that FIN alone may have cut them off.
+    pub(super) fn may_be_cut_off(&self, id: LinkId) -> bool {
+        self.links.get(id).is_some_and(|link| link.is_secured)
+    }
+
+    /// Forgets an end of a connection. Whether it was there.
+    pub(super) fn forget_end(&mut self, id: LinkId) -> bool {
+        self.remove(id).is_some()
+    }
+
     /// The next piece for a client, appended to `out`.
     pub(super) fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
         if let Some((id, words)) = self.last_words.pop_front() {
@@ -177,7 +236,8 @@ impl Links {
                 continue;
             }
             link.take_piece(now, out);
-            if !std::mem::replace(&mut link.is_watched, true) {
+            // What a pipe does not take holds its other end back.
+            if link.pipe.is_none() && !std::mem::replace(&mut link.is_watched, true) {
                 self.timers.set(Timer::Write(id), now + self.limits.write);
             }
             return Some(Transmit { to: To::Link(id), from: None, ecn: None, stride: out.len() });
@@ -196,7 +256,7 @@ impl Links {
     /// Whether the client has not taken a piece for too long. Where it has, but has another one, the timer is set again.
     fn is_stuck(&mut self, now: Instant, id: LinkId) -> bool {
         let Some(link) = self.links.get_mut(id) else { return false };
-        let Some(since) = link.handed_over else {
+        let Some(since) = link.handed_over.filter(|_| link.pipe.is_none()) else {
             link.is_watched = false;
             return false;
         };
@@ -211,9 +271,9 @@ impl Links {
         self.timers.next().map(|at| Deadline { at, why: Why::Link })
     }
 
-    /// How many there are.
+    /// How many of clients there are.
     pub(super) fn len(&self) -> usize {
-        self.links.len()
+        self.links.len() - self.peers
     }
 
     /// How many deadlines they have.
@@ -231,28 +291,37 @@ impl Links {
     pub(super) fn check(&self) {
         let all = || self.links.iter();
         assert_eq!(self.opening, all().filter(|(_, link)| link.is_opening).count());
-        assert_eq!(self.shares.total(), self.links.len());
+        assert_eq!(self.shares.total(), self.len());
+        assert_eq!(
+            self.peers,
+            all().filter(|(_, link)| matches!(link.pipe, Some((_, Way::ToClients)))).count()
+        );
         for (id, link) in all() {
             assert!(!link.has_piece() || link.is_queued, "it has a piece that nobody fetches");
             assert_eq!(self.timers.get(Timer::Write(id)).is_some(), link.is_watched);
-            assert!(self.timers.get(Timer::Silence(id)).is_some());
+            assert_eq!(self.timers.get(Timer::Silence(id)).is_some(), link.pipe.is_none());
         }
         let live = self.ready.iter().filter(|&&id| self.links.get(id).is_some()).count();
         assert_eq!(live, all().filter(|(_, link)| link.is_queued).count());
-        assert!(self.links.len() <= self.limits.total && self.opening <= self.limits.opening);
+        assert!(self.len() <= self.limits.total && self.opening <= self.limits.opening);
     }
 }
 
 /// The contract of all machines, as far as links go.
 impl Relay {
-    /// A connection of a client. `None` refuses it.
+    /// A connection of a client, or of a peer to a relayed address. `None` refuses it.
     pub fn accept(
         &mut self,
         now: Instant,
-        _listener: SocketId,
+        listener: SocketId,
         local: SocketAddr,
         remote: SocketAddr,
     ) -> Option<LinkId> {
+        if let Some(Socket::Relayed(id)) = self.table.socket(listener) {
+            let link = self.accept_peer(now, id, local, remote);
+            self.end_overflown(now);
+            return link;
+        }
         match self.links.judge(Source::of(remote.ip())) {
             Ok(()) => {
                 self.counters.links += 1;
@@ -265,8 +334,11 @@ impl Relay {
         }
     }
 
-    /// Bytes of a client's link.
+    /// Bytes of a client's link, or of a peer's.
     pub fn handle_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]) {
+        if let Some((number, Way::ToClients)) = self.links.end_of(link) {
+            return self.relay_bytes(now, number, Way::ToClients, bytes);
+        }
         let Some(&first) = bytes.first() else { return };
         let Some(path) = self.links.path(link) else { return self.counters.drop(Drop::UnknownLink) };
         let Some(mut stage) = self.take_stage(link, first) else {
@@ -280,12 +352,15 @@ impl Relay {
             }
             Stage::Secured(secured) => self.unseal(now, path, link, secured, bytes),
         };
+        let said_goodbye = matches!(&stage, Stage::Secured(secured) if secured.tls.has_ended());
         if let Some(entry) = self.links.links.get_mut(link) {
             entry.stage = stage;
             self.links.note_ready(link);
         }
-        if let Some((how, reason)) = end {
-            self.end_link(now, link, how, reason);
+        match (end, self.links.end_of(link)) {
+            (Some((how, reason)), _) => self.end_link(now, link, how, reason),
+            (None, Some((number, way))) if said_goodbye => self.stream_ended(now, number, way),
+            (None, _) => {}
         }
         self.end_overflown(now);
     }
@@ -300,6 +375,7 @@ impl Relay {
             (Stage::New, Some(Speaks::Stun)) => Some(Stage::Plain(Splitter::default())),
             (Stage::New, Some(Speaks::Tls)) => {
                 let tls = Tls::server(self.config.tls.as_ref()?).ok()?;
+                entry.is_secured = true;
                 Some(Stage::Secured(Box::new(Secured { tls, splitter: Splitter::default() })))
             }
             (Stage::New, _) => None,
@@ -323,14 +399,15 @@ impl Relay {
         let whole = self.split(now, path, link, &mut secured.splitter, &plaintext);
         plaintext.clear();
         self.links.scratch = plaintext;
-        if secured.tls.has_ended() {
+        let is_pipe = self.links.end_of(link).is_some();
+        if secured.tls.has_ended() && !is_pipe {
             secured.tls.close(&mut out);
         }
         let room = self.links.links.get_mut(link).is_none_or(|entry| entry.push_sealed(&out));
         match received {
             Err(_) => Some((Close::Finish, LinkEnd::Tls)),
             Ok(()) if !whole => Some((Close::Reset, LinkEnd::Garbage)),
-            Ok(()) if secured.tls.has_ended() => Some((Close::Finish, LinkEnd::Closed)),
+            Ok(()) if secured.tls.has_ended() && !is_pipe => Some((Close::Finish, LinkEnd::Closed)),
             Ok(()) => (!room).then_some((Close::Reset, LinkEnd::TakesNothing)),
         }
     }
@@ -346,7 +423,15 @@ impl Relay {
     ) -> bool {
         let mut known = self.nothing_known();
         let mut whole = true;
-        while self.links.links.get(link).is_some() && self.links.overflown.is_empty() {
+        while let Some(entry) = self.links.links.get(link) {
+            if let Some((number, way)) = entry.pipe {
+                // The rest is no message, but the first that the client has to say to its peer.
+                self.relay_bytes(now, number, way, piece);
+                break;
+            }
+            if !self.links.overflown.is_empty() {
+                break;
+            }
             match splitter.next(&mut piece) {
                 Ok(Some(message)) => {
                     self.links.spoke(link);
@@ -393,13 +478,20 @@ impl Relay {
 
     /// The driver says that a link has ended.
     pub(super) fn link_closed(&mut self, now: Instant, link: LinkId, result: Result<(), ErrorKind>) {
+        if let Some((number, Way::ToClients)) = self.links.end_of(link) {
+            self.links.forget_end(link);
+            return self.peer_link_closed(number, result);
+        }
         self.forget_link(now, link, if result.is_ok() { LinkEnd::Closed } else { LinkEnd::Broken });
     }
 
     fn forget_link(&mut self, now: Instant, id: LinkId, reason: LinkEnd) {
         let Some(link) = self.links.remove(id) else { return };
         self.counters.end_link(reason);
-        self.lose(now, FiveTuple { client: link.client, via: Via::Link(id) });
+        match link.pipe {
+            Some((number, _)) => self.end_connection(number, ConnectionEnd::Broken),
+            None => self.lose(now, FiveTuple { client: link.client, via: Via::Link(id) }),
+        }
     }
 
     /// Resets the links whose time has come.

@@ -24,6 +24,7 @@ fn an_allocation_is_granted_with_what_the_client_needs_to_know() {
         transport: Transport::Udp,
         username,
         relayed: vec![relayed],
+        relays: Transport::Udp,
     };
     assert!(bench.news.contains(&allocated));
 }
@@ -164,7 +165,7 @@ fn what_an_allocate_may_ask_for() {
     let client = bench.client(CLIENT);
     let mut code = |fill: &dyn Fn(Builder) -> Builder| bench.call(&client, Method::ALLOCATE, fill).code();
     assert_eq!(code(&|builder| builder), 400, "REQUESTED-TRANSPORT is missing");
-    assert_eq!(code(&|builder| builder.requested_transport(6)), 442);
+    assert_eq!(code(&|builder| builder.requested_transport(132)), 442);
     assert_eq!(code(&|builder| builder.raw(attribute::REQUESTED_TRANSPORT, &[17])), 400);
     assert_eq!(code(&|builder| bare(builder).requested_family(Family::Other(3))), 440);
     assert_eq!(code(&|builder| bare(builder).raw(attribute::DONT_FRAGMENT, &[0])), 400);

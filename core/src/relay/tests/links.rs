@@ -28,7 +28,7 @@ impl Bench {
         link
     }
 
-    fn connect(&mut self, from: &str) -> Caller {
+    pub(super) fn connect(&mut self, from: &str) -> Caller {
         let link = self.accept(from).expect("it is let in");
         let mut caller = Caller::silent(link, addr(from));
         let request = self.builder(Method::ALLOCATE).requested_transport(17).finish();
@@ -46,7 +46,7 @@ impl Bench {
     }
 
     /// The next message that has come by the link.
-    fn message(&mut self, caller: &mut Caller) -> Option<Vec<u8>> {
+    pub(super) fn message(&mut self, caller: &mut Caller) -> Option<Vec<u8>> {
         let stream = self.streams.get(&caller.link)?;
         let mut rest = &stream[caller.read..];
         let message = caller.splitter.next(&mut rest).unwrap().map(<[u8]>::to_vec);
@@ -61,7 +61,7 @@ impl Bench {
         reply
     }
 
-    fn call_by_link(
+    pub(super) fn call_by_link(
         &mut self,
         caller: &mut Caller,
         method: Method,

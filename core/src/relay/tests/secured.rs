@@ -12,7 +12,7 @@ use crate::turn::stream::{self, Splitter};
 const HOST: &str = "192.0.2.1";
 
 /// A relay with a certificate of its own, and whom its clients believe.
-fn secured(change: impl FnOnce(&mut Config)) -> (Bench, Trust) {
+pub(super) fn secured(change: impl FnOnce(&mut Config)) -> (Bench, Trust) {
     let now = UnixTime(UNIX.as_secs());
     let terms = |serial| Terms::new(Serial::new(serial), now, Duration::from_secs(1000));
     let authority = ServerAuthority::new("test", &Key::generate(KeyKind::EcdsaP256), terms(1)).unwrap();
@@ -37,14 +37,14 @@ fn wall() -> WallCell {
 }
 
 /// A client that speaks TLS over a link.
-struct Secret {
-    caller: Caller,
-    tls: Tls,
-    heard: Vec<u8>,
+pub(super) struct Secret {
+    pub(super) caller: Caller,
+    pub(super) tls: Tls,
+    pub(super) heard: Vec<u8>,
 }
 
 impl Secret {
-    fn connect(bench: &mut Bench, from: &str, trust: Trust) -> Self {
+    pub(super) fn connect(bench: &mut Bench, from: &str, trust: Trust) -> Self {
         let caller = Caller::silent(bench.accept(from).unwrap(), addr(from));
         let mut hello = Vec::new();
         let tls = Tls::client(&tls::ClientConfig::new(host(), trust, wall()), &mut hello).unwrap();
@@ -59,7 +59,7 @@ impl Secret {
     }
 
     /// Takes what has come, and answers what TLS answers.
-    fn listen(&mut self, bench: &mut Bench) {
+    pub(super) fn listen(&mut self, bench: &mut Bench) {
         loop {
             let got = bench.streams.remove(&self.caller.link).unwrap_or_default();
             if got.is_empty() {
@@ -73,7 +73,7 @@ impl Secret {
         }
     }
 
-    fn say(&mut self, bench: &mut Bench, words: &[u8]) -> Vec<Sent> {
+    pub(super) fn say(&mut self, bench: &mut Bench, words: &[u8]) -> Vec<Sent> {
         let mut out = Vec::new();
         assert!(self.tls.seal(words, &mut out));
         let sent = bench.stream(&self.caller, &out);
@@ -82,7 +82,7 @@ impl Secret {
     }
 
     /// The one message that has come.
-    fn message(&mut self) -> Vec<u8> {
+    pub(super) fn message(&mut self) -> Vec<u8> {
         let heard = std::mem::take(&mut self.heard);
         let (mut splitter, mut rest) = (Splitter::default(), &heard[..]);
         let message = splitter.next(&mut rest).unwrap().expect("a message").to_vec();
@@ -90,7 +90,12 @@ impl Secret {
         message
     }
 
-    fn call(&mut self, bench: &mut Bench, method: Method, fill: impl FnOnce(Builder) -> Builder) -> Reply {
+    pub(super) fn call(
+        &mut self,
+        bench: &mut Bench,
+        method: Method,
+        fill: impl FnOnce(Builder) -> Builder,
+    ) -> Reply {
         let request = self.caller.client.sign(fill(bench.builder(method)));
         self.say(bench, &request);
         let reply = self.message();
@@ -111,7 +116,7 @@ impl Secret {
     }
 }
 
-fn nonce(reply: &[u8]) -> String {
+pub(super) fn nonce(reply: &[u8]) -> String {
     Message::parse(reply).unwrap().nonce().unwrap().unwrap().to_owned()
 }
 

@@ -192,7 +192,7 @@ fn what_is_not_for_a_server_is_dropped() {
         (Class::Success, Method::ALLOCATE),
         (Class::Error, Method::BINDING),
         (Class::Request, Method::SEND),
-        (Class::Request, Method::new(0x00A)),
+        (Class::Request, Method::new(0x00D)),
     ] {
         let datagram = Builder::new(class, method, transaction).finish();
         assert!(bench.send(from, &datagram).is_empty());
