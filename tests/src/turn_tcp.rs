@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use adit_core::stun::{Builder, Class, Message, Method};
+use adit_core::stun::{Builder, Class, Family, Message, Method};
 use adit_core::turn::credentials::Credentials;
 use adit_core::turn::stream::Splitter;
 
@@ -46,8 +46,9 @@ impl TurnTcp {
     }
 
     /// Asks for an allocation of TCP.
-    pub fn allocate(&mut self) -> SocketAddr {
-        self.ask(Method::ALLOCATE, |builder| builder.requested_transport(6)).relayed()
+    pub fn allocate(&mut self, family: Family) -> SocketAddr {
+        self.ask(Method::ALLOCATE, |builder| builder.requested_transport(6).requested_family(family))
+            .relayed()
     }
 
     /// Permits a peer.

@@ -1,4 +1,4 @@
-//! `cargo xtask test --conformance`: what RFC 8656 and RFC 8489 ask of the relay and the client, and which test shows
+//! `cargo xtask test --conformance`: what RFC 8656, RFC 8489 and RFC 6062 ask of the relay and the client, and which test shows
 //! that it is held. The statements are data: `tests/conformance/*.toml`.
 
 use std::fmt;
@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 /// The tables, in the order in which they are printed.
-const TABLES: [&str; 2] = ["tests/conformance/rfc8656.toml", "tests/conformance/rfc8489.toml"];
+const TABLES: [&str; 3] =
+    ["tests/conformance/rfc8656.toml", "tests/conformance/rfc8489.toml", "tests/conformance/rfc6062.toml"];
 
 /// The statements of one RFC.
 #[derive(Debug, Deserialize)]
