@@ -3,6 +3,8 @@
 //! 1. A datagram of DTLS from somebody without a session must look like a first ClientHello ([`hello`]), and its source
 //!    must have replies left; then it gets a session, if there are not too many that have not got far: in all, and per
 //!    source. What follows in there is a cookie: only who receives what is sent to their address makes us sign anything.
+//!    Until it has come back, each datagram of theirs is a ClientHello, costs them one of their replies, and is answered at
+//!    most once; nothing is repeated of itself.
 //! 2. Once the handshake is done, each record holds a message, which is treated as a datagram is, but that what is sent to
 //!    peers is a copy. What is sent to the client is sealed at once, and queued.
 //! 3. Who does not finish a handshake in time, or is silent without an allocation, is forgotten. An allocation ends with
@@ -19,6 +21,7 @@ use super::shard::Shard;
 use super::source::{Shares, Source};
 use super::via::{Path, Via};
 use crate::io::{Arena, Datagrams, Ecn, SocketId, id};
+use crate::secure::Failure;
 use crate::secure::dtls::{Dtls, Output, ServerConfig};
 use crate::secure::hello::{self, NoHello};
 use crate::time::{Deadline, DeadlineQueue, Why};
@@ -27,6 +30,9 @@ use crate::time::{Deadline, DeadlineQueue, Why};
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
+
+/// The length of the headers of record and message in front of a ClientHello (RFC 6347 §4.1, §4.2.2).
+const HELLO_HEADERS: usize = 13 + 12;
 
 /// What an alert says (RFC 5246 §7.2).
 const FATAL: u8 = 2;
@@ -226,6 +232,13 @@ impl Sessions {
     }
 }
 
+/// Whether the first record holds the beginning, or another part, of a ClientHello.
+fn is_hello(datagram: &[u8]) -> bool {
+    datagram.len() >= HELLO_HEADERS
+        && datagram.first() == Some(&HANDSHAKE)
+        && datagram.get(13) == Some(&CLIENT_HELLO)
+}
+
 /// Whether the first record shows that whoever sent a datagram is not the client of a session that stands: it is a
 /// plaintext alert or ClientHello, which anybody can write. Repetitions of the last flight are not among them.
 fn is_of_a_stranger(datagram: &[u8]) -> bool {
@@ -242,7 +255,7 @@ impl Relay {
     pub(super) fn receive_dtls(&mut self, now: Instant, batch: &Datagrams<'_>, datagram: &[u8]) {
         let doorstep = Doorstep { socket: batch.socket, client: batch.remote, local: batch.local };
         let session = match self.sessions.by_address.get(&(batch.socket, batch.remote)) {
-            Some(&session) => Ok(session),
+            Some(&session) => self.judge_datagram(now, session, datagram).map(|()| session),
             None => self.begin_session(now, doorstep, datagram),
         };
         let received = session.and_then(|id| {
@@ -256,6 +269,24 @@ impl Relay {
         match received {
             Ok(id) => self.settle_session(now, id),
             Err(reason) => self.counters.drop(reason),
+        }
+    }
+
+    /// Whether a datagram may be looked at that came from the address of a session. Where nobody has shown yet to be
+    /// there, it may get a victim an answer.
+    ///
+    /// # Errors
+    /// [`Drop`] when not.
+    fn judge_datagram(&mut self, now: Instant, id: SessionId, datagram: &[u8]) -> Result<(), Drop> {
+        let Some(session) = self.sessions.sessions.get(id).filter(|session| !session.dtls.is_proven()) else {
+            return Ok(());
+        };
+        if !is_hello(datagram) {
+            Err(Drop::NoHello)
+        } else if !self.budget.spend(now, session.doorstep.client.ip()) {
+            Err(Drop::OverBudget)
+        } else {
+            Ok(())
         }
     }
 
@@ -310,6 +341,9 @@ impl Relay {
                     self.sessions.connected(now, id);
                 }
                 Some(Output::Ended) => return self.end_session(now, id, SessionEnd::Closed),
+                Some(Output::Failed(Failure::TimedOut)) => {
+                    return self.end_session(now, id, SessionEnd::TooSlow);
+                }
                 Some(Output::Failed(_)) => return self.end_session(now, id, SessionEnd::Failed),
             }
         }

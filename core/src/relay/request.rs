@@ -20,6 +20,10 @@ use crate::turn::nonce::Features;
 /// A reply before authentication is at most three times as large as its request.
 const LIMIT: (usize, usize) = (3, 1);
 
+/// The headers of IPv4 and UDP, in bytes. Those of IPv6 are longer, for requests and replies, and count as no more: so
+/// replies are at most as large over IPv6 as over IPv4.
+const HEADERS: usize = 20 + 8;
+
 /// What a request may hold without being refused with 420.
 const UNDERSTOOD: &[u16] = &[
     attribute::USERNAME,
@@ -272,8 +276,7 @@ impl Relay {
 }
 
 /// Whether a reply to somebody who may have forged their address is at most `times / over` times as large as the request,
-/// IP and UDP headers included. Who has shown to be there gets any.
+/// headers of IP and UDP included. Who has shown to be there gets any.
 fn fits(path: Path, request: &Message<'_>, (times, over): (usize, usize), reply: &[u8]) -> bool {
-    let headers = if path.client.is_ipv4() { 28 } else { 48 };
-    path.is_proven() || over * (reply.len() + headers) <= times * (request.bytes().len() + headers)
+    path.is_proven() || over * (reply.len() + HEADERS) <= times * (request.bytes().len() + HEADERS)
 }

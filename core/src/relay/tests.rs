@@ -1,6 +1,7 @@
 //! What the relay claims, section by section, told by a client that speaks STUN and a driver that binds sockets.
 
 mod allocations;
+mod amplification;
 mod change;
 mod claims;
 mod data;
@@ -276,7 +277,11 @@ impl Bench {
     }
 
     fn advance(&mut self, seconds: u64) -> Vec<Sent> {
-        self.now += Duration::from_secs(seconds);
+        self.advance_by(Duration::from_secs(seconds))
+    }
+
+    fn advance_by(&mut self, time: Duration) -> Vec<Sent> {
+        self.now += time;
         self.relay.handle_timeout(self.now);
         self.relay.check();
         self.settle()

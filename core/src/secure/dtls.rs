@@ -24,7 +24,7 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _,
 };
 use dimpl::crypto::aws_lc_rs::default_provider;
-use dimpl::{DtlsCertificate, Error, SecurityError};
+use dimpl::{DtlsCertificate, Error, SecurityError, TimeoutError};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
@@ -44,6 +44,12 @@ const RETRANSMIT: Duration = Duration::from_millis(500);
 const HANDSHAKE_MTU: usize = 1200;
 /// Room for what the library has to give: more than most datagrams need.
 const ROOM: usize = 2048;
+
+/// The length of a record's header (RFC 6347 §4.1), the content type of handshake records, and the type of a ServerHello
+/// (RFC 5246 §7.4).
+const RECORD_HEADER: usize = 13;
+const HANDSHAKE: u8 = 22;
+const SERVER_HELLO: u8 = 2;
 
 /// What a relay shows.
 #[derive(Clone)]
@@ -161,6 +167,8 @@ pub struct Dtls {
     state: State,
     /// Everything that there was to poll was polled, or put aside.
     settled: bool,
+    /// How long a client has to show that it receives what is sent to its address; nothing once it has.
+    proof_due: Option<Instant>,
     /// What was to be polled when something was sealed.
     aside: VecDeque<(Output, Vec<u8>)>,
     timeout: Option<Instant>,
@@ -195,7 +203,7 @@ impl Dtls {
     /// then to be received.
     pub fn server(config: &ServerConfig, now: Instant) -> Self {
         let inner = dimpl::Dtls::new_12(Arc::clone(&config.common), config.certificate.clone(), now);
-        Self::new(inner, None)
+        Self { proof_due: Some(now + SERVER_TIMEOUT), ..Self::new(inner, None) }
     }
 
     /// The session of a client.
@@ -209,8 +217,8 @@ impl Dtls {
     }
 
     fn new(inner: dimpl::Dtls, check: Option<Check>) -> Self {
-        let aside = VecDeque::new();
-        Self { inner, check, state: State::Handshaking, settled: true, aside, timeout: None }
+        let (state, aside) = (State::Handshaking, VecDeque::new());
+        Self { inner, check, state, settled: true, proof_due: None, aside, timeout: None }
     }
 
     /// A datagram of the other end. What is none of it is passed over.
@@ -222,9 +230,13 @@ impl Dtls {
         });
     }
 
-    /// Time has passed.
+    /// Time has passed. A HelloVerifyRequest is not repeated by itself (RFC 6347 §3.2.1): its client repeats what it answers.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.step(|inner| inner.handle_timeout(now));
+        match self.proof_due {
+            None => self.step(|inner| inner.handle_timeout(now)),
+            Some(due) if now >= due => self.step(|_| Err(Error::Timeout(TimeoutError::Handshake))),
+            Some(_) => {}
+        }
     }
 
     /// What there is to do next; `None` when there is nothing more for now.
@@ -249,7 +261,12 @@ impl Dtls {
                     room = needed.max(room + 1);
                     continue;
                 }
-                dimpl::Output::Packet(bytes) => (bytes.len(), Some(Output::Datagram)),
+                dimpl::Output::Packet(bytes) => {
+                    if has_server_hello(bytes) {
+                        self.proof_due = None;
+                    }
+                    (bytes.len(), Some(Output::Datagram))
+                }
                 dimpl::Output::ApplicationData(bytes) => (bytes.len(), Some(Output::Plaintext)),
                 dimpl::Output::Timeout(at) => {
                     self.timeout = Some(at);
@@ -316,11 +333,17 @@ impl Dtls {
         self.state == State::Connected
     }
 
+    /// Whether the other end has shown that it receives what is sent to its address. A client does not ask that of its
+    /// relay.
+    pub fn is_proven(&self) -> bool {
+        self.proof_due.is_none()
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Failed(_) | State::Ended => None,
-            State::Handshaking | State::Connected => self.timeout,
+            State::Handshaking | State::Connected => self.proof_due.or(self.timeout),
         }
     }
 
@@ -340,6 +363,11 @@ impl Dtls {
         self.settled = true;
         Output::Failed(failure)
     }
+}
+
+/// Whether a datagram begins with a ServerHello, which only a cookie that was returned gets (RFC 6347 §4.2.1).
+fn has_server_hello(datagram: &[u8]) -> bool {
+    datagram.first() == Some(&HANDSHAKE) && datagram.get(RECORD_HEADER) == Some(&SERVER_HELLO)
 }
 
 fn failure(error: &Error) -> Failure {
