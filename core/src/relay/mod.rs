@@ -187,7 +187,7 @@ impl Relay {
         self.connections.check(|link| self.links.end_of(link));
     }
 
-    /// What it holds at present. Nothing is counted for it but what waits for links, so that reports hold nobody up.
+    /// What it holds at present. Nothing is counted for it, so that reports hold nobody up.
     pub fn holdings(&self) -> Holdings {
         let held = self.table.holdings();
         Holdings {

@@ -57,6 +57,8 @@ pub(super) struct Links {
     limits: LinkLimits,
     /// What came under TLS, in plaintext.
     scratch: Vec<u8>,
+    /// How many bytes wait, for all of them.
+    waiting: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,6 +82,7 @@ impl Links {
             timers: DeadlineQueue::default(),
             limits,
             scratch: Vec::new(),
+            waiting: 0,
         }
     }
 
@@ -109,6 +112,7 @@ impl Links {
 
     fn remove(&mut self, id: LinkId) -> Option<Link> {
         let link = self.links.remove(id)?;
+        self.waiting -= link.waiting();
         if matches!(link.pipe, Some((_, Way::ToClients))) {
             self.peers -= 1;
         } else {
@@ -152,19 +156,33 @@ impl Links {
         if len > MAX_MESSAGE {
             return Err(Drop::TooLong);
         }
-        let link = self.links.get_mut(id).ok_or(Drop::Away)?;
-        link.push(len, self.limits.queue, write).map_err(|_| Drop::LinkFull)?;
+        let most = self.limits.queue;
+        self.change(id, |link| link.push(len, most, write)).ok_or(Drop::Away)?.map_err(|_| Drop::LinkFull)?;
         self.note_ready(id);
         Ok(())
     }
 
     /// Adds a reply to what waits for a client. Whether there was room.
     fn reply(&mut self, id: LinkId, bytes: &[u8]) -> bool {
-        let Some(link) = self.links.get_mut(id) else { return true };
+        let most = self.limits.queue + REPLIES;
         let pushed =
-            link.push(bytes.len(), self.limits.queue + REPLIES, |queue| queue.extend_from_slice(bytes));
+            self.change(id, |link| link.push(bytes.len(), most, |queue| queue.extend_from_slice(bytes)));
         self.note_ready(id);
-        pushed.is_ok()
+        pushed.is_none_or(|pushed| pushed.is_ok())
+    }
+
+    /// Adds what TLS has to say to a client. Whether there was room.
+    fn push_sealed(&mut self, id: LinkId, bytes: &[u8]) -> bool {
+        self.change(id, |link| link.push_sealed(bytes)).unwrap_or(true)
+    }
+
+    /// Changes what waits for a client, and keeps count of it.
+    fn change<T>(&mut self, id: LinkId, change: impl FnOnce(&mut Link) -> T) -> Option<T> {
+        let link = self.links.get_mut(id)?;
+        self.waiting -= link.waiting();
+        let done = change(link);
+        self.waiting += link.waiting();
+        Some(done)
     }
 
     fn note_ready(&mut self, id: LinkId) {
@@ -195,10 +213,10 @@ impl Links {
 
     /// Adds what a pipe carries to what waits. `false` when more than `most` would wait then.
     pub(super) fn pipe(&mut self, id: LinkId, most: usize, bytes: &[u8]) -> bool {
-        let Some(link) = self.links.get_mut(id) else { return true };
-        let pushed = link.push(bytes.len(), most, |queue| queue.extend_from_slice(bytes));
+        let pushed =
+            self.change(id, |link| link.push(bytes.len(), most, |queue| queue.extend_from_slice(bytes)));
         self.note_ready(id);
-        pushed.is_ok()
+        pushed.is_none_or(|pushed| pushed.is_ok())
     }
 
     /// How many bytes wait for a link.
@@ -235,9 +253,10 @@ impl Links {
             if !link.has_piece() {
                 continue;
             }
-            link.take_piece(now, out);
             // What a pipe does not take holds its other end back.
-            if link.pipe.is_none() && !std::mem::replace(&mut link.is_watched, true) {
+            let watch = link.pipe.is_none() && !std::mem::replace(&mut link.is_watched, true);
+            self.change(id, |link| link.take_piece(now, out));
+            if watch {
                 self.timers.set(Timer::Write(id), now + self.limits.write);
             }
             return Some(Transmit { to: To::Link(id), from: None, ecn: None, stride: out.len() });
@@ -283,7 +302,7 @@ impl Links {
 
     /// How many bytes wait.
     pub(super) fn waiting(&self) -> usize {
-        self.links.iter().map(|(_, link)| link.waiting()).sum()
+        self.waiting
     }
 
     /// Panics unless everything that is counted is there.
@@ -296,6 +315,7 @@ impl Links {
             self.peers,
             all().filter(|(_, link)| matches!(link.pipe, Some((_, Way::ToClients)))).count()
         );
+        assert_eq!(self.waiting, all().map(|(_, link)| link.waiting()).sum());
         for (id, link) in all() {
             assert!(!link.has_piece() || link.is_queued, "it has a piece that nobody fetches");
             assert_eq!(self.timers.get(Timer::Write(id)).is_some(), link.is_watched);
@@ -403,7 +423,7 @@ impl Relay {
         if secured.tls.has_ended() && !is_pipe {
             secured.tls.close(&mut out);
         }
-        let room = self.links.links.get_mut(link).is_none_or(|entry| entry.push_sealed(&out));
+        let room = self.links.push_sealed(link, &out);
         match received {
             Err(_) => Some((Close::Finish, LinkEnd::Tls)),
             Ok(()) if !whole => Some((Close::Reset, LinkEnd::Garbage)),
@@ -467,8 +487,8 @@ impl Relay {
 
     /// Ends a link from here.
     fn end_link(&mut self, now: Instant, link: LinkId, how: Close, reason: LinkEnd) {
-        if let Some(entry) = self.links.links.get_mut(link) {
-            if let Some(words) = entry.last_words().filter(|_| how == Close::Finish) {
+        if let Some(words) = self.links.change(link, Link::last_words) {
+            if let Some(words) = words.filter(|_| how == Close::Finish) {
                 self.links.last_words.push_back((link, words));
             }
             self.effect(Effect::CloseLink { link, how });
