@@ -131,7 +131,7 @@ impl Machine for Echo {
         if line.waiting.len() < LOW && std::mem::take(&mut line.paused) {
             self.ask(Effect::ReadLink { link, read: true });
         }
-        Some(Transmit { to: To::Link(link), from: None, ecn: None, stride: count })
+        Some(Transmit { to: To::Link(link), from: None, ecn: None, stride: count, whole: false })
     }
 
     fn poll_event(&mut self) -> Option<Event> {

@@ -155,7 +155,7 @@ impl Link {
         let piece = self.waiting.len().min(LINK_PIECE);
         out.extend(self.waiting.drain(..piece));
         self.writable = false;
-        Some(Transmit { to: To::Link(self.id), from: None, ecn: None, stride: piece })
+        Some(Transmit { to: To::Link(self.id), from: None, ecn: None, stride: piece, whole: false })
     }
 }
 

@@ -408,6 +408,6 @@ impl Client {
     fn to_server(&self, stride: usize, ecn: Option<crate::io::Ecn>) -> Option<Transmit> {
         let socket = self.hop.as_ref().and_then(Hop::socket).filter(|socket| socket.bound)?;
         let to = To::Udp { socket: socket.id, to: self.config.server };
-        Some(Transmit { to, from: None, ecn, stride })
+        Some(Transmit { to, from: None, ecn, stride, whole: false })
     }
 }

@@ -364,7 +364,7 @@ impl Connector {
         {
             out.extend_from_slice(bytes);
             let to = To::Udp { socket, to: relay };
-            return Some(Transmit { to, from: None, ecn: None, stride: out.len() });
+            return Some(Transmit { to, from: None, ecn: None, stride: out.len(), whole: false });
         }
         loop {
             out.clear();
@@ -372,7 +372,13 @@ impl Connector {
             match self.sockets.socket(outgoing.way.via) {
                 Some(socket) => {
                     let to = To::Udp { socket, to: outgoing.way.remote };
-                    return Some(Transmit { to, from: None, ecn: outgoing.ecn, stride: outgoing.stride });
+                    return Some(Transmit {
+                        to,
+                        from: None,
+                        ecn: outgoing.ecn,
+                        stride: outgoing.stride,
+                        whole: false,
+                    });
                 }
                 None => self.counters.no_socket += 1,
             }

@@ -170,6 +170,8 @@ pub struct Transmit {
     pub ecn: Option<Ecn>,
     /// The length of every datagram but the last, in bytes; the whole buffer when there is only one.
     pub stride: usize,
+    /// Never in fragments: DF is set (RFC 8656 §14). Otherwise it is as for all of the socket's datagrams.
+    pub whole: bool,
 }
 
 /// Where a transmit goes.

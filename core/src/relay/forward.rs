@@ -84,9 +84,11 @@ impl Relay {
     /// A message of a client that does not come by datagrams that can be forwarded as they are.
     pub(super) fn receive_message(&mut self, now: Instant, path: Path, message: &[u8], known: &mut Known) {
         let sent = self.read(now, path, message, known).and_then(|data| {
-            let Some(Data { onward: Onward::Send { socket, to, .. }, range }) = data else { return Ok(()) };
+            let Some(Data { onward: Onward::Send { socket, to, whole, .. }, range }) = data else {
+                return Ok(());
+            };
             let len = range.len();
-            self.outbox.peer_data(socket, to, &message[range]).map_err(|_| Drop::QueueFull)?;
+            self.outbox.peer_data(socket, to, whole, &message[range]).map_err(|_| Drop::QueueFull)?;
             self.counters.to_peers.add(len);
             Ok(())
         });

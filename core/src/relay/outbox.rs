@@ -65,15 +65,16 @@ impl Outbox {
         }
         let Doorstep { socket, client, local } = to;
         let to = To::Udp { socket, to: client };
-        self.queue.push_back((Transmit { to, from: local, ecn, stride: bytes.len() }, bytes));
+        self.queue.push_back((Transmit { to, from: local, ecn, stride: bytes.len(), whole: false }, bytes));
         Ok(())
     }
 
-    /// Queues a datagram for a peer.
+    /// Queues a datagram for a peer: never in fragments, where it is to stay `whole`.
     pub(super) fn peer_data(
         &mut self,
         socket: SocketId,
         peer: SocketAddr,
+        whole: bool,
         bytes: &[u8],
     ) -> Result<(), QueueFull> {
         if self.to_peers_bytes + bytes.len() + OVERHEAD > MOST_TO_PEERS {
@@ -81,7 +82,7 @@ impl Outbox {
         }
         let to = To::Udp { socket, to: peer };
         if let Some((last, all)) = self.to_peers.back_mut()
-            && last.to == to
+            && (last.to, last.whole) == (to, whole)
             && last.stride == bytes.len()
             && !bytes.is_empty()
             && all.len() + bytes.len() <= MAX_TRANSMIT
@@ -90,7 +91,7 @@ impl Outbox {
             self.to_peers_bytes += bytes.len();
             return Ok(());
         }
-        let transmit = Transmit { to, from: None, ecn: None, stride: bytes.len() };
+        let transmit = Transmit { to, from: None, ecn: None, stride: bytes.len(), whole };
         self.to_peers.push_back((transmit, bytes.to_vec()));
         self.to_peers_bytes += bytes.len() + OVERHEAD;
         Ok(())
@@ -146,7 +147,7 @@ mod tests {
     fn equal_datagrams_to_one_peer_are_one_transmit_of_so_many_segments() {
         let (mut outbox, socket) = (Outbox::default(), SocketId::new(1, 0));
         for (port, len) in [(1, 100), (1, 100), (1, 100), (1, 99), (2, 99), (1, 100)] {
-            outbox.peer_data(socket, peer(port), &vec![7; len]).unwrap();
+            outbox.peer_data(socket, peer(port), false, &vec![7; len]).unwrap();
         }
         let expected = [
             (peer(1), 100, 200),
@@ -161,17 +162,18 @@ mod tests {
     #[test]
     fn an_empty_datagram_is_one_too() {
         let (mut outbox, socket) = (Outbox::default(), SocketId::new(1, 0));
-        (0..2).for_each(|_| outbox.peer_data(socket, peer(1), b"").unwrap());
+        (0..2).for_each(|_| outbox.peer_data(socket, peer(1), false, b"").unwrap());
         assert_eq!(polled(&mut outbox, 9), [(peer(1), 0, 0), (peer(1), 0, 0)]);
     }
 
     #[test]
     fn what_waits_for_peers_is_bounded() {
         let (mut outbox, socket) = (Outbox::default(), SocketId::new(1, 0));
-        let taken = (0..100_000u32)
-            .filter(|number| outbox.peer_data(socket, peer(1 + (number % 2) as u16), &[7; 100]).is_ok());
+        let taken = (0..100_000u32).filter(|number| {
+            outbox.peer_data(socket, peer(1 + (number % 2) as u16), false, &[7; 100]).is_ok()
+        });
         assert_eq!(taken.count(), MOST_TO_PEERS / (100 + OVERHEAD));
         polled(&mut outbox, 1);
-        assert!(outbox.peer_data(socket, peer(1), b"again").is_ok());
+        assert!(outbox.peer_data(socket, peer(1), false, b"again").is_ok());
     }
 }

@@ -65,7 +65,7 @@ struct Bench {
     /// What is not yet answered, where `hold` is set.
     held: Vec<(SocketId, SocketAddr)>,
     hold: bool,
-    /// Whether the last datagram that was forwarded must not be fragmented.
+    /// Whether the last datagram that was sent must not be fragmented.
     whole: bool,
     news: Vec<Event>,
     /// What was sent to links.
@@ -211,7 +211,10 @@ impl Bench {
             while let Some(transmit) = self.relay.poll_transmit(self.now, NonZeroUsize::MIN, &mut out) {
                 assert_eq!(transmit.stride, out.len());
                 match transmit.to {
-                    To::Udp { socket, to } => sent.push((socket, to, std::mem::take(&mut out))),
+                    To::Udp { socket, to } => {
+                        self.whole = transmit.whole;
+                        sent.push((socket, to, std::mem::take(&mut out)));
+                    }
                     To::Link(link) => self.take(link, &std::mem::take(&mut out)),
                 }
             }

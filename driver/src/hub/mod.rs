@@ -351,10 +351,10 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
     }
 
     fn send(&mut self, now: Instant, transmit: Transmit, bytes: &[u8]) {
-        let Transmit { to, from, ecn, stride } = transmit;
+        let Transmit { to, from, ecn, stride, whole } = transmit;
         match to {
             To::Udp { socket, to } => {
-                let head = Head { to, from, ecn, stride: stride.max(1), whole: false };
+                let head = Head { to, from, ecn, stride: stride.max(1), whole };
                 self.send_from(socket, head, bytes);
             }
             To::Link(link) => self.send_link(now, link, bytes),

@@ -159,7 +159,7 @@ impl Machine for Lines {
         });
         let (link, piece) = next?;
         out.extend_from_slice(&piece);
-        Some(Transmit { to: To::Link(link), from: None, ecn: None, stride: piece.len() })
+        Some(Transmit { to: To::Link(link), from: None, ecn: None, stride: piece.len(), whole: false })
     }
 
     fn poll_event(&mut self) -> Option<Effect> {

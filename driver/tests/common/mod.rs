@@ -58,7 +58,7 @@ impl Echo {
 
     pub fn send(&mut self, socket: SocketId, to: SocketAddr, stride: usize, bytes: Vec<u8>) {
         let to = To::Udp { socket, to };
-        self.replies.push_back((Transmit { to, from: None, ecn: None, stride }, bytes));
+        self.replies.push_back((Transmit { to, from: None, ecn: None, stride, whole: false }, bytes));
     }
 
     pub fn bound(&self, socket: SocketId) -> Result<SocketAddr, ErrorKind> {

@@ -64,7 +64,8 @@ impl Tube {
 
     pub(crate) fn send(&mut self, to: SocketAddr, stride: usize, bytes: &[u8]) {
         let to = To::Udp { socket: self.socket(), to };
-        self.outgoing.push_back((Transmit { to, from: None, ecn: None, stride }, bytes.to_vec()));
+        self.outgoing
+            .push_back((Transmit { to, from: None, ecn: None, stride, whole: false }, bytes.to_vec()));
     }
 
     pub(crate) fn dial(&mut self, to: SocketAddr) -> PipeId {

@@ -245,7 +245,13 @@ impl Links {
     pub(super) fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
         if let Some((id, words)) = self.last_words.pop_front() {
             out.extend_from_slice(&words);
-            return Some(Transmit { to: To::Link(id), from: None, ecn: None, stride: out.len() });
+            return Some(Transmit {
+                to: To::Link(id),
+                from: None,
+                ecn: None,
+                stride: out.len(),
+                whole: false,
+            });
         }
         while let Some(id) = self.ready.pop_front() {
             let Some(link) = self.links.get_mut(id) else { continue };
@@ -259,7 +265,13 @@ impl Links {
             if watch {
                 self.timers.set(Timer::Write(id), now + self.limits.write);
             }
-            return Some(Transmit { to: To::Link(id), from: None, ecn: None, stride: out.len() });
+            return Some(Transmit {
+                to: To::Link(id),
+                from: None,
+                ecn: None,
+                stride: out.len(),
+                whole: false,
+            });
         }
         None
     }

@@ -96,6 +96,34 @@ fn channel_data(data: &[u8]) -> Vec<u8> {
 }
 
 /// RFC 8656 §3, §12.5: padded on the stream in both directions, and not towards the peer.
+/// As for a client that comes by UDP (RFC 8656 §15).
+#[test]
+fn what_comes_by_tcp_may_forbid_fragments() {
+    let mut bench = Bench::new(config());
+    let mut caller = bench.connect(CLIENT);
+    let ask = |builder: Builder| {
+        builder.requested_transport(17).additional_family(crate::stun::Family::V6).dont_fragment()
+    };
+    assert_eq!(bench.call_by_link(&mut caller, Method::ALLOCATE, ask).code(), 0);
+    let v6 = "[2001:db8::9]:5000";
+    for peer in [PEER, v6] {
+        let permitted = |builder: Builder| builder.peer_address(addr(peer));
+        assert_eq!(bench.call_by_link(&mut caller, Method::CREATE_PERMISSION, permitted).code(), 0);
+    }
+    let send = |peer: &str, df: bool| {
+        let builder = Builder::new(Class::Indication, Method::SEND, [5; 12]).peer_address(addr(peer));
+        let builder = if df { builder.dont_fragment() } else { builder };
+        builder.data(b"data").finish()
+    };
+    for (peer, df, whole) in [(PEER, true, true), (PEER, false, false), (v6, true, false)] {
+        let sent = bench.stream(&caller, &send(peer, df));
+        assert_eq!((sent.len(), sent[0].1, bench.whole), (1, addr(peer), whole));
+    }
+    // Equal ones that may be cut, and must not be, are no transmit together.
+    let sent = bench.stream(&caller, &[send(PEER, true), send(PEER, false), send(PEER, true)].concat());
+    assert_eq!(sent.len(), 3);
+}
+
 #[test]
 fn data_flows_both_ways_over_tcp() {
     let mut bench = Bench::new(config());
