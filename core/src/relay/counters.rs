@@ -223,6 +223,8 @@ reasons! {
     Closed,
     /// It has failed: in its handshake, or because the client broke the protocol.
     Failed,
+    /// The client has begun another one from the same port.
+    Replaced,
     /// The handshake was not done in time.
     TooSlow,
     /// The client had no allocation and sent nothing any more.

@@ -344,8 +344,11 @@ fn what_a_stranger_sends_in_a_clients_name_ends_no_session() {
     for datagram in forged {
         let shown = format!("{datagram:02x?}");
         bench.send(addr(CLIENT), &datagram);
-        assert_eq!(bench.relay.holdings().sessions, 1, "{shown}");
+        assert_eq!(bench.relay.allocations(), 1, "{shown}");
     }
+    assert_eq!(bench.relay.holdings().sessions, 2, "the ClientHello has begun another one");
+    bench.advance(5);
+    assert_eq!(bench.relay.holdings().sessions, 1);
     let sent = client.say(&mut bench, b"\x40\x00\x00\x05hello");
     assert_eq!(sent.len(), 1, "it goes on");
 }
@@ -361,6 +364,30 @@ fn a_goodbye_over_dtls_ends_the_allocation() {
     bench.send(addr(CLIENT), &out);
     assert_eq!((bench.relay.allocations(), bench.relay.holdings().sessions), (0, 0));
     assert_eq!(bench.relay.counters().sessions_ended(SessionEnd::Closed), 1);
+}
+
+/// RFC 6347 §4.2.8: the old session stands until whoever begins another one has shown to be the client.
+#[test]
+fn a_client_that_has_lost_its_session_begins_another_one_on_the_same_port() {
+    let (mut bench, trust) = secured(|_| ());
+    let mut before = Datagrammer::connect(&mut bench, CLIENT, trust.clone());
+    before.establish(&mut bench);
+    let mut after = Datagrammer::new(&bench, CLIENT, trust);
+    let hello = after.next().unwrap();
+    let cookie = bench.send(addr(CLIENT), &hello);
+    assert_eq!((cookie.len(), cookie[0].2[13]), (1, 3), "HelloVerifyRequest");
+    assert_eq!(before.say(&mut bench, b"\x40\x00\x00\x05hello").len(), 1, "the old one still serves");
+    after.take(&bench, cookie, &mut Vec::new());
+    assert!(after.exchange(&mut bench).is_empty() && after.connected);
+    assert_eq!((bench.relay.holdings().sessions, bench.relay.allocations()), (1, 0));
+    assert_eq!(bench.relay.counters().sessions_ended(SessionEnd::Replaced), 1);
+    let released = |event: &Event| matches!(event, Event::Released { reason: Released::Disconnected, .. });
+    assert!(bench.news.iter().any(released));
+    after.establish(&mut bench);
+    assert_eq!(after.say(&mut bench, b"\x40\x00\x00\x05again").len(), 1);
+    // Its last flight again, which is nobody's beginning.
+    assert!(before.say(&mut bench, b"\x40\x00\x00\x05never").is_empty());
+    assert_eq!((bench.relay.holdings().sessions, bench.relay.allocations()), (1, 1));
 }
 
 #[test]
