@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use adit_core::relay::{ConnectionEnd, Event, Released, Transport};
+use adit_core::relay::{ConnectionEnd, Event, Hop, Released, Transport};
 use adit_core::turn::credentials::TimeLimited;
 use aws_lc_rs::hmac;
 use serde::Serialize;
@@ -147,23 +147,24 @@ impl EventLog {
     }
 
     fn line<'a>(&self, time: String, event: &'a Event) -> Option<Line<'a>> {
-        let (username, client, transport) = match event {
-            Event::Allocated { username, client, transport, .. }
-            | Event::Released { username, client, transport, .. }
-            | Event::Refused { username, client, transport, .. } => (username, client, *transport),
-            Event::Connected { username, client, .. } | Event::Disconnected { username, client, .. } => {
-                (username, client, Transport::Tcp)
-            }
-            _ => return None,
+        let (Event::Allocated { username, client, hop, .. }
+        | Event::Released { username, client, hop, .. }
+        | Event::Refused { username, client, hop, .. }
+        | Event::Connected { username, client, hop, .. }
+        | Event::Disconnected { username, client, hop, .. }) = event
+        else {
+            return None;
         };
         let line = Line {
             time,
             event: "",
             user: self.user(username),
             client: *client,
-            transport: match transport {
-                Transport::Udp => "udp",
-                Transport::Tcp => "tcp",
+            transport: match hop {
+                Hop::Udp => "udp",
+                Hop::Tcp => "tcp",
+                Hop::Tls => "tls",
+                Hop::Dtls => "dtls",
             },
             relayed: None,
             relays: None,
@@ -194,6 +195,7 @@ impl EventLog {
                     Released::Expired => "expired",
                     Released::Revoked => "revoked",
                     Released::Disconnected => "disconnected",
+                    Released::CutOff => "cut-off",
                 }),
                 usage: Some(Usage {
                     seconds: usage.lasted.as_secs(),
@@ -254,7 +256,7 @@ mod tests {
     fn released(username: &str) -> Event {
         Event::Released {
             client: "192.0.2.1:1".parse().unwrap(),
-            transport: Transport::Tcp,
+            hop: Hop::Tls,
             username: username.into(),
             relayed: vec!["203.0.113.1:50000".parse().unwrap()],
             reason: Released::Closed,
@@ -286,7 +288,7 @@ mod tests {
             (&"gw-1".into(), &"released".into(), &"closed".into())
         );
         assert_eq!((&old["seconds"], &old["to_clients_bytes"]), (&7.into(), &4.into()));
-        assert_eq!(old["transport"], "tcp");
+        assert_eq!(old["transport"], "tls");
         assert_eq!(old["relayed"][0], "203.0.113.1:50000");
         assert_eq!(read("events")[0]["user"], "ada");
     }

@@ -14,6 +14,11 @@ use crate::exit::{Exit, Failure};
 use crate::monitor::Monitor;
 use crate::service;
 
+/// How many allocations are cut off at once when the relay ends: fewer than events may wait.
+const CUT_OFF: usize = 256;
+/// How long to wait then for what the relay says of them.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A running relay.
 pub(crate) struct Serving {
     server: RelayServer,
@@ -105,6 +110,19 @@ impl Serving {
         });
     }
 
+    /// Notes what the relay says until `ended` allocations were cut off, or it says nothing for as long as `patience`.
+    /// Whether they were.
+    fn hear_for(&self, patience: Duration, ended: usize) -> bool {
+        let mut heard = 0;
+        while heard < ended {
+            let Some(notice) = self.server.wait_event(patience) else { return false };
+            self.note(&notice);
+            let cut_off = matches!(notice, Notice::Event(Event::Released { reason: Released::CutOff, .. }));
+            heard += usize::from(cut_off);
+        }
+        true
+    }
+
     /// Changes what may change while it runs.
     pub(super) fn change(&self, change: impl FnOnce(&mut Relay, Instant)) {
         self.server.change(change);
@@ -131,14 +149,21 @@ impl Serving {
 
     /// Stops the relay and says what it has done.
     pub(crate) fn end(self) {
-        while let Some(notice) = self.server.wait_event(Duration::ZERO) {
-            self.note(&notice);
+        let allocations = self.server.allocations();
+        self.hear_for(Duration::ZERO, usize::MAX);
+        loop {
+            // A few at a time, so that no event is lost.
+            let mut ended = 0;
+            self.server.change(|relay, now| ended = relay.cut_off(now, CUT_OFF));
+            if ended == 0 || !self.hear_for(PATIENCE, ended) {
+                break;
+            }
         }
         let counters = self.server.counters();
         tracing::info!(
             to_peers = counters.to_peers.packets,
             to_clients = counters.to_clients.packets,
-            allocations = self.server.allocations(),
+            allocations,
             "the relay stops"
         );
         self.server.stop();
@@ -158,6 +183,7 @@ fn log(event: &Event) {
                 Released::Expired => "it was not refreshed",
                 Released::Revoked => "its user was revoked",
                 Released::Disconnected => "its client's connection has ended",
+                Released::CutOff => "the relay ends and its client has not moved",
             };
             tracing::info!(reason, "an allocation has ended");
             tracing::debug!(%client, %username, "released");
@@ -169,10 +195,10 @@ fn log(event: &Event) {
         Event::Refused { client, username, code, .. } => {
             tracing::debug!(%client, %username, code, "an allocation was refused");
         }
-        Event::Connected { client, username, peer } => {
+        Event::Connected { client, username, peer, .. } => {
             tracing::debug!(%client, %username, %peer, "connected with a peer");
         }
-        Event::Disconnected { client, username, peer, reason, to_peer, to_client } => {
+        Event::Disconnected { client, username, peer, reason, to_peer, to_client, .. } => {
             tracing::debug!(%client, %username, %peer, ?reason, to_peer, to_client, "the connection with a peer has ended");
         }
         Event::Drained => tracing::info!("the last allocation has ended"),

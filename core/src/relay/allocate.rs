@@ -97,6 +97,7 @@ impl Relay {
         };
         let allocation = Allocation {
             five_tuple: path.five_tuple(),
+            hop: self.hop(path.via),
             former: None,
             mobility: None,
             local: path.local,
@@ -205,7 +206,8 @@ impl Relay {
     fn grant(&mut self, now: Instant, id: AllocationId) {
         let Some(allocation) = self.table.get(id) else { return };
         let Some(pending) = allocation.pending() else { return };
-        let (username, relays) = (Arc::clone(&allocation.owner.username), allocation.relays);
+        let (hop, username, relays) =
+            (allocation.hop, Arc::clone(&allocation.owner.username), allocation.relays);
         let relayed = self.relayed_addresses(&allocation.legs);
         let mut builder = pending.addressee.success();
         for &address in &relayed {
@@ -227,8 +229,8 @@ impl Relay {
         }
         let reply: Box<[u8]> = addressee.key.sign(builder).into_boxed_slice();
         self.table.grant(id, addressee.transaction, reply.clone(), now + lifetime);
-        let (client, transport) = (addressee.path.client, addressee.path.via.transport());
-        self.events.push_back(Event::Allocated { client, transport, username, relayed, relays });
+        let client = addressee.path.client;
+        self.events.push_back(Event::Allocated { client, hop, username, relayed, relays });
         self.reply(addressee.path, reply);
     }
 

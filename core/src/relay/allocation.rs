@@ -15,7 +15,7 @@ use super::ports::Parity;
 use super::quota::UserId;
 use super::reply::Addressee;
 use super::rights::Rights;
-use super::via::{FiveTuple, Path};
+use super::via::{FiveTuple, Hop, Path};
 use crate::io::{SocketId, id};
 use crate::stun::TransactionId;
 
@@ -49,6 +49,8 @@ pub(super) struct Leg {
 #[derive(Debug)]
 pub(super) struct Allocation {
     pub(super) five_tuple: FiveTuple,
+    /// Over what its client comes.
+    pub(super) hop: Hop,
     /// The five-tuple that it had, until something comes from the one that it has.
     pub(super) former: Option<FiveTuple>,
     /// Where its client has a ticket to move it.

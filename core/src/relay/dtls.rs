@@ -90,13 +90,14 @@ impl Relay {
     /// [`Drop`] when not.
     fn judge_datagram(&mut self, now: Instant, id: SessionId, datagram: &[u8]) -> Result<(), Drop> {
         let session = self.sessions.get(id).ok_or(Drop::Malformed)?;
+        let client = session.doorstep.client.ip();
         if session.dtls.is_proven() {
             let spoilt = !session.is_opening && is_of_a_stranger(datagram);
             return if spoilt { Err(Drop::Unexpected) } else { Ok(()) };
         }
         if !is_hello(datagram) {
             Err(Drop::NoHello)
-        } else if !self.spend_reply(now, session.doorstep.client.ip()) {
+        } else if !self.spend_reply(now, client) {
             Err(Drop::OverBudget)
         } else {
             Ok(())

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::Relay;
+use super::allocation::AllocationId;
 use super::event::{Event, Released};
 use super::reply::Refusal;
 use super::request::Request;
@@ -57,7 +58,8 @@ impl Relay {
     /// The same for many: the allocations are looked at once for all of them.
     fn revoke_all(&mut self, now: Instant, ids: &BTreeSet<&str>) -> usize {
         self.ending.revoked.extend(ids.iter().map(|&id| id.into()));
-        let ended = self.table.of_users(ids);
+        let theirs = self.table.all().filter(|(_, allocation)| ids.contains(&*allocation.owner.id));
+        let ended: Vec<AllocationId> = theirs.map(|(id, _)| id).collect();
         for &allocation in &ended {
             match self.table.get(allocation).is_some_and(super::allocation::Allocation::is_live) {
                 true => self.release(now, allocation, Released::Revoked),
@@ -96,6 +98,23 @@ impl Relay {
     /// Whether the relay is being drained.
     pub fn is_draining(&self) -> bool {
         self.ending.draining.is_some()
+    }
+
+    /// Ends at most `most` of the allocations that there are, whose clients have not moved in time, and says how many: for
+    /// each, [`Event::Released`] follows. To be called until it is none, with the events fetched in between.
+    pub fn cut_off(&mut self, now: Instant, most: usize) -> usize {
+        let of = |live| {
+            let all = self.table.all().filter(move |(_, allocation)| allocation.is_live() == live);
+            all.map(|(id, _)| id)
+        };
+        let (live, pending): (Vec<_>, Vec<_>) = (of(true).take(most).collect(), of(false).collect());
+        for allocation in pending {
+            self.abandon(allocation, &Refusal::InsufficientCapacity);
+        }
+        for &allocation in &live {
+            self.release(now, allocation, Released::CutOff);
+        }
+        live.len()
     }
 
     /// Tells once that a relay that is being drained has no allocation any more.

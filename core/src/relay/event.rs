@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::counters::{ConnectionEnd, Flow};
 use super::listen::Transport;
+use super::via::Hop;
 use crate::io::{Effect, SocketId};
 
 /// News of a relay. Names of users and addresses are in it: do not log them above DEBUG.
@@ -36,8 +37,8 @@ pub enum Event {
     Allocated {
         /// The client, as the relay sees it.
         client: SocketAddr,
-        /// Over what it comes: DTLS is over UDP, TLS over TCP.
-        transport: Transport,
+        /// Over what it comes.
+        hop: Hop,
         /// The username that it came with.
         username: Arc<str>,
         /// Its relayed addresses, as the client was told them.
@@ -49,8 +50,8 @@ pub enum Event {
     Released {
         /// The client.
         client: SocketAddr,
-        /// Over what it came.
-        transport: Transport,
+        /// Over what it came, the last time that it was heard of.
+        hop: Hop,
         /// The username that it came with.
         username: Arc<str>,
         /// Its relayed addresses, as the client was told them.
@@ -73,6 +74,8 @@ pub enum Event {
     Connected {
         /// The client.
         client: SocketAddr,
+        /// Over what it comes.
+        hop: Hop,
         /// The username that it came with.
         username: Arc<str>,
         /// The peer.
@@ -82,6 +85,8 @@ pub enum Event {
     Disconnected {
         /// The client.
         client: SocketAddr,
+        /// Over what it comes.
+        hop: Hop,
         /// The username that it came with.
         username: Arc<str>,
         /// The peer.
@@ -98,7 +103,7 @@ pub enum Event {
         /// The client.
         client: SocketAddr,
         /// Over what it comes.
-        transport: Transport,
+        hop: Hop,
         /// The username that it came with.
         username: Arc<str>,
         /// The error code (RFC 8656 §7.2, §19).
@@ -130,4 +135,6 @@ pub enum Released {
     Revoked,
     /// The link that its client came by has ended: it was of that five-tuple (RFC 8656 §3).
     Disconnected,
+    /// The relay ends, and its client has not moved in time.
+    CutOff,
 }

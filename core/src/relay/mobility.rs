@@ -131,7 +131,8 @@ impl Relay {
             self.release(now, id, Released::Closed);
             return Ok(Answer::Success(request.addressee.success().lifetime(Duration::ZERO)));
         }
-        let from = self.table.relocate(id, tuple, request.addressee.path.local, answered);
+        let hop = self.hop(tuple.via);
+        let from = self.table.relocate(id, request.addressee.path, hop, answered);
         self.renew_rights(id, request);
         let lifetime = super::allocate::granted_lifetime(requested, &self.config);
         self.table.refresh(id, now + lifetime);

@@ -86,6 +86,7 @@ pub use links::LinkLimits;
 pub use listen::{Listen, Transport, Transports};
 pub use shard::Shard;
 pub use tcp::ConnectionLimits;
+pub use via::Hop;
 
 use allocation::AllocationId;
 use departed::Departed;
@@ -306,10 +307,9 @@ impl Relay {
         for leg in allocation.sockets() {
             self.effect(Effect::Unbind { socket: leg.socket });
         }
-        let FiveTuple { client, via } = allocation.five_tuple;
-        let (transport, usage) = (via.transport(), allocation.usage(now));
+        let (client, hop, usage) = (allocation.five_tuple.client, allocation.hop, allocation.usage(now));
         let (username, relayed) = (allocation.owner.username, self.relayed_addresses(&allocation.legs));
-        self.events.push_back(Event::Released { client, transport, username, relayed, reason, usage });
+        self.events.push_back(Event::Released { client, hop, username, relayed, reason, usage });
         self.run_dry();
     }
 

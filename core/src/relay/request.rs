@@ -189,8 +189,8 @@ impl Relay {
     pub(super) fn refused(&mut self, addressee: &Addressee, owner: &Owner, refusal: &Refusal) {
         if addressee.method == Method::ALLOCATE {
             let (client, username) = (addressee.path.client, Arc::clone(&owner.username));
-            let (transport, code) = (addressee.path.via.transport(), refusal.code().0);
-            self.events.push_back(Event::Refused { client, transport, username, code });
+            let (hop, code) = (self.hop(addressee.path.via), refusal.code().0);
+            self.events.push_back(Event::Refused { client, hop, username, code });
         }
     }
 

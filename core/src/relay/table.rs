@@ -18,7 +18,7 @@ use super::permission::Full;
 use super::ports::{Parity, Ports};
 use super::quota::{Exceeded, Quota, UserId, Way};
 use super::rights::Rights;
-use super::via::FiveTuple;
+use super::via::{FiveTuple, Hop, Path};
 use crate::io::{Arena, SocketId};
 use crate::rand::Rng;
 use crate::stun::TransactionId;
@@ -276,20 +276,16 @@ impl Table {
         self.timers.set(Timer::Allocation(id), expiry);
     }
 
-    /// Gives a live allocation to the client at `tuple`. The five-tuple at which the client is known to be serves as well
+    /// Gives a live allocation to the client at `path`. The five-tuple at which the client is known to be serves as well
     /// until something else comes from the new one: the one that it has, where the client has `answered` from there, or
     /// else still the one before. Returns where the client was.
-    pub(super) fn relocate(
-        &mut self,
-        id: AllocationId,
-        tuple: FiveTuple,
-        local: Option<IpAddr>,
-        answered: bool,
-    ) -> SocketAddr {
+    pub(super) fn relocate(&mut self, id: AllocationId, path: Path, hop: Hop, answered: bool) -> SocketAddr {
+        let (tuple, local) = (path.five_tuple(), path.local);
         let allocation = self.allocations.get_mut(id).expect("the caller holds a live allocation");
         let (had, before) = (allocation.five_tuple, allocation.former);
         let (kept, left) = if answered { (Some(had), before) } else { (before, Some(had)) };
         (allocation.five_tuple, allocation.former, allocation.local) = (tuple, kept, local);
+        allocation.hop = hop;
         if let Some(left) = left {
             self.by_tuple.remove(&left);
         }
@@ -500,10 +496,9 @@ impl Table {
         None
     }
 
-    /// The allocations of the users of these ids, pending ones too. Looks at all.
-    pub(super) fn of_users(&self, users: &BTreeSet<&str>) -> Vec<AllocationId> {
-        let theirs = |&(_, allocation): &(AllocationId, &Allocation)| users.contains(&*allocation.owner.id);
-        self.allocations.iter().filter(theirs).map(|(id, _)| id).collect()
+    /// All allocations, pending ones too.
+    pub(super) fn all(&self) -> impl Iterator<Item = (AllocationId, &Allocation)> {
+        self.allocations.iter()
     }
 
     /// When something runs out next.

@@ -1,10 +1,25 @@
 //! Over what a client comes, and its replies go back.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use super::Relay;
 use super::dtls::SessionId;
 use super::listen::Transport;
 use crate::io::{LinkId, SocketId};
+
+/// Over what a client comes, as far as its messages are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hop {
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// DTLS over UDP.
+    Dtls,
+}
 
 /// What carries TURN between a client and the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +69,29 @@ impl Path {
         match self.via {
             Via::Udp(_) => false,
             Via::Link(_) | Via::Session(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Dtls => "DTLS",
+        })
+    }
+}
+
+impl Relay {
+    /// Over what somebody comes whose message is being handled.
+    pub(super) fn hop(&self, via: Via) -> Hop {
+        match via {
+            Via::Udp(_) => Hop::Udp,
+            Via::Session(_) => Hop::Dtls,
+            Via::Link(link) if self.links.is_secured(link) => Hop::Tls,
+            Via::Link(_) => Hop::Tcp,
         }
     }
 }

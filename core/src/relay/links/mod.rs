@@ -231,11 +231,6 @@ impl Links {
         spent
     }
 
-    /// Whether the bytes of a link have an end of their own, so that FIN alone may have cut them off.
-    pub(super) fn may_be_cut_off(&self, id: LinkId) -> bool {
-        self.links.get(id).is_some_and(|link| link.is_secured)
-    }
-
     /// Forgets an end of a connection. Whether it was there.
     pub(super) fn forget_end(&mut self, id: LinkId) -> bool {
         self.remove(id).is_some()
@@ -300,6 +295,11 @@ impl Links {
 
     pub(super) fn next_deadline(&self) -> Option<Deadline> {
         self.timers.next().map(|at| Deadline { at, why: Why::Link })
+    }
+
+    /// Whether a link speaks TLS: then its bytes have an end of their own, and FIN alone may have cut them off.
+    pub(super) fn is_secured(&self, id: LinkId) -> bool {
+        self.links.get(id).is_some_and(|link| link.is_secured)
     }
 
     /// How many of clients there are.

@@ -63,8 +63,9 @@ impl Relay {
         self.counters.connections += 1;
         let Some(Connection { allocation, peer, .. }) = self.connections.get(number) else { return };
         let Some(allocation) = self.table.get(*allocation) else { return };
-        let (client, username) = (allocation.five_tuple.client, Arc::clone(&allocation.owner.username));
-        self.events.push_back(Event::Connected { client, username, peer: *peer });
+        let (client, hop) = (allocation.five_tuple.client, allocation.hop);
+        let username = Arc::clone(&allocation.owner.username);
+        self.events.push_back(Event::Connected { client, hop, username, peer: *peer });
     }
 
     /// The driver has opened a link.
@@ -114,10 +115,19 @@ impl Relay {
             return self.reply(addressee.path, addressee.refuse(refusal).into_boxed_slice());
         }
         let Some(allocation) = self.table.get(connection.allocation) else { return };
-        let (client, username) = (allocation.five_tuple.client, Arc::clone(&allocation.owner.username));
+        let (client, hop) = (allocation.five_tuple.client, allocation.hop);
+        let username = Arc::clone(&allocation.owner.username);
         let [to_peer, to_client] = connection.streams.map(|stream| stream.bytes);
         let peer = connection.peer;
-        self.events.push_back(Event::Disconnected { client, username, peer, reason, to_peer, to_client });
+        self.events.push_back(Event::Disconnected {
+            client,
+            hop,
+            username,
+            peer,
+            reason,
+            to_peer,
+            to_client,
+        });
     }
 
     /// Ends the connections of an allocation that is about to end.

@@ -84,7 +84,7 @@ impl Relay {
     /// The other end of a link has finished.
     pub(in super::super) fn link_finished(&mut self, now: Instant, link: LinkId) {
         let Some((number, way)) = self.links.end_of(link) else { return };
-        if self.links.may_be_cut_off(link) {
+        if self.links.is_secured(link) {
             // Without TLS's own goodbye nobody knows whether that was all (RFC 8446 §6.1).
             let said = self.connections.get(number).is_some_and(|it| it.streams[way as usize].ended);
             if !said {

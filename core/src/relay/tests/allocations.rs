@@ -21,7 +21,7 @@ fn an_allocation_is_granted_with_what_the_client_needs_to_know() {
     let username = "alice".into();
     let allocated = Event::Allocated {
         client: addr(CLIENT),
-        transport: Transport::Udp,
+        hop: Hop::Udp,
         username,
         relayed: vec![relayed],
         relays: Transport::Udp,

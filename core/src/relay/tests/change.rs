@@ -102,14 +102,7 @@ fn the_end_of_an_allocation_tells_what_it_was_used_for() {
     let (client, username, reason) = (client.address, "alice".into(), Released::Closed);
     assert_eq!(
         bench.news.last(),
-        Some(&Event::Released {
-            client,
-            transport: Transport::Udp,
-            username,
-            relayed: vec![relayed],
-            reason,
-            usage
-        })
+        Some(&Event::Released { client, hop: Hop::Udp, username, relayed: vec![relayed], reason, usage })
     );
 }
 
@@ -120,12 +113,8 @@ fn what_a_user_is_refused_is_told_and_what_a_stranger_is_only_counted() {
     assert_eq!(bench.call(&client, Method::ALLOCATE, |builder| builder.requested_transport(17)).code(), 486);
     assert_eq!(bench.refresh(&client, 600).code(), 437, "which is no allocation");
     let told: Vec<_> = bench.news.iter().filter(|event| matches!(event, Event::Refused { .. })).collect();
-    let expected = Event::Refused {
-        client: client.address,
-        transport: Transport::Udp,
-        username: "alice".into(),
-        code: 486,
-    };
+    let expected =
+        Event::Refused { client: client.address, hop: Hop::Udp, username: "alice".into(), code: 486 };
     assert_eq!(told, [&expected]);
 }
 

@@ -43,6 +43,30 @@ fn a_revoked_user_loses_all_allocations_at_once_and_nobody_else_theirs() {
     bench.allocate(&renewed);
 }
 
+/// A relay that ends tells of each allocation that it cuts off, a few at a time.
+#[test]
+fn who_has_not_moved_in_time_is_cut_off_and_told_of() {
+    let mut bench = Bench::new(config());
+    let clients: Vec<_> = (1..=5).map(|port| bench.client(&format!("198.51.100.1:{port}"))).collect();
+    for client in &clients[..4] {
+        bench.allocate(client);
+    }
+    bench.hold = true;
+    let request = clients[4].sign(bare(bench.builder(Method::ALLOCATE)));
+    assert!(bench.send(clients[4].address, &request).is_empty());
+    bench.relay.drain(Alternates::default());
+    for (ended, left) in [(2, 2), (2, 0), (0, 0)] {
+        assert_eq!(bench.relay.cut_off(bench.now, 2), ended);
+        bench.settle();
+        bench.relay.check();
+        assert_eq!((bench.relay.allocations(), bench.bound.len()), (left, 2 + left));
+    }
+    let told =
+        |event: &&Event| matches!(event, Event::Released { reason: Released::CutOff, hop: Hop::Udp, .. });
+    assert_eq!(bench.news.iter().filter(told).count(), 4, "the fifth was never had");
+    assert!(matches!(bench.news.last(), Some(Event::Drained)));
+}
+
 #[test]
 fn what_a_revoked_user_has_asked_for_and_what_is_reserved_ends_too() {
     let mut bench = Bench::new(config());

@@ -186,7 +186,7 @@ fn an_allocation_ends_with_its_link() {
     assert_eq!(bench.relay.allocations(), 0);
     assert!(matches!(
         bench.news.last(),
-        Some(Event::Released { reason: Released::Disconnected, transport: Transport::Tcp, .. })
+        Some(Event::Released { reason: Released::Disconnected, hop: Hop::Tcp, .. })
     ));
     assert_eq!(bench.ended(LinkEnd::Closed), 1);
     bench.relay.handle_completion(bench.now, done);

@@ -116,6 +116,17 @@ impl Secret {
     }
 }
 
+impl Bench {
+    /// Over what clients came, as events of their allocations have it.
+    fn hops(&self) -> Vec<Hop> {
+        let hop = |event: &Event| match event {
+            Event::Allocated { hop, .. } | Event::Released { hop, .. } => Some(*hop),
+            _ => None,
+        };
+        self.news.iter().filter_map(hop).collect()
+    }
+}
+
 pub(super) fn nonce(reply: &[u8]) -> String {
     Message::parse(reply).unwrap().nonce().unwrap().unwrap().to_owned()
 }
@@ -165,6 +176,7 @@ fn a_goodbye_over_tls_ends_the_allocation_and_is_answered() {
     bench.stream(&secret.caller, &goodbye);
     assert_eq!(bench.closed, [(secret.caller.link, Close::Finish)]);
     assert_eq!((bench.relay.allocations(), bench.ended(LinkEnd::Closed)), (0, 1));
+    assert_eq!(bench.hops(), [Hop::Tls; 2]);
     let answer = bench.streams.remove(&secret.caller.link).unwrap();
     secret.tls.receive(&answer, &mut Vec::new(), &mut Vec::new()).unwrap();
     assert!(secret.tls.has_ended());
@@ -364,6 +376,7 @@ fn a_goodbye_over_dtls_ends_the_allocation() {
     bench.send(addr(CLIENT), &out);
     assert_eq!((bench.relay.allocations(), bench.relay.holdings().sessions), (0, 0));
     assert_eq!(bench.relay.counters().sessions_ended(SessionEnd::Closed), 1);
+    assert_eq!(bench.hops(), [Hop::Dtls; 2]);
 }
 
 /// RFC 6347 §4.2.8: the old session stands until whoever begins another one has shown to be the client.
