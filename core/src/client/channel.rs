@@ -14,6 +14,8 @@ use crate::turn::channel_data::NUMBERS;
 const MAX_CHANNELS: usize = 1024;
 /// A binding lives ten minutes (RFC 8656 §12); this leaves two for retransmissions.
 const REFRESH: Duration = Duration::from_secs(8 * 60);
+/// When a relay that does not allow a channel is asked again: what it allows may have changed.
+const BARRED: Duration = Duration::from_secs(5 * 60);
 /// A number serves no other peer for the ten minutes of its binding and five more (RFC 8656 §12.1).
 const REST: Duration = Duration::from_secs(15 * 60);
 
@@ -59,8 +61,10 @@ struct Slot {
     /// Whether the owner wants it.
     live: bool,
     bound: bool,
-    /// How often in a row the relay had no room; it is asked again, and meanwhile there is no channel.
+    /// How often in a row the relay has refused; it is asked again, and meanwhile there is no channel.
     refusals: u32,
+    /// The owner knows that.
+    told: bool,
     /// When the relay may last have refreshed the binding.
     asked: Instant,
 }
@@ -91,7 +95,7 @@ impl Channels {
         if self.by_peer.len() >= MAX_CHANNELS {
             return None;
         }
-        let slot = Slot { peer, live: true, bound: false, refusals: 0, asked: now };
+        let slot = Slot { peer, live: true, bound: false, refusals: 0, told: false, asked: now };
         let old = self.slots.iter().position(|slot| slot.peer == peer);
         let fresh = || (self.slots.len() < NUMBERS.len()).then_some(self.slots.len());
         let rested = || self.slots.iter().position(|slot| !slot.live && now >= slot.asked + REST);
@@ -116,7 +120,8 @@ impl Channels {
 
 impl Client {
     /// Asks for a channel to `peer`, and for its permission. [`Event::ChannelBound`] follows, or
-    /// [`Event::ChannelRefused`]; nothing when there is one already.
+    /// [`Event::ChannelRefused`]; nothing when there is one already, or the relay has refused it: then it is asked again
+    /// when there are other credentials, and else now and then.
     ///
     /// # Errors
     /// [`BindError`].
@@ -177,6 +182,15 @@ impl Client {
         }
     }
 
+    /// Asks again for what the relay has refused.
+    pub(super) fn ask_refused_channels(&mut self, now: Instant) {
+        for number in NUMBERS.take(self.channels.slots.len()) {
+            if self.channels.slot(number).is_some_and(|slot| slot.refusals > 0) {
+                self.ask_channel(now, number);
+            }
+        }
+    }
+
     pub(super) fn rebind_all_channels(&mut self, now: Instant) {
         for number in NUMBERS.take(self.channels.slots.len()) {
             self.ask_channel(now, number);
@@ -185,7 +199,7 @@ impl Client {
 
     pub(super) fn channel_bound(&mut self, now: Instant, number: u16, peer: SocketAddr) {
         let Some(slot) = self.channels.slot_mut(number).filter(|slot| slot.peer == peer) else { return };
-        (slot.asked, slot.refusals) = (now, 0);
+        (slot.asked, slot.refusals, slot.told) = (now, 0, false);
         if !slot.live {
             // It was given up meanwhile, and rests from now on.
             return;
@@ -201,18 +215,19 @@ impl Client {
         if self.channels.by_peer.get(&peer) != Some(&number) {
             return;
         }
-        if is_busy(error.code) {
-            let slot = self.channels.slot_mut(number).expect("a live channel has a slot");
-            slot.refusals += 1;
-            if let Some(delay) = retry_in(slot.refusals) {
-                return self.timers.set(Timer::Channel(number), now + delay);
-            }
-            // It stays refused, so that an owner who binds again with each datagram asks no more often.
-        } else {
-            self.release_channel(peer);
+        let slot = self.channels.slot_mut(number).expect("a live channel has a slot");
+        slot.refusals = slot.refusals.saturating_add(1);
+        // It stays refused, so that an owner who binds again with each datagram asks no more often.
+        if !is_busy(error.code) {
+            slot.bound = false;
+            self.timers.set(Timer::Channel(number), now + BARRED);
+        } else if let Some(delay) = retry_in(slot.refusals) {
+            return self.timers.set(Timer::Channel(number), now + delay);
         }
-        let ErrorCode { code, reason } = error;
-        self.events.push_back(Event::ChannelRefused { peer, code, reason });
+        if !std::mem::replace(&mut slot.told, true) {
+            let ErrorCode { code, reason } = error;
+            self.events.push_back(Event::ChannelRefused { peer, code, reason });
+        }
     }
 }
 

@@ -228,7 +228,8 @@ impl Client {
         self.counters
     }
 
-    /// Shows other credentials from now on. An allocation is refreshed with them at once; an attempt that failed
+    /// Shows other credentials from now on. An allocation is refreshed with them at once, and what the relay has refused is
+    /// asked for again; an attempt that failed
     /// is repeated at once. A relay that answers 441 (other relays than Adit's may) costs the allocation.
     pub fn set_credentials(&mut self, now: Instant, credentials: Credentials) {
         self.config.credentials = credentials;
@@ -236,7 +237,12 @@ impl Client {
             challenge.rekey(&self.config.credentials);
         }
         match self.state {
-            State::Allocated(_) => self.refresh(now),
+            State::Allocated(_) => {
+                self.refresh(now);
+                // They may allow what the old ones did not.
+                self.ask_denied_permissions(now);
+                self.ask_refused_channels(now);
+            }
             State::Allocating | State::Waiting => self.start_over(),
             State::Closing | State::Closed => {}
         }

@@ -135,6 +135,14 @@ impl Client {
         }
     }
 
+    /// Asks again for what the relay has denied.
+    pub(super) fn ask_denied_permissions(&mut self, now: Instant) {
+        let denied = self.permissions.peers.iter().filter(|(_, peer)| peer.standing == Standing::Denied);
+        for peer in denied.map(|(&ip, _)| ip).collect::<Vec<_>>() {
+            self.ask_permission(now, peer);
+        }
+    }
+
     fn ask_new_permission(&mut self, now: Instant, peer: IpAddr) {
         if !self.permissions.installed(peer) {
             self.ask_permission(now, peer);

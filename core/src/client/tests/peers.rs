@@ -62,6 +62,40 @@ fn a_forbidden_peer_does_not_cost_the_others_theirs() {
     assert_eq!(world.client.readiness(addr("198.51.100.8:1")), Readiness::Absent);
 }
 
+/// An owner that binds again with each datagram of a peer is no burden to the relay.
+#[test]
+fn a_channel_that_is_forbidden_is_asked_for_now_and_then_and_with_other_credentials() {
+    let mut world = World::allocated(config());
+    let mut relay = Relay { refuse: vec![(Method::CHANNEL_BIND, 403)], ..Relay::default() };
+    for _ in 0..60 {
+        world.client.bind_channel(world.now, peer()).unwrap();
+        world.live(SECOND, &mut relay);
+    }
+    assert_eq!(relay.count(Method::CHANNEL_BIND), 1);
+    assert_eq!(world.client.readiness(peer()), Readiness::Absent);
+    world.live(20 * MINUTE, &mut relay);
+    assert_eq!(relay.count(Method::CHANNEL_BIND), 5, "each five minutes");
+    assert!(matches!(world.events[..], [Event::ChannelRefused { code: 403, .. }]), "told once");
+    relay.refuse.clear();
+    world.client.set_credentials(world.now, config().credentials);
+    world.serve(&mut relay);
+    assert_eq!(world.client.readiness(peer()), Readiness::Bound);
+}
+
+#[test]
+fn a_permission_that_was_denied_is_asked_for_with_other_credentials() {
+    let mut world = World::allocated(config());
+    let mut relay = Relay { refuse: vec![(Method::CREATE_PERMISSION, 403)], ..Relay::default() };
+    world.client.permit(world.now, peer().ip()).unwrap();
+    world.serve(&mut relay);
+    world.live(20 * MINUTE, &mut relay);
+    assert_eq!(relay.count(Method::CREATE_PERMISSION), 1);
+    relay.refuse.clear();
+    world.client.set_credentials(world.now, config().credentials);
+    world.serve(&mut relay);
+    assert!(world.client.permissions.installed(peer().ip()));
+}
+
 #[test]
 fn a_released_channel_rests_before_its_number_serves_another_peer() {
     let mut world = World::allocated(config());
