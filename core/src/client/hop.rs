@@ -211,8 +211,12 @@ impl Client {
         self.events.push_back(Event::Effect(effect));
     }
 
-    /// Gives it up.
+    /// Gives it up. Who leaves says so, where TLS or DTLS has a word for it; that is to be sent before the effect is carried
+    /// out.
     pub(super) fn forget_hop(&mut self, how: Close) {
+        if how == Close::Finish {
+            self.goodbye = self.farewell();
+        }
         let effect = match self.hop.take() {
             None => return,
             Some(Hop::Socket(Socket { id, .. })) => {
@@ -225,6 +229,34 @@ impl Client {
             }
         };
         self.events.push_back(Event::Effect(effect));
+    }
+
+    /// What is still to be said, if it can be said at once.
+    fn farewell(&mut self) -> Option<(Transmit, Vec<u8>)> {
+        let to = self.to_server(0, None);
+        let mut out = Vec::new();
+        match self.hop.as_mut()? {
+            Hop::Socket(socket) => {
+                let session = socket.session.as_mut()?;
+                session.close();
+                while session.poll(&mut out)? != Output::Datagram {
+                    out.clear();
+                }
+                Some((Transmit { stride: out.len(), ..to? }, out))
+            }
+            Hop::Link(link) => {
+                link.session.as_mut()?.close(&mut link.waiting);
+                let transmit = link.pop(&mut out)?;
+                Some((transmit, out))
+            }
+        }
+    }
+
+    /// What is said to a relay whose hop was given up: an owner that gives the hop up as soon as it hears of that asks before.
+    pub(crate) fn poll_goodbye(&mut self, out: &mut Vec<u8>) -> Option<Transmit> {
+        let (transmit, bytes) = self.goodbye.take()?;
+        out.extend_from_slice(&bytes);
+        Some(transmit)
     }
 
     /// Requests are not repeated: what carries them does that.
@@ -412,6 +444,9 @@ impl Client {
 
     /// What the hop itself has to send, then requests.
     pub(super) fn next_transmit(&mut self, out: &mut Vec<u8>) -> Option<Transmit> {
+        if let Some(transmit) = self.poll_goodbye(out) {
+            return Some(transmit);
+        }
         loop {
             let to = self.to_server(0, None);
             match self.hop.as_mut()? {

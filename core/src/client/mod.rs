@@ -126,6 +126,8 @@ pub struct Client {
     sockets: Arena<SocketId, ()>,
     links: Arena<LinkId, ()>,
     hop: Option<Hop>,
+    /// What is still to be said by one that was given up.
+    goodbye: Option<(Transmit, Vec<u8>)>,
     received: Received,
     scratch: Vec<u8>,
     /// The realm and nonce that requests are signed under, once the relay has told them.
@@ -193,6 +195,7 @@ impl Client {
             sockets: Arena::default(),
             links: Arena::default(),
             hop: None,
+            goodbye: None,
             received: Received::default(),
             scratch: Vec::new(),
             challenge: None,

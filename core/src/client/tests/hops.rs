@@ -31,6 +31,8 @@ struct Stage {
     /// Bytes that were handed over for the link.
     pieces: Vec<usize>,
     requests: usize,
+    /// The client has said goodbye over DTLS.
+    ended: bool,
 }
 
 /// The relay's end.
@@ -85,6 +87,7 @@ impl Stage {
             data: Vec::new(),
             pieces: Vec::new(),
             requests: 0,
+            ended: false,
         };
         stage.settle();
         stage
@@ -97,6 +100,14 @@ impl Stage {
         stage.client.permit(stage.now, peer().ip()).unwrap();
         stage.settle();
         stage
+    }
+
+    fn has_heard_goodbye(&self) -> bool {
+        match &self.end {
+            End::Tls(session) => session.has_ended(),
+            End::Dtls(..) => self.ended,
+            End::Tcp | End::Silent => false,
+        }
     }
 
     fn settle(&mut self) {
@@ -145,10 +156,10 @@ impl Stage {
                 assert_eq!(Some(link), self.link);
                 assert!(bytes.len() <= LINK_PIECE && transmit.stride == bytes.len());
                 self.pieces.push(bytes.len());
-                self.bytes_at_relay(bytes);
                 if self.takes {
                     self.client.handle_completion(self.now, Completion::Writable { link });
                 }
+                self.bytes_at_relay(bytes);
             }
         }
     }
@@ -184,6 +195,7 @@ impl Stage {
                 None => return,
                 Some(Output::Datagram) => self.bytes_at_client(&out),
                 Some(Output::Plaintext) => self.message_at_relay(&out),
+                Some(Output::Ended) => self.ended = true,
                 Some(_) => {}
             }
         }
@@ -420,4 +432,17 @@ fn garbage_on_a_stream_costs_the_connection() {
     stage.client.handle_bytes(stage.now, link, b"\x80 or whatever else");
     stage.settle();
     assert_eq!((stage.lost(), stage.client.counters().malformed), (vec![&Lost::Nonsense], 1));
+}
+
+/// Whoever leaves says so: a relay need not wait until it misses them.
+#[test]
+fn a_client_that_leaves_says_goodbye_over_tls_and_dtls() {
+    for over in [Over::Tls, Over::Dtls] {
+        let mut stage = Stage::allocated(over);
+        stage.client.close(stage.now);
+        stage.settle();
+        assert_eq!(stage.events.last(), Some(&Event::Closed), "{over}");
+        assert!(stage.has_heard_goodbye(), "{over}");
+        assert_eq!((stage.link, stage.socket), (None, None));
+    }
 }

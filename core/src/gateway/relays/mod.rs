@@ -20,7 +20,7 @@ mod outgoing;
 mod state;
 mod way;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ pub use way::{RelayTrust, RelayWay, Unverifiable};
 
 use super::{Event, RelayLost, Step};
 use crate::client::{self, Client, Fallback};
-use crate::io::{Arena, Close, Effect, Forwards, LinkId, SocketId};
+use crate::io::{Arena, Close, Effect, Forwards, LinkId, SocketId, Transmit};
 use crate::quic::Way;
 use crate::rand::Rng;
 use crate::time::{Deadline, DeadlineQueue, Why};
@@ -72,6 +72,8 @@ pub(super) struct Relays {
     sockets: Arena<SocketId, Owned<SocketId>>,
     links: Arena<LinkId, Owned<LinkId>>,
     timers: DeadlineQueue<Timer>,
+    /// What clients say by what they have given up; each is sent before that is.
+    goodbyes: VecDeque<(Transmit, Vec<u8>)>,
     /// When to look whether the channel to a peer is still used.
     channels: DeadlineQueue<Way>,
     rng: Rng,
@@ -138,6 +140,7 @@ impl Relays {
             sockets: Arena::default(),
             links: Arena::default(),
             timers: DeadlineQueue::default(),
+            goodbyes: VecDeque::new(),
             channels: DeadlineQueue::default(),
             rng,
             forwards: Forwards::default(),

@@ -205,6 +205,7 @@ impl Relays {
                 if self.sockets.get(socket).is_none_or(|entry| entry.own != own) {
                     return;
                 }
+                self.goodbyes.extend(line.goodbye());
                 self.sockets.remove(socket);
                 line.socket = None;
                 Effect::Unbind { socket }
@@ -219,6 +220,7 @@ impl Relays {
                 if self.links.get(link).is_none_or(|entry| entry.own != own) {
                     return;
                 }
+                self.goodbyes.extend(line.goodbye());
                 self.links.remove(link);
                 line.link = None;
                 Effect::CloseLink { link, how }

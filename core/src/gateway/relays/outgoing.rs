@@ -18,7 +18,10 @@ impl Relays {
         scratch: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) -> Option<Transmit> {
-        if self.closing {
+        if let Some((transmit, bytes)) = self.goodbyes.pop_front() {
+            out.extend_from_slice(&bytes);
+            Some(transmit)
+        } else if self.closing {
             self.poll_quic(step, max_segments, scratch, out)
                 .or_else(|| self.poll_clients(step, max_segments, out))
         } else {
@@ -114,6 +117,14 @@ impl Line {
         step.counters.no_channel += self.parked.len() as u64;
         self.parked.clear();
         self.parked_bytes = 0;
+    }
+
+    /// What its client has still to say by the socket or link that it gives up.
+    pub(super) fn goodbye(&mut self) -> Option<(Transmit, Vec<u8>)> {
+        let mut out = Vec::new();
+        let transmit = self.client.as_mut()?.poll_goodbye(&mut out)?;
+        let transmit = self.readdressed(transmit, &mut out)?;
+        Some((transmit, out))
     }
 
     /// The client's transmit under our number for its socket or link; nothing where that is gone.
