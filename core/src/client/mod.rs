@@ -232,8 +232,7 @@ impl Client {
     }
 
     /// Shows other credentials from now on. An allocation is refreshed with them at once, and what the relay has refused is
-    /// asked for again; an attempt that failed
-    /// is repeated at once. A relay that answers 441 (other relays than Adit's may) costs the allocation.
+    /// asked for again; an attempt that failed is repeated at once. A relay that answers 441 (other relays than Adit's may) costs the allocation.
     pub fn set_credentials(&mut self, now: Instant, credentials: Credentials) {
         self.config.credentials = credentials;
         if let Some(challenge) = &mut self.challenge {
