@@ -1,10 +1,17 @@
-//! As much of HTTP as the pages need: one request a connection, of bounded length, within bounded time, and a bounded
-//! number of them at once, since each is a descriptor that an allocation could have had.
+//! The pages over HTTP: one request a connection, of bounded length, within bounded time, and a bounded number of them at
+//! once, since each is a descriptor that an allocation could have had.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -14,8 +21,8 @@ use super::Monitor;
 /// How many are served at once; others wait.
 const MOST: usize = 16;
 /// How long a request and its answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest request, with its headers.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest head of a request.
 const LONGEST: usize = 8 << 10;
 /// How long to wait after the system has given no connection.
 const REST: Duration = Duration::from_millis(200);
@@ -25,94 +32,59 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// What is answered.
-struct Answer {
-    status: &'static str,
-    kind: &'static str,
-    body: String,
-}
-
 /// Serves for ever.
-pub(super) async fn serve(listener: TcpListener, monitor: Monitor) {
-    let room = Arc::new(Semaphore::new(MOST));
+pub(super) async fn serve(listener: TcpListener, monitor: Monitor, patience: Duration) {
+    let (pages, room) = (pages(monitor), Arc::new(Semaphore::new(MOST)));
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(REST).await;
             continue;
         };
-        let monitor = monitor.clone();
+        let pages = pages.clone();
         tokio::spawn(async move {
             // Who asks too slowly, or goes away, gets nothing.
-            let _ = tokio::time::timeout(PATIENCE, converse(stream, &monitor)).await;
+            let _ = tokio::time::timeout(patience, converse(stream, pages)).await;
             drop(place);
         });
     }
 }
 
-async fn converse(mut stream: TcpStream, monitor: &Monitor) -> io::Result<()> {
-    let mut request = Vec::new();
-    let whole = |request: &[u8]| request.windows(4).any(|window| window == b"\r\n\r\n");
-    while !whole(&request) && request.len() < LONGEST {
-        if stream.read_buf(&mut request).await? == 0 {
-            return Ok(());
-        }
-    }
-    let (answer, body) = answer(&request, whole(&request), monitor);
-    let Answer { status, kind, body: text } = answer;
-    let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
-         connection: close\r\n\r\n",
-        text.len()
-    );
-    stream.write_all(head.as_bytes()).await?;
-    if body {
-        stream.write_all(text.as_bytes()).await?;
-    }
-    stream.shutdown().await?;
+async fn converse(stream: TcpStream, pages: Router) -> Result<(), hyper::Error> {
+    let mut server = http1::Builder::new();
+    server.header_read_timeout(None).max_buf_size(LONGEST).keep_alive(false);
+    let served = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
+    let mut stream = served.without_shutdown().await?.io.into_inner();
     // What was sent beyond the request is read, or the system would take the answer back.
-    while stream.read_buf(&mut request).await? > 0 {
-        request.clear();
-    }
+    let _ = stream.shutdown().await;
+    let mut rest = [0; 1024];
+    while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {}
     Ok(())
 }
 
-/// The answer, and whether its body is sent.
-fn answer(request: &[u8], whole: bool, monitor: &Monitor) -> (Answer, bool) {
-    let plain = |status: &'static str| Answer { status, kind: TEXT, body: format!("{status}\n") };
-    if !whole {
-        return (plain("431 Request Header Fields Too Large"), true);
-    }
-    let line = request.split(|&byte| byte == b'\r').next().unwrap_or_default();
-    let mut words = std::str::from_utf8(line).unwrap_or_default().split(' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
-        return (plain("400 Bad Request"), true);
-    };
-    if !version.starts_with("HTTP/1.") {
-        return (plain("400 Bad Request"), true);
-    }
-    match method {
-        "GET" => (page(target, monitor), true),
-        "HEAD" => (page(target, monitor), false),
-        _ => (plain("405 Method Not Allowed"), true),
+fn pages(monitor: Monitor) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { page(StatusCode::OK, TEXT, "ok\n") }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .fallback(|| async { page(StatusCode::NOT_FOUND, TEXT, "/healthz /readyz /metrics\n") })
+        .with_state(monitor)
+}
+
+async fn readyz(State(monitor): State<Monitor>) -> Response {
+    let (ready, body) = monitor.readiness();
+    page(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, JSON, body)
+}
+
+async fn metrics(State(monitor): State<Monitor>) -> Response {
+    match monitor.metrics() {
+        Ok(body) => page(StatusCode::OK, OPENMETRICS, body),
+        Err(_) => page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, ""),
     }
 }
 
-fn page(target: &str, monitor: &Monitor) -> Answer {
-    let path = target.split('?').next().unwrap_or_default();
-    let ok = |kind, body| Answer { status: "200 OK", kind, body };
-    match path {
-        "/healthz" => ok(TEXT, "ok\n".into()),
-        "/readyz" => match monitor.readiness() {
-            (true, body) => ok(JSON, body),
-            (false, body) => Answer { status: "503 Service Unavailable", kind: JSON, body },
-        },
-        "/metrics" => match monitor.metrics() {
-            Ok(body) => ok(OPENMETRICS, body),
-            Err(_) => Answer { status: "500 Internal Server Error", kind: TEXT, body: String::new() },
-        },
-        _ => Answer { status: "404 Not Found", kind: TEXT, body: "/healthz /readyz /metrics\n".into() },
-    }
+fn page(status: StatusCode, kind: &'static str, body: impl Into<String>) -> Response {
+    let headers: [(HeaderName, &str); 2] =
+        [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, body.into()).into_response()
 }

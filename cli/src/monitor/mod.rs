@@ -96,7 +96,7 @@ impl Monitor {
                 if !address.ip().is_loopback() {
                     tracing::warn!("other machines may reach {address}, and it asks nobody who they are");
                 }
-                tokio::spawn(http::serve(listener, self.clone()));
+                tokio::spawn(http::serve(listener, self.clone(), http::PATIENCE));
                 Ok(())
             }
             Err(error) if listen.is_none() => {
@@ -156,6 +156,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
 
@@ -178,9 +180,13 @@ mod tests {
     }
 
     async fn listening(monitor: &Monitor) -> SocketAddr {
+        patient(monitor, http::PATIENCE).await
+    }
+
+    async fn patient(monitor: &Monitor, patience: Duration) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(http::serve(listener, monitor.clone()));
+        tokio::spawn(http::serve(listener, monitor.clone(), patience));
         address
     }
 
@@ -245,13 +251,29 @@ mod tests {
             ("GET / HTTP/1.1\r\n\r\n", "404"),
             ("POST /readyz HTTP/1.1\r\n\r\n", "405"),
             ("nonsense\r\n\r\n", "400"),
-            ("\r\n\r\n", "400"),
             (&long, "431"),
         ] {
             let answer = ask(address, request).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:.20}: {answer}");
         }
-        assert_eq!(ask(address, "GET /healthz HT").await, "", "half a request is none");
+        for nothing in ["GET /healthz HT", "\r\n\r\n"] {
+            assert_eq!(ask(address, nothing).await, "", "half a request is none");
+        }
+    }
+
+    /// Sixteen that say nothing keep the seventeenth waiting, and only for so long.
+    #[tokio::test]
+    async fn who_says_nothing_is_waited_for_only_so_long() {
+        let patience = Duration::from_millis(300);
+        let address = patient(&Monitor::new("relay"), patience).await;
+        let began = Instant::now();
+        let mut idle = Vec::new();
+        for _ in 0..16 {
+            idle.push(TcpStream::connect(address).await.unwrap());
+        }
+        let alive = ask(address, "GET /healthz HTTP/1.1\r\n\r\n").await;
+        assert!(alive.starts_with("HTTP/1.1 200 "), "{alive}");
+        assert!(began.elapsed() >= patience, "{:?}", began.elapsed());
     }
 
     #[test]
