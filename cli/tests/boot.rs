@@ -178,8 +178,7 @@ fn from_an_empty_directory_to_a_forward_through_the_installed_service() {
     let init = ["platform", "init", "--dir", "platform", "--public-url", &url, "--tokens-dir", "tokens"];
     let more = ["--relay", &format!("turn:{relay}?transport=udp"), "--gateway", "gw-1"];
     assert!(world.ok(&[&init[..], &more].concat()).contains("next: adit platform start"));
-    let start =
-        ["platform", "start", "--dir", "platform", "--listen", &api, "--relay-peer-network", "127.0.0.0/8"];
+    let start = ["platform", "start", "--dir", "platform", "--listen", &api];
     world.start("platform", &start, "next: adit login");
     let place = ["--domain", &url, "--token-file"];
     let start = [

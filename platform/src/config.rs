@@ -24,7 +24,7 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Reverse proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Networks, besides public ones, that relays may send to: policy of the credentials.
+    /// Networks that the credentials of gateways permit as a whole, besides the addresses of connectors.
     pub relay_peer_networks: Vec<IpNet>,
     /// The local address from which this instance's connector dials gateways of its family.
     pub connector_bind: IpAddr,

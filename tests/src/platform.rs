@@ -25,6 +25,8 @@ pub struct Installation<'w> {
     /// `ADIT_PLATFORM_TIMES`.
     times: String,
     has_postgres: bool,
+    /// From where the platform's own connector comes.
+    connector: &'static str,
 }
 
 /// One instance of the platform.
@@ -56,7 +58,8 @@ impl<'w> Installation<'w> {
         }
         let (relay_ports, times, has_postgres) =
             (world.ports.range(40), times.to_owned(), postgres.is_some());
-        let made = Self { world, relay, relay_ports, times, has_postgres };
+        let connector = "127.0.0.1";
+        let made = Self { world, relay, relay_ports, times, has_postgres, connector };
         let relay = format!("turn:{relay}?transport=udp");
         let mut init = world.command(&["platform", "init", "--dir", "platform-1", "--organisation", "acme"]);
         init.args(["--tokens-dir", "tokens", "--public-url", "https://127.0.0.1", "--gateway", GATEWAY]);
@@ -64,6 +67,18 @@ impl<'w> Installation<'w> {
         made.on_database(&mut init);
         let _ = finish("adit platform init", init, PATIENCE).success();
         made
+    }
+
+    /// Has the platform's own connector come from `address`, where no person's does.
+    #[must_use]
+    pub fn connecting_from(self, address: &'static str) -> Self {
+        Self { connector: address, ..self }
+    }
+
+    /// Where the relay is.
+    #[must_use]
+    pub fn relay_address(&self) -> SocketAddr {
+        self.relay
     }
 
     /// The directory of the instance with this number, from 1 on; each has its own, with the same root keys.
@@ -99,8 +114,8 @@ impl<'w> Installation<'w> {
         let listen = listen.to_string();
         let url = format!("https://{listen}");
         let mut start = self.world.command(&["platform", "start", "--listen", &listen, "--public-url", &url]);
-        start.arg("--dir").arg(self.directory(number)).args(["--relay-peer-network", "127.0.0.0/8"]);
-        start.args(["--connector-bind", "127.0.0.1", "--grace-period", "2"]);
+        start.arg("--dir").arg(self.directory(number));
+        start.args(["--connector-bind", self.connector, "--grace-period", "2"]);
         start.env("ADIT_PLATFORM_TIMES", &self.times);
         self.on_database(&mut start);
         let mut running = Running::start(&format!("adit platform {number}"), start);

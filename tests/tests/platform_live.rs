@@ -13,6 +13,7 @@ use adit_tests::adit::World;
 use adit_tests::platform::{GATEWAY, Installation, Instance};
 use adit_tests::postgres::Postgres;
 use adit_tests::process::{PATIENCE, Running, finish};
+use adit_tests::turn::Turn;
 use rustix::process::Signal;
 
 /// Reports and looks every second.
@@ -75,7 +76,10 @@ struct Site<'w> {
 
 impl<'w> Site<'w> {
     fn new(world: &'w World, times: &str) -> Self {
-        let installation = Installation::new(world, None, times);
+        Self::of(Installation::new(world, None, times))
+    }
+
+    fn of(installation: Installation<'w>) -> Self {
         let platform = installation.instance(1);
         let target = echo();
         let relay = installation.relay(&platform);
@@ -138,6 +142,51 @@ fn certificates_and_credentials_are_renewed_without_an_end_of_a_stream() {
     }
     site.installation.wait_until_healthy(&site.platform);
     Talk::through(entrance).goes_on().unwrap();
+}
+
+/// What a thief finds in a gateway's state directory reaches those who connect to that gateway, and nobody else, whatever
+/// the relay allows.
+#[test]
+fn credentials_taken_from_a_gateway_reach_connectors_only() {
+    let world = World::new();
+    // Reports are so far apart that a person's address can't come by one of those.
+    let times = "heartbeat=20,ping=1,duties=0.2,watcher-claim=2";
+    let connector = "127.0.0.5";
+    let site = Site::of(Installation::new(&world, None, times).connecting_from(connector));
+    let elsewhere = ["8.8.8.8:53", "9.9.9.9:443", "127.0.0.9:9"];
+    let person = "127.0.0.1:9";
+    let mut thief = thief(&world, &site);
+    assert_eq!(thief.permit(address(&format!("{connector}:9"))), 0);
+    for other in elsewhere.into_iter().chain([person]) {
+        assert_eq!(thief.permit(address(other)), 403, "{other}");
+        assert_eq!(thief.bind_channel(0x4000, address(other)), 403, "{other}");
+    }
+    let began = Instant::now();
+    let (_forward, entrance) = site.forward("tokens/admin.token");
+    Talk::through(entrance).goes_on().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(10), "a person was let in after {:?}", began.elapsed());
+    // Newer credentials know that person, and still nobody else; older ones do not.
+    assert_eq!(thief.permit(address(person)), 403);
+    let mut thief = self::thief(&world, &site);
+    assert_eq!(thief.permit(address(person)), 0);
+    for other in elsewhere {
+        assert_eq!(thief.permit(address(other)), 403, "{other}");
+    }
+}
+
+/// Somebody with an allocation of the gateway's credentials.
+fn thief(world: &World, site: &Site<'_>) -> Turn {
+    let text = fs::read(world.place.path("gateway-state/instructions.json")).unwrap();
+    let instructions: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let relay = &instructions["relays"][0];
+    let (username, password) = (relay["username"].as_str().unwrap(), relay["password"].as_str().unwrap());
+    let mut thief = Turn::new(site.installation.relay_address(), username, password);
+    let _ = thief.allocate().relayed();
+    thief
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
 }
 
 #[test]

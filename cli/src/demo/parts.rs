@@ -50,7 +50,7 @@ impl<'a> Parts<'a> {
         let mut platform = adit()?;
         platform.args(["platform", "start", "--listen", &self.listen.to_string(), "--dir"]).arg(directory);
         // Only public addresses are let through by themselves.
-        platform.args(["--relay-peer-network", "127.0.0.0/8", "--connector-bind", "127.0.0.1"]);
+        platform.args(["--connector-bind", "127.0.0.1"]);
         let mut part = self.part("the platform", platform, "platform.log")?;
         part.wait(self.stop, || TcpStream::connect(self.listen).ok())?;
         Ok(part)

@@ -52,8 +52,8 @@ pub(crate) struct Start {
     /// The network of a reverse proxy whose X-Forwarded-For is believed. Can be given more than once.
     #[arg(long, value_name = "NETWORK")]
     trusted_proxy: Vec<IpNet>,
-    /// A network that relays may send to, besides public addresses: where connectors or platform instances have private
-    /// ones. Can be given more than once.
+    /// A network that the relay credentials of gateways permit as a whole, besides the very addresses from which connectors
+    /// come: where those change often within it. Can be given more than once.
     #[arg(long, value_name = "NETWORK")]
     relay_peer_network: Vec<IpNet>,
     /// The local address from which gateways are dialled.

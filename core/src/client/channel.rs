@@ -65,6 +65,8 @@ struct Slot {
     refusals: u32,
     /// The owner knows that.
     told: bool,
+    /// What is being asked was signed with credentials that have been replaced.
+    outdated: bool,
     /// When the relay may last have refreshed the binding.
     asked: Instant,
 }
@@ -95,7 +97,8 @@ impl Channels {
         if self.by_peer.len() >= MAX_CHANNELS {
             return None;
         }
-        let slot = Slot { peer, live: true, bound: false, refusals: 0, told: false, asked: now };
+        let slot =
+            Slot { peer, live: true, bound: false, refusals: 0, told: false, outdated: false, asked: now };
         let old = self.slots.iter().position(|slot| slot.peer == peer);
         let fresh = || (self.slots.len() < NUMBERS.len()).then_some(self.slots.len());
         let rested = || self.slots.iter().position(|slot| !slot.live && now >= slot.asked + REST);
@@ -182,10 +185,15 @@ impl Client {
         }
     }
 
-    /// Asks again for what the relay has refused.
+    /// There are other credentials: what the relay has refused is asked again, and what it refuses to the old ones will be.
     pub(super) fn ask_refused_channels(&mut self, now: Instant) {
         for number in NUMBERS.take(self.channels.slots.len()) {
-            if self.channels.slot(number).is_some_and(|slot| slot.refusals > 0) {
+            let Some(slot) = self.channels.slot_mut(number).filter(|slot| slot.live && !slot.bound) else {
+                continue;
+            };
+            let purpose = Purpose::Channel { number, peer: slot.peer };
+            slot.outdated = self.transactions.awaits(purpose);
+            if slot.refusals > 0 {
                 self.ask_channel(now, number);
             }
         }
@@ -199,7 +207,7 @@ impl Client {
 
     pub(super) fn channel_bound(&mut self, now: Instant, number: u16, peer: SocketAddr) {
         let Some(slot) = self.channels.slot_mut(number).filter(|slot| slot.peer == peer) else { return };
-        (slot.asked, slot.refusals, slot.told) = (now, 0, false);
+        (slot.asked, slot.refusals, slot.told, slot.outdated) = (now, 0, false, false);
         if !slot.live {
             // It was given up meanwhile, and rests from now on.
             return;
@@ -216,6 +224,9 @@ impl Client {
             return;
         }
         let slot = self.channels.slot_mut(number).expect("a live channel has a slot");
+        if std::mem::take(&mut slot.outdated) {
+            return self.ask_channel(now, number);
+        }
         slot.refusals = slot.refusals.saturating_add(1);
         // It stays refused, so that an owner who binds again with each datagram asks no more often.
         if !is_busy(error.code) {

@@ -34,6 +34,8 @@ struct Peer {
     standing: Standing,
     /// How often in a row the relay had no room for it.
     refusals: u32,
+    /// What is being asked was signed with credentials that have been replaced.
+    outdated: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +65,7 @@ impl Permissions {
     pub(super) fn forget_answers(&mut self) {
         self.peers.retain(|_, peer| peer.permitted);
         for peer in self.peers.values_mut() {
-            (peer.channels, peer.standing, peer.refusals) = (0, Standing::Unknown, 0);
+            *peer = Peer { permitted: true, ..Peer::default() };
         }
     }
 
@@ -135,10 +137,18 @@ impl Client {
         }
     }
 
-    /// Asks again for what the relay has denied.
+    /// There are other credentials: what the relay has denied is asked again, and what it denies to the old ones will be.
     pub(super) fn ask_denied_permissions(&mut self, now: Instant) {
-        let denied = self.permissions.peers.iter().filter(|(_, peer)| peer.standing == Standing::Denied);
-        for peer in denied.map(|(&ip, _)| ip).collect::<Vec<_>>() {
+        let mut denied = Vec::new();
+        for (&ip, peer) in &mut self.permissions.peers {
+            peer.outdated =
+                peer.standing == Standing::Unknown && self.transactions.awaits(Purpose::Permission(ip));
+            if peer.standing == Standing::Denied {
+                (peer.standing, peer.refusals) = (Standing::Unknown, 0);
+                denied.push(ip);
+            }
+        }
+        for peer in denied {
             self.ask_permission(now, peer);
         }
     }
@@ -170,12 +180,15 @@ impl Client {
 
     pub(super) fn permission_installed(&mut self, now: Instant, peer: IpAddr) {
         let Some(entry) = self.permissions.peers.get_mut(&peer) else { return };
-        (entry.standing, entry.refusals) = (Standing::Installed, 0);
+        (entry.standing, entry.refusals, entry.outdated) = (Standing::Installed, 0, false);
         self.timers.set(Timer::Permission(peer), now + REFRESH);
     }
 
     pub(super) fn permission_refused(&mut self, now: Instant, peer: IpAddr, error: ErrorCode) {
         let Some(entry) = self.permissions.peers.get_mut(&peer) else { return };
+        if std::mem::take(&mut entry.outdated) {
+            return self.ask_permission(now, peer);
+        }
         entry.refusals += 1;
         if entry.standing == Standing::Installed {
             // It may have forgotten the allocation and say so in its own way (coturn: 400). Refresh tells.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use adit_core::time::UnixTime;
-use adit_core::turn::address_policy::{Network, Policy};
+use adit_core::turn::address_policy::Network;
 use adit_core::turn::credential_policy::CredentialPolicy;
 use adit_core::turn::credentials::Credentials;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -124,8 +124,13 @@ fn access(
     })
 }
 
-/// Credentials whose policy permits public peers, the networks that the platform's operator named, and of the permitted
-/// peers those that are neither. Where a username has no room for all, the last ones are left out.
+/// How much of an address a credential permits of each peer, by the version of IP: all of it, and less where a username has
+/// no room for so many.
+const WIDTHS: [(u8, u8); 3] = [(32, 128), (32, 64), (24, 48)];
+
+/// Credentials whose policy permits the peers that are permitted, and the networks that the platform's operator named:
+/// whoever takes them from a gateway reaches nobody else with them. Where a username has no room for all, the networks
+/// around them are permitted; where there is none for those, the last ones are left out.
 fn credentials(
     networks: &[IpNet],
     id: &str,
@@ -133,30 +138,50 @@ fn credentials(
     expires_at: u64,
     peers: &[IpAddr],
 ) -> Result<Credentials, Problem> {
-    let public = Policy::default_deny();
     let is_named = |peer: &IpAddr| networks.iter().any(|network| network.contains(peer));
-    let mut named: Vec<Network> =
-        networks.iter().map(|network| Network::new(network.network(), network.prefix_len())).collect();
-    named.extend(
-        peers
-            .iter()
-            .filter(|&&peer| public.judge(peer).is_err() && !is_named(&peer))
-            .map(|&peer| Network::from(peer)),
-    );
+    let named = || networks.iter().map(|network| Network::new(network.network(), network.prefix_len()));
+    let peers: Vec<IpAddr> = peers.iter().copied().filter(|peer| !is_named(peer)).collect();
+    let limited = |networks: &[Network]| {
+        let policy = CredentialPolicy { any_public: false, peers: networks.to_vec(), max_allocations: None };
+        Credentials::limited(secret, UnixTime(expires_at), id, Some(&policy))
+    };
+    let mut permitted = Vec::new();
+    for widths in WIDTHS {
+        permitted = named().collect();
+        permitted.extend(around(&peers, widths));
+        if let Ok(credentials) = limited(&permitted) {
+            return Ok(credentials);
+        }
+        tracing::warn!(
+            peers = peers.len(),
+            "credentials have no room for every peer; they permit more instead"
+        );
+    }
     loop {
-        let policy = CredentialPolicy { any_public: true, peers: named.clone(), max_allocations: None };
-        match Credentials::limited(secret, UnixTime(expires_at), id, Some(&policy)) {
+        match limited(&permitted) {
             Ok(credentials) => return Ok(credentials),
-            Err(error) if named.is_empty() => return Err(Problem::internal(error)),
+            Err(error) if permitted.is_empty() => return Err(Problem::internal(error)),
             Err(_) => {
                 tracing::warn!(
-                    networks = named.len(),
+                    networks = permitted.len(),
                     "credentials have no room for every peer; the last is left out"
                 );
-                named.pop();
+                permitted.pop();
             }
         }
     }
+}
+
+/// The networks of so many bits around the peers, each once.
+fn around(peers: &[IpAddr], (v4, v6): (u8, u8)) -> Vec<Network> {
+    let mut networks = Vec::new();
+    for &peer in peers {
+        let network = Network::new(peer, if peer.is_ipv4() { v4 } else { v6 });
+        if !networks.contains(&network) {
+            networks.push(network);
+        }
+    }
+    networks
 }
 
 #[cfg(test)]
@@ -211,19 +236,48 @@ mod tests {
         );
     }
 
+    fn policy(networks: &[&str], peers: &[IpAddr]) -> CredentialPolicy {
+        let networks: Vec<IpNet> = networks.iter().map(|network| network.parse().unwrap()).collect();
+        let credentials = credentials(&networks, "instance", b"s", 1_900_000_000, peers).unwrap();
+        assert!(credentials.username.len() <= 508);
+        CredentialPolicy::parse(credentials.username.splitn(3, ':').nth(2).unwrap()).unwrap()
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
     #[test]
-    fn credentials_name_peers_that_are_not_public_and_never_grow_too_long() {
-        let networks = ["10.0.0.0/8".parse().unwrap()];
-        let of = |peers: &[IpAddr]| credentials(&networks, "i", b"s", 1_900_000_000, peers).unwrap();
-        let policy = |credentials: &Credentials| {
-            let text = credentials.username.splitn(3, ':').nth(2).unwrap().to_owned();
-            CredentialPolicy::parse(&text).unwrap()
-        };
-        let private: IpAddr = "192.168.7.7".parse().unwrap();
-        let few = of(&[private, "8.8.8.8".parse().unwrap(), "10.1.1.1".parse().unwrap()]);
-        assert_eq!(policy(&few).peers.len(), 2, "the network and the private peer");
-        assert!(policy(&few).judge(private).is_ok());
-        let many: Vec<IpAddr> = (0..200).map(|n| format!("192.168.9.{n}").parse().unwrap()).collect();
-        assert!(of(&many).username.len() <= 508);
+    fn credentials_permit_those_who_are_permitted_and_nobody_else() {
+        let of = policy(&[], &[ip("8.8.8.8"), ip("192.168.7.7"), ip("2606:4700::7")]);
+        assert_eq!((of.any_public, of.peers.len()), (false, 3));
+        for peer in ["8.8.8.8", "192.168.7.7", "2606:4700::7"] {
+            assert!(of.judge(ip(peer)).is_ok(), "{peer}");
+        }
+        for other in ["8.8.8.9", "1.1.1.1", "192.168.7.8", "2606:4700::8", "127.0.0.1"] {
+            assert!(of.judge(ip(other)).is_err(), "{other}");
+        }
+        assert_eq!(policy(&[], &[]), CredentialPolicy::default());
+        let named = policy(&["10.0.0.0/8"], &[ip("10.1.1.1"), ip("8.8.8.8")]);
+        assert_eq!(named.peers.len(), 2, "the network, and whom it does not hold");
+        assert!(named.judge(ip("10.9.9.9")).is_ok());
+    }
+
+    #[test]
+    fn credentials_for_many_peers_permit_what_is_around_them() {
+        let v6 = |n: u32| ip(&format!("2606:4700:{:x}:{:x}::7", n / 4, n));
+        let (few, more, most): (Vec<_>, Vec<_>, Vec<_>) =
+            ((0..18).map(v6).collect(), (0..30).map(v6).collect(), (0..64).map(v6).collect());
+        assert!(policy(&[], &few).judge(ip("2606:4700:0:1::8")).is_err());
+        let around = policy(&[], &more);
+        assert!(
+            around.judge(ip("2606:4700:0:1::8")).is_ok() && around.judge(ip("2606:4700:0:77::8")).is_err()
+        );
+        assert!(more.iter().all(|&peer| around.judge(peer).is_ok()));
+        let all = policy(&[], &most);
+        assert!(most.iter().all(|&peer| all.judge(peer).is_ok()));
+        // More than any gateway permits.
+        let many: Vec<IpAddr> = (0..600).map(|n| ip(&format!("9.{}.{}.1", n / 256, n % 256))).collect();
+        assert!(policy(&[], &many).judge(many[0]).is_ok());
     }
 }

@@ -10,7 +10,7 @@ mod report;
 mod wanted;
 
 use std::future::{pending, poll_fn};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -341,16 +341,17 @@ impl<R: Runtime> Agent<R> {
     fn put_into_effect(&mut self) {
         let (Some(gateway), Some(desired)) = (&self.gateway, &self.desired) else { return };
         gateway.set_revoked(revoked(&desired.revoked));
+        let changes = self.places.changes(&desired.relays);
+        // They permit the peers that are permitted now.
+        for (place, credentials) in changes.renew {
+            gateway.set_credentials(place, credentials);
+        }
         if let Err(error) = gateway.set_permitted(desired.permitted_peers.iter().copied()) {
             tracing::error!("the platform wants too many peers let in: {error}");
         }
-        let changes = self.places.changes(&desired.relays);
         for wanted in changes.add {
             let place = gateway.add_relay(wanted.config(&gateway.wall()));
             self.places.added(place, wanted);
-        }
-        for (place, credentials) in changes.renew {
-            gateway.set_credentials(place, credentials);
         }
         for place in changes.remove {
             gateway.remove_relay(place);
@@ -407,8 +408,18 @@ impl<R: Runtime> Agent<R> {
                     tracing::warn!(relay = self.places.name(*relay), ?since, "the relay does not answer");
                 }
             }
+            // Somebody who was let in by PERMIT a moment ago: the next credentials permit them.
+            Event::PermissionDenied { peer, code: 403, .. } if !self.is_permitted(*peer) => {
+                tracing::debug!(%peer, "the relay credentials do not permit a peer yet; others are asked for");
+                self.line.agenda.hurry(Instant::now());
+            }
             other => news::log(other, |place| self.places.name(place)),
         }
+    }
+
+    /// Whether the platform has said so with its last instructions, and not in the meantime.
+    fn is_permitted(&self, peer: IpAddr) -> bool {
+        self.desired.as_ref().is_some_and(|desired| desired.permitted_peers.contains(&peer))
     }
 
     fn addresses(&mut self, addresses: &[SocketAddr]) {

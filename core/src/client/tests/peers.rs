@@ -96,6 +96,28 @@ fn a_permission_that_was_denied_is_asked_for_with_other_credentials() {
     assert!(world.client.permissions.installed(peer().ip()));
 }
 
+/// The answer to the old credentials comes after the new ones.
+#[test]
+fn what_was_refused_to_credentials_that_have_been_replaced_is_asked_for_again() {
+    let mut world = World::allocated(config());
+    let refused = vec![(Method::CREATE_PERMISSION, 403), (Method::CHANNEL_BIND, 403)];
+    let mut relay = Relay { refuse: refused, ..Relay::default() };
+    world.client.bind_channel(world.now, peer()).unwrap();
+    let asked = world.requests();
+    assert_eq!(asked.len(), 2);
+    world.client.set_credentials(world.now, config().credentials);
+    for request in asked {
+        let answer = relay.answer(&request).unwrap();
+        world.deliver(&answer);
+    }
+    relay.refuse.clear();
+    world.serve(&mut relay);
+    assert_eq!(
+        (world.client.readiness(peer()), &world.events[..]),
+        (Readiness::Bound, &[Event::ChannelBound { peer: peer() }][..])
+    );
+}
+
 #[test]
 fn a_released_channel_rests_before_its_number_serves_another_peer() {
     let mut world = World::allocated(config());
