@@ -4,13 +4,15 @@
 //! 2. It asks every relay for an allocation. If none gives one, it says why and ends.
 //! 3. From then on it writes each change of its addresses down, logs, and tries again by itself whatever
 //!    fails.
-//! 4. On Ctrl-C or SIGTERM it gives its allocations back.
+//! 4. At SIGHUP it reads its file, and those that the file names, again; no stream ends by that.
+//! 5. On Ctrl-C or SIGTERM it gives its allocations back.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use adit_core::client::{Families, Lost};
+use adit_core::client::{Families, Lost, MAX_PEERS};
 use adit_core::gateway::{Config, Event, RelayConfig, RelayLost};
 use adit_core::pki::tls;
 use adit_core::time::{UnixTime, WallCell};
@@ -20,12 +22,13 @@ use adit_driver::{Notice, Runtime};
 use adit_smol::Smol;
 use adit_tokio::Tokio;
 use clap::{Args, Subcommand, ValueEnum};
+use rustls::ServerConfig;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::config::{GatewayFile, Relay, RelayCredentials};
 use crate::exit::{Exit, Failure};
 use crate::monitor::{self, Monitor};
-use crate::service::{self, Signals};
+use crate::service::{self, Reloads, Signals};
 use crate::{addresses, agent, install, news, when};
 
 /// How long credentials that we make from the relay's secret are good. Who holds the secret gains nothing
@@ -58,6 +61,9 @@ pub(crate) enum Gateway {
 ///
 /// Without, a file says everything. The gateway ends when no relay gives an allocation at the start; later it tries
 /// again for ever.
+///
+/// SIGHUP has it read its file again, and the certificates and secrets that the file names: what is allowed, who is
+/// permitted, certificates and credentials change without the end of a stream. What is wrong changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = r#"With a platform:
   adit gateway start --domain https://adit.example.com --token-file token --allow tcp://db.internal:5432
@@ -130,12 +136,13 @@ async fn serve<R: Runtime>(start: Start) -> Result<(), Failure> {
     if platform.is_wanted() {
         return agent::gateway::serve::<R>(platform, path, monitor).await;
     }
-    let file = GatewayFile::load(path.as_deref().unwrap_or(Path::new(CONFIG)))?;
+    let path = path.unwrap_or_else(|| CONFIG.into());
+    let file = GatewayFile::load(&path)?;
     file.log_warnings();
-    let mut signals = Signals::new()?;
-    let mut watch = Watch::new(&file, keep_trying);
-    watch.publish(&[])?;
+    let (mut signals, reloads) = (Signals::new()?, Reloads::new()?);
     let config = config(&file, when::now())?;
+    let mut watch = Watch::new(path, file, reloads, keep_trying);
+    watch.publish(&[])?;
     let mut gateway = adit_driver::Gateway::<R>::spawn(config).map_err(Failure::config)?;
     monitor.serves(gateway.probe());
     let failure = tokio::select! {
@@ -155,15 +162,8 @@ async fn serve<R: Runtime>(start: Start) -> Result<(), Failure> {
 }
 
 fn config(file: &GatewayFile, now: UnixTime) -> Result<Config, Failure> {
-    let (identity, wall) = (&file.identity, WallCell::new(now));
-    let server = tls::server_config(
-        &identity.own,
-        identity.anchors.clone(),
-        identity.expected.clone(),
-        &[ALPN],
-        wall.clone(),
-    );
-    let server = server.map_err(|error| Failure::new(Exit::Certificate, error))?;
+    let wall = WallCell::new(now);
+    let server = server(file, &wall)?;
     let relay = |relay: &Relay| {
         let (credentials, families) = (credentials(file, now), families(&file.permit));
         relay.ways(&wall).map(|ways| RelayConfig { ways, credentials, families })
@@ -175,6 +175,18 @@ fn config(file: &GatewayFile, now: UnixTime) -> Result<Config, Failure> {
         targets: file.targets.clone(),
         ..Config::new(server, wall)
     })
+}
+
+fn server(file: &GatewayFile, wall: &WallCell) -> Result<Arc<ServerConfig>, Failure> {
+    let identity = &file.identity;
+    let server = tls::server_config(
+        &identity.own,
+        identity.anchors.clone(),
+        identity.expected.clone(),
+        &[ALPN],
+        wall.clone(),
+    );
+    server.map_err(|error| Failure::new(Exit::Certificate, error))
 }
 
 fn credentials(file: &GatewayFile, now: UnixTime) -> Credentials {
@@ -199,8 +211,10 @@ fn families(permit: &[IpAddr]) -> Families {
 }
 
 /// What is known of a running gateway.
-struct Watch<'a> {
-    file: &'a GatewayFile,
+struct Watch {
+    path: PathBuf,
+    file: GatewayFile,
+    reloads: Reloads,
     /// Why each relay gave no allocation, while none ever did; `None` for one that has not answered yet.
     refusals: Vec<Option<Failure>>,
     /// What the address file was last given.
@@ -211,10 +225,11 @@ struct Watch<'a> {
     unwritten: bool,
 }
 
-impl<'a> Watch<'a> {
-    fn new(file: &'a GatewayFile, keep_trying: bool) -> Self {
-        let refusals = vec![None; file.relays.len()];
-        Self { file, refusals, published: Vec::new(), started: false, keep_trying, unwritten: false }
+impl Watch {
+    fn new(path: PathBuf, file: GatewayFile, reloads: Reloads, keep_trying: bool) -> Self {
+        let (refusals, published) = (vec![None; file.relays.len()], Vec::new());
+        let (started, unwritten) = (false, false);
+        Self { path, file, reloads, refusals, published, started, keep_trying, unwritten }
     }
 
     /// Follows the gateway until something goes wrong for good.
@@ -227,6 +242,10 @@ impl<'a> Watch<'a> {
                 notice = gateway.event() => notice,
                 _ = renewal.tick() => {
                     self.renew(gateway);
+                    continue;
+                }
+                () = self.reloads.next() => {
+                    self.reload(gateway);
                     continue;
                 }
                 _ = rewrite.tick(), if self.unwritten => {
@@ -251,10 +270,66 @@ impl<'a> Watch<'a> {
 
     /// Makes new credentials before the old ones run out.
     fn renew<R: Runtime>(&self, gateway: &adit_driver::Gateway<R>) {
-        let credentials = credentials(self.file, when::now());
+        let credentials = credentials(&self.file, when::now());
         for relay in 0..self.file.relays.len() {
             gateway.set_credentials(relay, credentials.clone());
         }
+    }
+
+    /// Reads everything again, and puts it into effect.
+    fn reload<R: Runtime>(&mut self, gateway: &adit_driver::Gateway<R>) {
+        service::reloading();
+        match self.follow(gateway) {
+            Ok(kept) => {
+                if !kept.is_empty() {
+                    tracing::warn!("{} can't change while the gateway runs: restart it", kept.join(", "));
+                }
+                tracing::info!("the file was read again and is in effect");
+            }
+            Err(Failure { what, next, .. }) => {
+                tracing::error!(next, "the file was read again, and nothing was changed: {what}");
+            }
+        }
+        if self.started {
+            service::ready();
+        }
+    }
+
+    /// What stays as it was although it was to change.
+    fn follow<R: Runtime>(
+        &mut self,
+        gateway: &adit_driver::Gateway<R>,
+    ) -> Result<Vec<&'static str>, Failure> {
+        let new = GatewayFile::load(&self.path)?;
+        let (is, was) = (new.identity.own.identity(), self.file.identity.own.identity());
+        if is != was {
+            return Err(Failure::new(
+                Exit::Certificate,
+                format!("the certificate is {is}'s, and this is {was}"),
+            ));
+        }
+        if new.permit.len() > MAX_PEERS {
+            return Err(Failure::config(format!("[peers] permit names more than {MAX_PEERS} addresses")));
+        }
+        gateway
+            .set_tls(server(&new, &gateway.wall())?)
+            .map_err(|error| Failure::new(Exit::Certificate, error))?;
+        if new.credentials != self.file.credentials {
+            let credentials = credentials(&new, when::now());
+            (0..self.file.relays.len()).for_each(|relay| gateway.set_credentials(relay, credentials.clone()));
+        }
+        gateway.set_permitted(new.permit.iter().copied()).map_err(Failure::config)?;
+        gateway.set_targets(new.targets.clone());
+        new.log_warnings();
+        let relays = |file: &GatewayFile| file.relays.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let kept = [
+            ("relays", relays(&new) != relays(&self.file)),
+            ("address-file", new.address_file != self.file.address_file),
+            ("the versions of IP in permit", families(&new.permit) != families(&self.file.permit)),
+        ];
+        let before = std::mem::replace(&mut self.file, new);
+        (self.file.relays, self.file.address_file) = (before.relays, before.address_file);
+        Ok(kept.into_iter().filter(|(_, is_kept)| *is_kept).map(|(name, _)| name).collect())
     }
 
     fn handle(&mut self, event: Event) -> Result<(), Failure> {

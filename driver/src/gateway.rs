@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_core::client::TooManyPeers;
-use adit_core::gateway::{self, Config, Event, NewError, Peer, RelayConfig, RelayState};
+use adit_core::gateway::{self, Config, Event, NewError, Peer, RelayConfig, RelayState, TargetPolicy};
 use adit_core::pki::Revoked;
 use adit_core::quic::UnusableTls;
 use adit_core::time::{UnixTime, WallCell};
@@ -179,6 +179,11 @@ impl<R: Runtime> Gateway<R> {
     /// [`UnusableTls`]; everything is as before then.
     pub fn set_tls(&self, tls: Arc<ServerConfig>) -> Result<(), UnusableTls> {
         self.shared.call(|hub, now| hub.machine_mut().set_tls(now, tls))
+    }
+
+    /// Allows these targets from now on, in place of all others: see [`gateway::Gateway::set_targets`].
+    pub fn set_targets(&self, targets: TargetPolicy) {
+        self.shared.call(|hub, _| hub.machine_mut().set_targets(targets));
     }
 
     /// The cell that tells TLS the time: what [`set_tls`](Self::set_tls) is given must be made with it.

@@ -48,6 +48,7 @@ StartLimitIntervalSec=0
 Type=notify
 NotifyAccess=main
 ExecStart={command}
+ExecReload=/bin/kill -HUP $MAINPID
 LoadCredential={CREDENTIAL}:{token}
 StateDirectory=adit/gateway
 StateDirectoryMode=0700

@@ -250,6 +250,12 @@ impl Gateway {
         self.quic.set_server(&tls)
     }
 
+    /// Allows these targets from now on, in place of all that were allowed before, those included that the application
+    /// serves itself. Pipes that are open are not touched.
+    pub fn set_targets(&mut self, targets: TargetPolicy) {
+        self.sessions.set_policy(targets);
+    }
+
     /// The cell that tells TLS the time: [`Config::wall`].
     pub fn wall(&self) -> &WallCell {
         &self.wall

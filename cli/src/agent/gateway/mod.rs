@@ -35,7 +35,7 @@ use super::line::{Line, kept};
 use crate::config::TargetsFile;
 use crate::exit::{Exit, Failure};
 use crate::monitor::Monitor;
-use crate::service::{self, Signals};
+use crate::service::{self, Reloads, Signals};
 use crate::{news, when};
 use wanted::{Places, revoked, server_tls, trusted};
 
@@ -69,19 +69,14 @@ pub(crate) async fn serve<R: Runtime>(
 ) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     monitor.lacks("platform", "there is no session");
-    let mut rules = flags.allow.clone();
-    if let Some(path) = file {
-        rules.extend(TargetsFile::load(&path)?.rules);
-    }
-    if rules.is_empty() {
-        tracing::warn!("no target is allowed: every one will be denied; allow one with --allow");
-    }
+    let allowed = Allowed { rules: flags.allow.clone(), file, reloads: Reloads::new()? };
+    let targets = allowed.targets()?;
     let domain = flags.platform.domain.clone().expect("it was asked for");
     let member = tokio::select! {
         member = enrol::join(&flags.platform, &domain, AgentKind::Gateway) => member?,
         () = signals.next() => return Ok(()),
     };
-    let mut agent = Agent::<R>::new(member, TargetPolicy::new(rules), monitor.clone())?;
+    let mut agent = Agent::<R>::new(member, targets, allowed, monitor.clone())?;
     let failure = tokio::select! {
         failure = agent.run() => Some(failure),
         () = signals.next() => None,
@@ -99,6 +94,26 @@ pub(crate) async fn serve<R: Runtime>(
     failure.map_or(Ok(()), Err)
 }
 
+/// What may be reached through this gateway: what flags and file say, and when that is to be read again.
+struct Allowed {
+    rules: Vec<TargetRule>,
+    file: Option<PathBuf>,
+    reloads: Reloads,
+}
+
+impl Allowed {
+    fn targets(&self) -> Result<TargetPolicy, Failure> {
+        let mut rules = self.rules.clone();
+        if let Some(path) = &self.file {
+            rules.extend(TargetsFile::load(path)?.rules);
+        }
+        if rules.is_empty() {
+            tracing::warn!("no target is allowed: every one will be denied; allow one with --allow");
+        }
+        Ok(TargetPolicy::new(rules))
+    }
+}
+
 /// What the platform has answered.
 enum Answer {
     Access(AccessToken, Skew),
@@ -113,6 +128,7 @@ type Asked = Pin<Box<dyn Future<Output = Result<Answer, ClientError>>>>;
 struct Agent<R: Runtime> {
     line: Line,
     targets: TargetPolicy,
+    allowed: Allowed,
     certificate: Option<Certified>,
     /// What is wanted, and in effect as far as there is a gateway.
     desired: Option<DesiredState>,
@@ -126,7 +142,12 @@ struct Agent<R: Runtime> {
 }
 
 impl<R: Runtime> Agent<R> {
-    fn new(member: Member, targets: TargetPolicy, monitor: Monitor) -> Result<Self, Failure> {
+    fn new(
+        member: Member,
+        targets: TargetPolicy,
+        allowed: Allowed,
+        monitor: Monitor,
+    ) -> Result<Self, Failure> {
         let now = Instant::now();
         let certificate = member.state.certificate(&member.key)?;
         let desired = member.state.instructions()?;
@@ -140,6 +161,7 @@ impl<R: Runtime> Agent<R> {
         Ok(Self {
             line,
             targets,
+            allowed,
             certificate,
             desired,
             gateway: None,
@@ -161,6 +183,10 @@ impl<R: Runtime> Agent<R> {
                     asked = None;
                     self.hear(Instant::now(), step, answer)
                 }
+                () = self.allowed.reloads.next() => {
+                    self.reload();
+                    Ok(())
+                }
                 () = sleep_until(at.into()), if asked.is_none() => {
                     self.line.agenda.asked(step);
                     asked = Some((step, self.ask(step)));
@@ -170,6 +196,26 @@ impl<R: Runtime> Agent<R> {
             if let Err(failure) = result {
                 return failure;
             }
+        }
+    }
+
+    /// Reads again what may be reached; the platform says everything else.
+    fn reload(&mut self) {
+        service::reloading();
+        match self.allowed.targets() {
+            Ok(targets) => {
+                if let Some(gateway) = &self.gateway {
+                    gateway.set_targets(targets.clone());
+                }
+                self.targets = targets;
+                tracing::info!("the targets were read again and are in effect");
+            }
+            Err(Failure { what, next, .. }) => {
+                tracing::error!(next, "the targets were read again, and nothing was changed: {what}");
+            }
+        }
+        if self.started {
+            service::ready();
         }
     }
 

@@ -112,6 +112,11 @@ impl Sessions {
         }
     }
 
+    /// Judges targets by another policy from now on.
+    pub(super) fn set_policy(&mut self, policy: TargetPolicy) {
+        self.policy = policy;
+    }
+
     /// The number of connections.
     pub(super) fn connections(&self) -> usize {
         self.sessions.len()
