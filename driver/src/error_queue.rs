@@ -26,9 +26,9 @@ pub(crate) struct TransportError {
 /// What the system says; it does not refuse that to a UDP socket.
 pub(crate) fn enable(socket: &impl AsFd, v4: bool) -> io::Result<()> {
     if v4 {
-        setsockopt(socket, Ipv4RecvErr, &true)?
+        setsockopt(socket, Ipv4RecvErr, &true)?;
     } else {
-        setsockopt(socket, Ipv6RecvErr, &true)?
+        setsockopt(socket, Ipv6RecvErr, &true)?;
     }
     Ok(())
 }
