@@ -327,9 +327,10 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
     /// Everything that an input has led to: transmits, then events, until there is neither.
     fn drain(&mut self, now: Instant, budget: &mut Budget) {
         loop {
-            self.transmit(now, budget);
+            // What the machine makes of an error is to be sent too.
             self.tell_transport_errors(now);
-            let quiet = !self.carry_out_events(now, budget);
+            self.transmit(now, budget);
+            let quiet = !self.carry_out_events(now, budget) && self.failed.is_empty();
             if quiet || budget.batches == 0 || budget.events == 0 {
                 return;
             }
