@@ -301,11 +301,19 @@ mod tests {
             let line = log.line("now".into(), event).unwrap();
             serde_json::to_value(&line).unwrap()
         };
-        let begun = text(&Event::Connected { client, username: "ada".into(), peer });
+        let begun = text(&Event::Connected { client, hop: Hop::Tls, username: "ada".into(), peer });
         assert_eq!((&begun["event"], &begun["peer"]), (&"connected".into(), &"203.0.113.9:80".into()));
         let reason = ConnectionEnd::NeverBound;
         let username = "ada".into();
-        let ended = text(&Event::Disconnected { client, username, peer, reason, to_peer: 1, to_client: 2 });
+        let ended = text(&Event::Disconnected {
+            client,
+            hop: Hop::Tls,
+            username,
+            peer,
+            reason,
+            to_peer: 1,
+            to_client: 2,
+        });
         assert_eq!((&ended["reason"], &ended["user"]), (&"never-bound".into(), &"ada".into()));
         assert_eq!((&ended["to_peer_bytes"], &ended["to_client_bytes"]), (&1.into(), &2.into()));
     }
