@@ -187,12 +187,16 @@ fn systemd_takes_the_unit_and_finds_it_hardened() {
     for target in ["sysinit", "basic", "shutdown", "multi-user", "network-online", "nss-lookup"] {
         fs::write(machine.path(&format!("usr/lib/systemd/system/{target}.target")), "[Unit]\n").unwrap();
     }
+    // What reloads it is part of every system.
+    fs::create_dir_all(machine.path("bin")).unwrap();
+    fs::copy("/bin/kill", machine.path("bin/kill")).unwrap();
     let root = format!("--root={}", machine.root().display());
     let verified = analyze(&[&root, "--man=no", "verify", "adit-gateway.service"]);
     let complaints = String::from_utf8_lossy(&verified.stderr);
     let ours: Vec<_> = complaints.lines().filter(|line| line.contains("adit-gateway")).collect();
     assert!(ours.is_empty(), "{complaints}");
     let unit = machine.path(UNIT);
+    assert!(fs::read_to_string(&unit).unwrap().contains("\nExecReload=/bin/kill -HUP $MAINPID\n"));
     // 20 stands for an exposure of 2.0.
     let rated =
         analyze(&["security", "--offline=true", "--threshold=20", "--no-pager", unit.to_str().unwrap()]);

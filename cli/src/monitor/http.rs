@@ -1,6 +1,7 @@
 //! The pages over HTTP: one request a connection, of bounded length, within bounded time, and a bounded number of them at
 //! once, since each is a descriptor that an allocation could have had.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,16 +51,17 @@ pub(super) async fn serve(listener: TcpListener, monitor: Monitor, patience: Dur
     }
 }
 
-async fn converse(stream: TcpStream, pages: Router) -> Result<(), hyper::Error> {
+async fn converse(stream: TcpStream, pages: Router) {
     let mut server = http1::Builder::new();
     server.header_read_timeout(None).max_buf_size(LONGEST).keep_alive(false);
-    let served = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
-    let mut stream = served.without_shutdown().await?.io.into_inner();
+    let mut served = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
+    // What is no request has been answered too.
+    let _ = poll_fn(|cx| served.poll_without_shutdown(cx)).await;
+    let mut stream = served.into_parts().io.into_inner();
     // What was sent beyond the request is read, or the system would take the answer back.
     let _ = stream.shutdown().await;
     let mut rest = [0; 1024];
     while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {}
-    Ok(())
 }
 
 fn pages(monitor: Monitor) -> Router {

@@ -218,7 +218,7 @@ mod tests {
         monitor.serves(Example { healthy: false });
         assert!(ready().await.contains("thread: it has ended"));
         let alive = ask(address, "GET /healthz?verbose HTTP/1.0\r\nHost: x\r\n\r\n").await;
-        assert!(alive.starts_with("HTTP/1.1 200 ") && alive.ends_with("\r\n\r\nok\n"), "{alive}");
+        assert!(alive.starts_with("HTTP/1.0 200 ") && alive.ends_with("\r\n\r\nok\n"), "{alive}");
     }
 
     #[tokio::test]
