@@ -1,5 +1,7 @@
 //! What a hub has moved, and what it has dropped and why.
 
+use std::ops::AddAssign;
+
 /// Counters of one hub since it was made. Datagrams are counted after segmentation. A link is a TCP connection of the
 /// machine's own.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -44,4 +46,67 @@ pub struct Counters {
     pub clock_steps: u64,
     /// Events that the application was too slow to fetch.
     pub events_lost: u64,
+    /// Clients, or what they sent, that were to go to another shard, which took no more.
+    pub departures_lost: u64,
+}
+
+impl Counters {
+    /// Each of them. The compiler sees to it that none is forgotten.
+    fn all(&mut self) -> [&mut u64; 21] {
+        let Self {
+            received,
+            receive_calls,
+            sent,
+            send_calls,
+            dropped_full,
+            dropped_unbound,
+            dropped_large,
+            dropped_unsendable,
+            dropped_error,
+            receive_errors,
+            transport_errors,
+            links_accepted,
+            links_refused,
+            accept_errors,
+            links_opened,
+            links_broken,
+            link_received,
+            link_sent,
+            clock_steps,
+            events_lost,
+            departures_lost,
+        } = self;
+        [
+            received,
+            receive_calls,
+            sent,
+            send_calls,
+            dropped_full,
+            dropped_unbound,
+            dropped_large,
+            dropped_unsendable,
+            dropped_error,
+            receive_errors,
+            transport_errors,
+            links_accepted,
+            links_refused,
+            accept_errors,
+            links_opened,
+            links_broken,
+            link_received,
+            link_sent,
+            clock_steps,
+            events_lost,
+            departures_lost,
+        ]
+    }
+}
+
+impl AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        let mine = self.all();
+        for (mine, theirs) in mine.into_iter().zip({ other }.all()) {
+            *mine += *theirs;
+        }
+    }
 }

@@ -10,6 +10,7 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags, sockopt};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use crate::reactor::{Interest, SocketIo};
+use crate::sharing::Sharing;
 
 /// How many connections of clients wait in the kernel to be accepted, and how many of one allocation's peers.
 const BACKLOG: i32 = 1024;
@@ -19,7 +20,7 @@ const RELAYED_BACKLOG: i32 = 32;
 ///
 /// # Errors
 /// `AddrInUse`, `PermissionDenied`, `AddrNotAvailable` and whatever else the system says to the bind.
-pub(crate) fn listen(addr: SocketAddr, kind: ListenerKind) -> io::Result<OwnedFd> {
+pub(crate) fn listen(addr: SocketAddr, kind: ListenerKind, sharing: Sharing) -> io::Result<OwnedFd> {
     let socket = RawSocket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -27,10 +28,14 @@ pub(crate) fn listen(addr: SocketAddr, kind: ListenerKind) -> io::Result<OwnedFd
     // Connections of the last run that are still being forgotten don't hold the port.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
     match kind {
-        ListenerKind::Clients => socket.listen(BACKLOG)?,
+        ListenerKind::Clients => {
+            sharing.bind(&socket, addr)?;
+            socket.listen(BACKLOG)?;
+            sharing.steer(&socket, addr)?;
+        }
         ListenerKind::Relayed => {
+            socket.bind(&addr.into())?;
             socket.listen(RELAYED_BACKLOG)?;
             // Connections may be made from the port as well. Only now: before, another listener would not be in the way.
             socket.set_reuse_port(true)?;
@@ -162,6 +167,18 @@ impl<S: SocketIo> Link<S> {
             ended: false,
             finishes: false,
         }
+    }
+
+    /// One that comes from another hub, for which `waiting` waits.
+    pub(crate) fn with(io: S, waiting: Vec<u8>) -> Self {
+        Self { rest: waiting, ..Self::new(io, State::Open) }
+    }
+
+    /// Takes what waits for the connection.
+    pub(crate) fn take_waiting(&mut self) -> Vec<u8> {
+        let mut waiting = std::mem::take(&mut self.rest);
+        waiting.drain(..std::mem::take(&mut self.sent));
+        waiting
     }
 
     pub(crate) fn interest(&self) -> Interest {

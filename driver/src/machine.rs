@@ -15,6 +15,9 @@ use adit_core::time::{Deadline, UnixTime};
 pub trait Machine {
     /// What the machine tells: effects to carry out, and news of its life.
     type Event;
+    /// What may go to another machine of its kind, in another hub: a client of one shard of a relay to another. Most
+    /// machines are alone: `Infallible`.
+    type Guest: Send;
 
     /// A batch of datagrams from one source.
     fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards);
@@ -53,9 +56,32 @@ pub trait Machine {
     /// # Errors
     /// The event itself, when it is not for the driver but for the application.
     fn effect(event: Self::Event) -> Result<Effect, Self::Event>;
+    /// What leaves the machine with an event.
+    ///
+    /// # Errors
+    /// The event itself, when nothing leaves with it.
+    fn depart(&mut self, event: Self::Event) -> Result<Leaving<Self::Guest>, Self::Event> {
+        Err(event)
+    }
+    /// Takes in what has left another machine. A connection that comes with it is delivered under the identifier that is
+    /// returned, and reset where there is none.
+    fn arrive(&mut self, _now: Instant, _guest: Self::Guest) -> Option<LinkId> {
+        None
+    }
     /// Adds whom to wake: those who wait for the machine itself, not for a pipe, and whose answer is there; all of them
     /// when the hub has `closed`. Most machines have nobody waiting.
     fn take_wakers(&mut self, _closed: bool, _wakers: &mut Vec<Waker>) {}
+}
+
+/// Something that leaves a machine.
+#[derive(Debug)]
+pub struct Leaving<G> {
+    /// The index of the hub that it goes to.
+    pub to: u8,
+    /// The connection that goes with it.
+    pub link: Option<LinkId>,
+    /// What goes; nothing where the machine has it no more.
+    pub guest: Option<G>,
 }
 
 /// A machine with byte streams in it: a gateway or a connector.

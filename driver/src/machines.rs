@@ -11,12 +11,19 @@ use adit_core::io::{
 use adit_core::time::{Deadline, UnixTime};
 use adit_core::{connector, gateway, relay};
 
-use crate::machine::{Machine, Pipes};
+use crate::machine::{Leaving, Machine, Pipes};
 
 macro_rules! machine {
-    ($module:ident::$machine:ident $(, $accept:ident)?) => {
+    (guest) => {
+        type Guest = std::convert::Infallible;
+    };
+    (guest $guest:path) => {
+        type Guest = $guest;
+    };
+    ($module:ident::$machine:ident $(, $accept:ident, $guest:ident)?) => {
         impl Machine for $module::$machine {
             type Event = $module::Event;
+            machine!(guest $($module::$guest)?);
 
             fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards) {
                 self.handle_datagrams(now, batch, out);
@@ -29,6 +36,18 @@ macro_rules! machine {
                 remote: SocketAddr,
             ) -> Option<LinkId> {
                 self.$accept(now, listener, local, remote)
+            }
+            fn depart(&mut self, event: $module::Event) -> Result<Leaving<$module::$guest>, $module::Event> {
+                match event {
+                    $module::Event::HandOver(handed) => {
+                        let (to, link) = (handed.shard(), handed.link());
+                        Ok(Leaving { to, link, guest: self.hand_over(handed) })
+                    }
+                    news => Err(news),
+                }
+            }
+            fn arrive(&mut self, now: Instant, guest: $module::$guest) -> Option<LinkId> {
+                self.take_in(now, guest)
             })?
             fn handle_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]) {
                 self.handle_bytes(now, link, bytes);
@@ -90,4 +109,4 @@ pipes!(connector::Connector);
 
 machine!(gateway::Gateway);
 pipes!(gateway::Gateway);
-machine!(relay::Relay, accept);
+machine!(relay::Relay, accept, Guest);

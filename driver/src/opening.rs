@@ -294,6 +294,7 @@ impl<R: Reactor, K: PartialEq, E> Drop for Wait<'_, R, K, E> {
 
 impl Machine for Opener {
     type Event = Event;
+    type Guest = std::convert::Infallible;
 
     fn handle_datagrams(&mut self, now: Instant, batch: Datagrams<'_>, out: &mut Forwards) {
         self.connector.handle_datagrams(now, batch, out);

@@ -16,6 +16,7 @@ use crate::buffer::ReceiveBuffer;
 use crate::counters::Counters;
 use crate::error_queue::{self, TransportError};
 use crate::reactor::SocketIo;
+use crate::sharing::Sharing;
 
 /// Room in the kernel for bursts, in bytes; the kernel's own limit may give less.
 const BIG_BUFFER: usize = 4 * 1024 * 1024;
@@ -30,13 +31,28 @@ pub(crate) const MAX_CALL: usize = 65_507;
 ///
 /// # Errors
 /// `AddrInUse`, `PermissionDenied`, `AddrNotAvailable` and whatever else the system says to the bind.
-pub(crate) fn bind(addr: SocketAddr, kind: SocketKind) -> io::Result<(UdpSocket, UdpSocketState)> {
+pub(crate) fn bind(
+    addr: SocketAddr,
+    kind: SocketKind,
+    sharing: Sharing,
+) -> io::Result<(UdpSocket, UdpSocketState)> {
     let socket = RawSocket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     enlarge(&socket, kind);
-    socket.bind(&addr.into())?;
+    match kind {
+        SocketKind::Listening => {
+            sharing.bind(&socket, addr)?;
+            sharing.steer(&socket, addr)?;
+        }
+        SocketKind::Connected { to } => {
+            socket.set_reuse_port(true)?;
+            socket.bind(&addr.into())?;
+            socket.connect(&to.into())?;
+        }
+        SocketKind::Relayed | SocketKind::Client => socket.bind(&addr.into())?,
+    }
     let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
     // `UdpSocketState` has the kernel stamp all that arrives; nobody reads the stamps.
     setsockopt(&socket, ReceiveTimestampns, &false)?;
@@ -50,7 +66,7 @@ pub(crate) fn bind(addr: SocketAddr, kind: SocketKind) -> io::Result<(UdpSocket,
 /// Best effort: with less room more is dropped under load, and nothing else changes.
 fn enlarge(socket: &RawSocket, kind: SocketKind) {
     let size = match kind {
-        SocketKind::Listening | SocketKind::Client => BIG_BUFFER,
+        SocketKind::Listening | SocketKind::Client | SocketKind::Connected { .. } => BIG_BUFFER,
         SocketKind::Relayed => SMALL_BUFFER,
     };
     if sockopt::set_socket_recv_buffer_size_force(socket, size).is_err() {
@@ -282,7 +298,8 @@ mod tests {
     fn what_must_stay_whole_sets_df_for_its_own_call_only() {
         for addr in ["127.0.0.1:0", "[::1]:0"] {
             let receiver = UdpSocket::bind(addr).unwrap();
-            let (socket, state) = bind(addr.parse().unwrap(), SocketKind::Relayed).unwrap();
+            let (socket, state) =
+                bind(addr.parse().unwrap(), SocketKind::Relayed, Sharing::default()).unwrap();
             let local = socket.local_addr().unwrap();
             let mut socket =
                 Socket::new(Watched { socket, df: RefCell::default() }, state, local, SocketKind::Relayed);
@@ -310,29 +327,32 @@ mod tests {
     #[test]
     fn only_a_relayed_socket_lets_its_datagrams_be_fragmented() {
         let addr = "127.0.0.1:0".parse().unwrap();
-        let (relayed, _) = bind(addr, SocketKind::Relayed).unwrap();
-        let (client, _) = bind(addr, SocketKind::Client).unwrap();
+        let (relayed, _) = bind(addr, SocketKind::Relayed, Sharing::default()).unwrap();
+        let (client, _) = bind(addr, SocketKind::Client, Sharing::default()).unwrap();
         assert_eq!(sockopt::ip_mtu_discover(&relayed).unwrap(), Ipv4PathMtuDiscovery::DONT);
         assert_eq!(sockopt::ip_mtu_discover(&client).unwrap(), Ipv4PathMtuDiscovery::PROBE);
 
         let addr = "[::1]:0".parse().unwrap();
-        let (relayed, _) = bind(addr, SocketKind::Relayed).unwrap();
-        let (client, _) = bind(addr, SocketKind::Client).unwrap();
+        let (relayed, _) = bind(addr, SocketKind::Relayed, Sharing::default()).unwrap();
+        let (client, _) = bind(addr, SocketKind::Client, Sharing::default()).unwrap();
         assert!(!getsockopt(&relayed, Ipv6DontFrag).unwrap());
         assert!(getsockopt(&client, Ipv6DontFrag).unwrap());
     }
 
     #[test]
     fn a_taken_port_is_told() {
-        let (first, _) = bind("127.0.0.1:0".parse().unwrap(), SocketKind::Listening).unwrap();
-        let taken = bind(first.local_addr().unwrap(), SocketKind::Listening);
+        let (first, _) =
+            bind("127.0.0.1:0".parse().unwrap(), SocketKind::Listening, Sharing::default()).unwrap();
+        let taken = bind(first.local_addr().unwrap(), SocketKind::Listening, Sharing::default());
         assert_eq!(taken.map(|_| ()).unwrap_err().kind(), ErrorKind::AddrInUse);
     }
 
     #[test]
     fn both_families_share_a_port_number() {
-        let (v6, _) = bind("[::]:0".parse().unwrap(), SocketKind::Listening).unwrap();
+        let (v6, _) = bind("[::]:0".parse().unwrap(), SocketKind::Listening, Sharing::default()).unwrap();
         let port = v6.local_addr().unwrap().port();
-        assert!(bind(SocketAddr::from(([0, 0, 0, 0], port)), SocketKind::Listening).is_ok());
+        assert!(
+            bind(SocketAddr::from(([0, 0, 0, 0], port)), SocketKind::Listening, Sharing::default()).is_ok()
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Adit's machines on a thread of their own: one thread, one mio poll.
+//! Adit's machines on threads of their own: each has one thread and one mio poll.
 //!
 //! This is the relay's runtime: nothing but `poll` and [`Hub::turn`](adit_driver::Hub::turn) in a loop.
 //!
@@ -11,6 +11,10 @@
 //!  counters, allocations ◀──────▶└─ (one lock, held for a turn, never while it waits)
 //!  stop, or drop ──────────────▶ the sockets are closed, the thread is joined
 //! ```
+//!
+//! [`RelayServer::spawn_shards`] has the same several times, for machines with several cores: shards that listen on the same
+//! addresses, each with its own clients and its part of the ports, and that hand clients over to each other. Its loop is
+//! the one above; nothing is shared on the way of data.
 //!
 //! It starts and stops from any application, asynchronous or not:
 //!
@@ -60,11 +64,14 @@
 //! Linux, Rust 1.95 (`rust-version` in the manifest), a C compiler for aws-lc-rs. No feature flags. It needs no
 //! privilege but for ports below 1024, and logs nothing but what ends the thread.
 
+mod post;
 mod reactor;
 mod server;
+mod shards;
 mod worker;
 
 pub use adit_driver::{Counters, Notice};
 pub use reactor::{MioReactor, MioSocket};
-pub use server::{RelayProbe, RelayServer, StartError};
+pub use server::{RelayServer, StartError};
+pub use shards::RelayProbe;
 pub use worker::Worker;

@@ -1,48 +1,28 @@
-//! A relay on its thread.
+//! A relay on its threads.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::num::NonZeroU8;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use adit_core::relay::{self, Alternates, Config, Event, Relay, Transport};
 use adit_core::turn::credentials::Authenticator;
-use adit_driver::{Counters, Notice, Shared};
+use adit_driver::{Counters, Notice};
 
-use crate::reactor::MioReactor;
-use crate::worker::{Prepared, Worker};
+use crate::shards::{self, RelayProbe};
+use crate::worker::{self, Worker};
 
 /// A running relay. Dropping it stops it.
 pub struct RelayServer {
-    worker: Worker<Relay>,
+    workers: Vec<Worker<Relay>>,
+    shards: RelayProbe,
     addresses: Vec<SocketAddr>,
-}
-
-/// Looks at a relay from any thread, however its owner is busy. It keeps no relay running: after the end it shows what
-/// was last known. Every look holds the relay up for as long as it takes to copy some numbers.
-#[derive(Clone)]
-pub struct RelayProbe(Arc<Shared<Relay, MioReactor>>);
-
-impl RelayProbe {
-    /// What the relay has done so far.
-    pub fn counters(&self) -> relay::Counters {
-        self.0.with(|hub| *hub.machine().counters())
-    }
-
-    /// What it holds at present.
-    pub fn holdings(&self) -> relay::Holdings {
-        self.0.with(|hub| hub.machine().holdings())
-    }
-
-    /// What was moved and what was dropped by the sockets.
-    pub fn socket_counters(&self) -> Counters {
-        self.0.counters()
-    }
-
-    /// Whether the relay has ended, by whatever cause.
-    pub fn has_ended(&self) -> bool {
-        self.0.with(|hub| hub.is_closed())
-    }
+    /// Which shard is asked for an event first.
+    next: AtomicUsize,
+    /// It was told that no allocation is left.
+    dry: AtomicBool,
 }
 
 /// Why a relay does not run.
@@ -74,17 +54,31 @@ impl StartError {
 }
 
 impl RelayServer {
-    /// Starts a relay. When this returns, it listens.
+    /// Starts a relay with one thread. When this returns, it listens.
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub fn spawn(config: Config) -> Result<Self, StartError> {
-        let (clock, now) = adit_driver::clock();
-        let machine = Relay::new(config, clock, now, adit_driver::random_seed());
-        let mut prepared = Prepared::new(machine, now)?;
-        let addresses = listening(|| prepared.hub.pop_event())?;
-        let worker = prepared.start("adit-relay")?;
-        Ok(Self { worker, addresses })
+        Self::spawn_shards(config, NonZeroU8::MIN)
+    }
+
+    /// Starts a relay with so many shards, each a thread of its own that has its clients, their sockets and its part of the
+    /// ports: see [`Shard`](relay::Shard). When this returns, they listen. What the configuration says of its own shard
+    /// is passed over.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn spawn_shards(config: Config, count: NonZeroU8) -> Result<Self, StartError> {
+        let workers = shards::start(config, count)?;
+        let shards = RelayProbe::of(&workers);
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        for listen in workers[0].shared().with(|hub| hub.machine().listening()) {
+            if !addresses.contains(&listen.addr) {
+                addresses.push(listen.addr);
+            }
+        }
+        let (next, dry) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Ok(Self { workers, shards, addresses, next, dry })
     }
 
     /// The addresses that it listens on, in the order of the configuration.
@@ -94,84 +88,89 @@ impl RelayServer {
 
     /// Waits for the next event; `None` when `timeout` has passed or the relay has stopped.
     pub fn wait_event(&self, timeout: Duration) -> Option<Notice<Event>> {
-        self.worker.wait_event(timeout)
+        worker::wait(timeout, |cx| self.poll_event(cx))
     }
 
     /// The next event, for whoever can await, under any runtime; `None` when the relay has stopped. One task or
-    /// thread at a time may wait for events. Dropping the future loses none.
+    /// thread at a time may wait for events. Dropping the future loses none. Those of one allocation come in their order,
+    /// and so do those of one shard.
     pub async fn event(&self) -> Option<Notice<Event>> {
-        self.worker.event().await
+        std::future::poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// The next event. Each shard tells when it has run dry; that is told when all have.
+    fn poll_event(&self, cx: &Context<'_>) -> Poll<Option<Notice<Event>>> {
+        loop {
+            let polled = self.shards.poll_event(&self.next, cx);
+            let drained = matches!(polled, Poll::Ready(Some(Notice::Event(Event::Drained))));
+            if !drained || (self.shards.is_dry() && !self.dry.swap(true, Ordering::Relaxed)) {
+                return polled;
+            }
+        }
     }
 
     /// What the relay has done so far.
     pub fn counters(&self) -> relay::Counters {
-        self.worker.shared().with(|hub| *hub.machine().counters())
+        self.shards.counters()
     }
 
-    /// Changes what may change while the relay runs, all at once: see [`Relay::set_policy`] and its neighbours. Nothing is
-    /// relayed meanwhile.
-    pub fn change(&self, change: impl FnOnce(&mut Relay, Instant)) {
-        self.worker.shared().call(|hub, now| change(hub.machine_mut(), now));
+    /// Changes what may change while the relay runs: see [`Relay::set_policy`] and its neighbours. Each shard is changed at
+    /// once, and relays nothing meanwhile; one after the other.
+    pub fn change(&self, change: impl FnMut(&mut Relay, Instant)) {
+        self.shards.call(change);
     }
 
     /// Who may use the relay from now on, in place of what the configuration said. No allocation ends; see
     /// [`Relay::set_authenticator`].
-    pub fn set_authenticator(&self, authenticator: Authenticator) {
-        self.worker.shared().call(|hub, now| hub.machine_mut().set_authenticator(now, authenticator));
+    pub fn set_authenticator(&self, authenticator: &Authenticator) {
+        self.change(|relay, now| relay.set_authenticator(now, authenticator.clone()));
     }
 
     /// Takes no new allocations from now on, and sends those who ask for one to `alternates`; see [`Relay::drain`].
     /// [`Event::Drained`] says when none is left.
     pub fn drain(&self, alternates: Alternates) {
-        self.worker.shared().call(|hub, _| hub.machine_mut().drain(alternates));
+        self.change(|relay, _| relay.drain(alternates));
     }
 
     /// How the relay is doing, for reports.
     pub fn status(&self) -> relay::Status {
-        self.worker.shared().with(|hub| hub.machine().status())
+        self.shards.status().expect("there is a shard")
     }
 
     /// The number of allocations.
     pub fn allocations(&self) -> usize {
-        self.worker.shared().with(|hub| hub.machine().allocations())
+        self.shards.holdings().allocations
     }
 
     /// What was moved and what was dropped by the sockets.
     pub fn socket_counters(&self) -> Counters {
-        self.worker.shared().counters()
+        self.shards.socket_counters()
     }
 
     /// What looks at the relay from elsewhere.
     pub fn probe(&self) -> RelayProbe {
-        RelayProbe(Arc::clone(self.worker.shared()))
+        self.shards.clone()
     }
 
-    /// Whether the thread has ended although nobody has stopped it.
+    /// Whether a thread has ended although nobody has stopped it.
     pub fn has_failed(&self) -> bool {
-        self.worker.is_finished()
+        self.workers.iter().any(Worker::is_finished)
     }
 
     /// Stops the relay and waits for its end. Its allocations are gone.
     pub fn stop(mut self) {
-        self.worker.stop();
+        self.workers.iter_mut().for_each(Worker::stop);
     }
 }
 
-/// The sockets are bound in the first turn, so that all answers are there.
-fn listening(mut next: impl FnMut() -> Option<Notice<Event>>) -> Result<Vec<SocketAddr>, StartError> {
-    let mut addresses = Vec::new();
+/// Looks whether all sockets are bound: in the first turn, so that all answers are there.
+pub(crate) fn listening(mut next: impl FnMut() -> Option<Notice<Event>>) -> Result<(), StartError> {
     while let Some(notice) = next() {
-        match notice {
-            // By UDP and TCP, mostly.
-            Notice::Event(Event::Listening { local, .. }) if addresses.contains(&local) => {}
-            Notice::Event(Event::Listening { local, .. }) => addresses.push(local),
-            Notice::Event(Event::ListenFailed { addr, transport, kind }) => {
-                return Err(StartError::Listen { addr, transport, kind });
-            }
-            Notice::Event(_) | Notice::Lost(_) => {}
+        if let Notice::Event(Event::ListenFailed { addr, transport, kind }) = notice {
+            return Err(StartError::Listen { addr, transport, kind });
         }
     }
-    Ok(addresses)
+    Ok(())
 }
 
 fn describe(kind: ErrorKind) -> String {

@@ -7,10 +7,11 @@ use std::task::{Context, Poll as Polled, Wake, Waker};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use adit_driver::{Closer, Hub, Machine, Notice, Shared, Turn};
+use adit_driver::{Closer, Hub, Machine, Notice, Shared, Sharing, Turn};
 use mio::event::Event;
 use mio::{Events, Poll};
 
+use crate::post::Desk;
 use crate::reactor::{self, MioReactor, WAKE};
 
 /// How many readiness events one poll fetches.
@@ -31,7 +32,7 @@ pub(crate) struct Prepared<M: Machine> {
 }
 
 /// How other threads reach the loop.
-struct Signal {
+pub(crate) struct Signal {
     waker: mio::Waker,
     stop: AtomicBool,
 }
@@ -41,22 +42,26 @@ impl<M: Machine> Prepared<M> {
     ///
     /// # Errors
     /// When the system has no descriptor for the poll.
-    pub(crate) fn new(machine: M, now: Instant) -> io::Result<Self> {
+    pub(crate) fn new(machine: M, sharing: Sharing, now: Instant) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut hub = Hub::new(machine, MioReactor::new(poll.registry().try_clone()?), now);
+        hub.share(sharing);
         let first = hub.turn(now);
         Ok(Self { hub, poll, first })
     }
 }
 
-impl<M: Machine<Event: Send> + Send + 'static> Prepared<M> {
-    /// Starts the thread.
+impl<M: Machine<Event: Send, Guest: 'static> + Send + 'static> Prepared<M> {
+    /// Starts the thread. Where the machine is one of several, it has a desk among them.
     ///
     /// # Errors
     /// When the system has no thread or no descriptor left.
-    pub(crate) fn start(mut self, name: &str) -> io::Result<Worker<M>> {
+    pub(crate) fn start(mut self, name: &str, desk: Option<Desk<M::Guest>>) -> io::Result<Worker<M>> {
         let waker = mio::Waker::new(self.poll.registry(), WAKE)?;
         let signal = Arc::new(Signal { waker, stop: AtomicBool::new(false) });
+        if let Some(desk) = &desk {
+            desk.open(&signal);
+        }
         let requests = self.hub.take_requests();
         let shared = Shared::new(self.hub);
         shared.set_driver(&Waker::from(Arc::clone(&signal)));
@@ -64,18 +69,18 @@ impl<M: Machine<Event: Send> + Send + 'static> Prepared<M> {
         let (loop_shared, loop_signal) = (Arc::clone(&shared), Arc::clone(&signal));
         let thread = thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || run(self.poll, &loop_shared, &loop_signal, self.first))?;
+            .spawn(move || run(self.poll, &loop_shared, &loop_signal, self.first, desk.as_ref()))?;
         Ok(Worker { shared, signal, thread: Some(thread) })
     }
 }
 
-impl<M: Machine<Event: Send> + Send + 'static> Worker<M> {
+impl<M: Machine<Event: Send, Guest: 'static> + Send + 'static> Worker<M> {
     /// Starts `machine`, which was made with the clock of `now`, on a thread of that name.
     ///
     /// # Errors
     /// When the system has no thread or no descriptor left.
     pub fn spawn(name: &str, machine: M, now: Instant) -> io::Result<Self> {
-        Prepared::new(machine, now)?.start(name)
+        Prepared::new(machine, Sharing::default(), now)?.start(name, None)
     }
 }
 
@@ -87,20 +92,7 @@ impl<M: Machine> Worker<M> {
 
     /// Waits for the next event; `None` when `timeout` has passed or the thread has ended.
     pub fn wait_event(&self, timeout: Duration) -> Option<Notice<M::Event>> {
-        // No end is a wait for ever.
-        let end = Instant::now().checked_add(timeout);
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let cx = Context::from_waker(&waker);
-        loop {
-            if let Polled::Ready(event) = self.shared.poll_event(&cx) {
-                return event;
-            }
-            let left = end.map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
-            if left.is_zero() {
-                return None;
-            }
-            thread::park_timeout(left);
-        }
+        wait(timeout, |cx| self.shared.poll_event(cx))
     }
 
     /// The next event, for whoever can await; `None` when the thread has ended. One task or thread at a time may
@@ -132,7 +124,7 @@ impl<M: Machine> Drop for Worker<M> {
 }
 
 impl Signal {
-    fn ring(&self) {
+    pub(crate) fn ring(&self) {
         // The only failure is a full eventfd, which wakes just as well.
         let _ = self.waker.wake();
     }
@@ -152,26 +144,71 @@ impl Wake for Unpark {
     }
 }
 
-fn run<M: Machine>(mut poll: Poll, shared: &Arc<Shared<M, MioReactor>>, signal: &Signal, first: Turn) {
+/// Waits in this thread for what `poll` has; `None` when `timeout` has passed before.
+pub(crate) fn wait<T>(
+    timeout: Duration,
+    mut poll: impl FnMut(&Context<'_>) -> Polled<Option<T>>,
+) -> Option<T> {
+    // No end is a wait for ever.
+    let end = Instant::now().checked_add(timeout);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let cx = Context::from_waker(&waker);
+    loop {
+        if let Polled::Ready(event) = poll(&cx) {
+            return event;
+        }
+        let left = end.map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return None;
+        }
+        thread::park_timeout(left);
+    }
+}
+
+fn run<M: Machine>(
+    mut poll: Poll,
+    shared: &Arc<Shared<M, MioReactor>>,
+    signal: &Signal,
+    first: Turn,
+    desk: Option<&Desk<M::Guest>>,
+) {
     let _closer = Closer::new(Arc::clone(shared));
     let mut events = Events::with_capacity(EVENTS);
     let mut turn = first;
     while !signal.stop.load(Ordering::Acquire) {
-        if let Err(error) = poll.poll(&mut events, wait(turn))
+        if let Err(error) = poll.poll(&mut events, until(turn))
             && error.kind() != ErrorKind::Interrupted
         {
             tracing::error!(%error, "the poll failed; the thread ends");
             break;
         }
-        let (next, requests) = shared.turn(Instant::now(), |hub| mark(hub, &events));
+        let now = Instant::now();
+        let (next, requests) = shared.turn(now, |hub| {
+            mark(hub, &events);
+            for departure in desk.map(Desk::receive).into_iter().flatten() {
+                hub.arrive(now, departure);
+            }
+        });
+        if let Some(desk) = desk {
+            send_off(shared, desk);
+        }
         // A machine that needs names or TCP does not belong on this thread.
         requests.iter().for_each(|request| shared.refuse(request));
         turn = next;
     }
 }
 
+/// Sends off what goes to other shards.
+fn send_off<M: Machine>(shared: &Shared<M, MioReactor>, desk: &Desk<M::Guest>) {
+    let departures = shared.with(Hub::take_departures);
+    let lost = departures.into_iter().filter_map(|departure| (!desk.send(departure)).then_some(())).count();
+    if lost > 0 {
+        shared.with(|hub| (0..lost).for_each(|_| hub.count_lost()));
+    }
+}
+
 /// How long the poll may wait; `None` is for ever.
-fn wait(turn: Turn) -> Option<Duration> {
+fn until(turn: Turn) -> Option<Duration> {
     if turn.more {
         return Some(Duration::ZERO);
     }

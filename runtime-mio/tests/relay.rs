@@ -146,7 +146,7 @@ fn a_secret_is_replaced_while_the_relay_runs() {
     let bound = client.call(b"old", Method::CHANNEL_BIND, |it| it.channel_number(0x4000).peer_address(at));
     assert_eq!(code(&bound), 0);
 
-    relay.set_authenticator(Authenticator::new("test").with_secret(b"new"));
+    relay.set_authenticator(&Authenticator::new("test").with_secret(b"new"));
     peer.send_to(b"hello", relayed).unwrap();
     assert_eq!(client.receive(), b"\x40\x00\x00\x05hello", "the allocation goes on");
     assert_eq!(code(&client.call(b"old", Method::REFRESH, |builder| builder)), 401);

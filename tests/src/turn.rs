@@ -1,10 +1,11 @@
 //! A TURN client that does what it is told and waits for each answer, over UDP (RFC 8656).
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use adit_core::stun::{Builder, Class, Message, Method};
+use adit_core::stun::{Builder, Class, Message, Method, TransactionId};
 use adit_core::turn::credentials::Credentials;
 
 use crate::process::PATIENCE;
@@ -20,7 +21,7 @@ pub struct Turn {
     pub credentials: Credentials,
     realm: String,
     nonce: String,
-    transactions: u8,
+    transaction: TransactionId,
 }
 
 /// What a request was answered.
@@ -79,8 +80,11 @@ impl Turn {
     pub fn new(relay: SocketAddr, username: &str, password: &str) -> Self {
         let socket = UdpSocket::bind((relay.ip(), 0)).expect("a free port");
         socket.connect(relay).expect("an address of this machine");
+        // Nobody else's, nor that of somebody who had this port before: a relay remembers those for a while.
+        let mut transaction = [0; 12];
+        transaction[4..].copy_from_slice(&RandomState::new().build_hasher().finish().to_be_bytes());
         let credentials = Credentials { username: username.to_owned(), password: password.to_owned() };
-        Self { socket, credentials, realm: String::new(), nonce: String::new(), transactions: 0 }
+        Self { socket, credentials, realm: String::new(), nonce: String::new(), transaction }
     }
 
     /// Asks for an allocation.
@@ -133,8 +137,8 @@ impl Turn {
     pub fn ask(&mut self, method: Method, fill: impl Fn(Builder) -> Builder) -> Answer {
         let mut last = None;
         for _ in 0..2 {
-            self.transactions += 1;
-            let builder = fill(Builder::new(Class::Request, method, [self.transactions; 12]));
+            self.transaction[0] = self.transaction[0].wrapping_add(1);
+            let builder = fill(Builder::new(Class::Request, method, self.transaction));
             let request = match self.nonce.is_empty() {
                 true => builder.finish(),
                 false => builder

@@ -61,7 +61,7 @@ fn coturns_client_loses_nothing_over_tcp_allocations_of_ipv6() {
 fn meet(host: &str, more: &[&str]) {
     let world = World::new();
     let relay = world.address(host);
-    let mut flags = vec!["--allow-relayed-peers"];
+    let mut flags = vec!["--allow-relayed-peers", "--shards", "2"];
     if more.contains(&"-S") {
         flags.extend(certified(&world, "ec"));
     }
@@ -151,7 +151,7 @@ fn exercise(host: &str, indications: bool, hop: Hop) {
     let world = World::new();
     let relay_address = world.address(host);
     // This client takes its channel numbers at random from those that RFC 5766 had.
-    let mut flags = vec!["--rfc5766-channels"];
+    let mut flags = vec!["--rfc5766-channels", "--shards", "2"];
     if matches!(hop, Hop::Tls | Hop::Dtls) {
         flags.extend(certified(&world, "ec"));
     }

@@ -83,6 +83,7 @@ impl Echo {
 
 impl Machine for Echo {
     type Event = Event;
+    type Guest = std::convert::Infallible;
 
     fn handle_datagrams(&mut self, _now: Instant, _batch: Datagrams<'_>, _out: &mut Forwards) {}
 

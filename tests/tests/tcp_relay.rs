@@ -35,7 +35,9 @@ impl Scene {
         let world = World::new();
         let (relay, watch) = (world.address(host), world.address("127.0.0.1"));
         let watched = watch.to_string();
-        let flags = [&["--user", "ada:wonder", "--monitor-listen", &watched], flags].concat();
+        // A link on which a client binds a connection comes to either of two shards.
+        let flags =
+            [&["--user", "ada:wonder", "--monitor-listen", &watched, "--shards", "2"], flags].concat();
         let running = world.relay_with(&[relay], &flags);
         let mut client = TurnTcp::connect(relay, "ada", "wonder");
         let relayed = client.allocate(Family::of(relay.ip()));

@@ -239,7 +239,7 @@ impl Agent {
         // What the platform makes credentials from after this must outlive a restart without the platform.
         kept(self.line.state().set_instructions(&instructions));
         if let Some(serving) = &self.serving {
-            serving.admit(instructions.authenticator(), &instructions.revoked());
+            serving.admit(&instructions.authenticator(), &instructions.revoked());
             let (secrets, revoked) = (instructions.secrets.len(), instructions.revoked.len());
             tracing::info!(secrets, revoked, "the platform has changed who may use the relay");
         }

@@ -15,6 +15,7 @@ impl Subject for RelayProbe {
     fn measure(&self, page: &mut Page<'_>) -> fmt::Result {
         let (counters, holdings) = (self.counters(), self.holdings());
         let gauges = [
+            ("turn_shards", "Threads that relay, each with its own clients", self.shards()),
             ("turn_allocations_active", "Allocations", holdings.allocations),
             ("turn_permissions_active", "Permissions of all allocations", holdings.permissions),
             ("turn_channels_active", "Channels of all allocations", holdings.channels),
@@ -58,6 +59,15 @@ impl Subject for RelayProbe {
             "reason",
             ended,
         )?;
+        let passed = [("out", counters.handed_over), ("in", counters.taken_in)];
+        page.counters(
+            "turn_handed_over",
+            "Clients, and what they sent, that changed the shard",
+            "direction",
+            passed,
+        )?;
+        let lost = self.socket_counters().departures_lost;
+        page.counter("turn_hand_overs_lost", "Those that their shard had no room for", lost)?;
         page.counter("turn_transport_errors", "ICMP errors on relayed sockets", counters.transport_errors)?;
         page.sockets(&self.socket_counters())
     }

@@ -34,7 +34,7 @@ impl Orders {
         revoked: &BTreeSet<String>,
         monitor: Monitor,
     ) -> Result<Serving, Failure> {
-        Serving::start(config, revoked, monitor, self.settings.event_log()?)
+        Serving::start(config, self.settings.shards(), revoked, monitor, self.settings.event_log()?)
     }
 
     /// Waits for an order.
@@ -85,23 +85,23 @@ impl Orders {
 
 impl Settings {
     /// What puts these settings into effect in a running relay, as far as they can change there.
-    fn change(&self) -> Result<impl FnOnce(&mut Relay, std::time::Instant) + use<>, Failure> {
+    fn change(&self) -> Result<impl Fn(&mut Relay, std::time::Instant) + use<>, Failure> {
         let config = self.config()?;
         let revoked = self.revoked()?;
-        let admitted = self.domain.is_none().then_some((config.authenticator, revoked));
+        let admitted = self.domain.is_none().then(|| (config.authenticator.clone(), revoked));
         Ok(move |relay: &mut Relay, now| {
             // The platform says who may use its relays.
-            if let Some((authenticator, revoked)) = admitted {
-                relay.set_authenticator(now, authenticator);
-                relay.set_revoked(now, &revoked);
+            if let Some((authenticator, revoked)) = &admitted {
+                relay.set_authenticator(now, authenticator.clone());
+                relay.set_revoked(now, revoked);
             }
-            relay.set_policy(now, config.policy, config.allow_relayed_peers);
+            relay.set_policy(now, config.policy.clone(), config.allow_relayed_peers);
             relay.set_quotas(now, config.user_quota, config.total_quota);
             relay.set_max_rate(now, config.max_rate);
             relay.set_room(now, config.max_permissions, config.max_channels);
             relay.set_connection_limits(now, config.connections);
             relay.set_reply_budget(now, config.reply_budget);
-            relay.set_certificates(now, config.tls, config.dtls);
+            relay.set_certificates(now, config.tls.clone(), config.dtls.clone());
         })
     }
 }

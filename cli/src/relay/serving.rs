@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 
 use adit_core::relay::{Alternates, Config, Event, Relay, Released, Status, Transport};
@@ -39,12 +40,13 @@ impl Serving {
     /// Starts the relay and says so.
     pub(super) fn start(
         config: Config,
+        shards: NonZeroU8,
         revoked: &BTreeSet<String>,
         monitor: Monitor,
         events: Option<EventLog>,
     ) -> Result<Self, Failure> {
         let relayed = [config.ipv4, config.ipv6];
-        let server = RelayServer::spawn(config).map_err(not_started)?;
+        let server = RelayServer::spawn_shards(config, shards).map_err(not_started)?;
         server.change(|relay, now| relay.set_revoked(now, revoked));
         for address in server.addresses() {
             service::say(format_args!("listening on {address}"));
@@ -52,6 +54,7 @@ impl Serving {
         for address in relayed.into_iter().flatten() {
             tracing::info!(advertised = %address.advertised, "relayed addresses");
         }
+        tracing::info!(%shards, "it works on so many threads");
         monitor.serves(server.probe());
         service::ready();
         Ok(Self { server, monitor, events: events.map(RefCell::new) })
@@ -103,9 +106,9 @@ impl Serving {
     }
 
     /// Who may use the relay from now on, and who is revoked, whose allocations end.
-    pub(crate) fn admit(&self, authenticator: Authenticator, revoked: &BTreeSet<String>) {
+    pub(crate) fn admit(&self, authenticator: &Authenticator, revoked: &BTreeSet<String>) {
         self.server.change(|relay, now| {
-            relay.set_authenticator(now, authenticator);
+            relay.set_authenticator(now, authenticator.clone());
             relay.set_revoked(now, revoked);
         });
     }
@@ -124,7 +127,7 @@ impl Serving {
     }
 
     /// Changes what may change while it runs.
-    pub(super) fn change(&self, change: impl FnOnce(&mut Relay, Instant)) {
+    pub(super) fn change(&self, change: impl Fn(&mut Relay, Instant)) {
         self.server.change(change);
     }
 
@@ -154,7 +157,7 @@ impl Serving {
         loop {
             // A few at a time, so that no event is lost.
             let mut ended = 0;
-            self.server.change(|relay, now| ended = relay.cut_off(now, CUT_OFF));
+            self.server.change(|relay, now| ended += relay.cut_off(now, CUT_OFF));
             if ended == 0 || !self.hear_for(PATIENCE, ended) {
                 break;
             }
@@ -202,7 +205,7 @@ fn log(event: &Event) {
             tracing::debug!(%client, %username, %peer, ?reason, to_peer, to_client, "the connection with a peer has ended");
         }
         Event::Drained => tracing::info!("the last allocation has ended"),
-        Event::Listening { .. } | Event::Effect(_) => {}
+        Event::Listening { .. } | Event::HandOver(_) | Event::Effect(_) => {}
     }
 }
 

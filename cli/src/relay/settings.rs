@@ -3,6 +3,7 @@
 
 use std::fmt::{self, Display};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -44,6 +45,10 @@ pub(crate) struct Settings {
     /// The highest port of relayed addresses [default: 65535].
     #[arg(long, value_name = "PORT", env = "ADIT_MAX_PORT")]
     pub(super) max_port: Option<Port>,
+    /// On how many threads the relay works: shards, each with its own clients and its part of the ports [default: one for
+    /// each core, at most 16, and one for each 1024 ports]. Quotas, --max-bps and --reply-rate are for all of them together.
+    #[arg(long, value_name = "N", env = "ADIT_SHARDS")]
+    pub(super) shards: Option<Shards>,
     /// A file with the secret that time-limited credentials are made from. Repeat it to keep an old secret
     /// alive while a new one is brought out.
     #[arg(long, value_name = "FILE", env = "ADIT_STATIC_AUTH_SECRET_FILE", value_delimiter = ',')]
@@ -159,6 +164,9 @@ pub(crate) struct Settings {
     pub(super) state_dir: Option<PathBuf>,
 }
 
+/// More shards than machines have cores.
+const MOST_SHARDS: u8 = 64;
+
 /// The heading of what is for a relay with a platform.
 const PLATFORM: &str = "With a platform";
 
@@ -191,7 +199,7 @@ impl Settings {
     /// These, and those of `below` where these say nothing.
     pub(super) fn or(self, below: Self) -> Self {
         first_of!(self, below:
-            listen realm relay_ip external_ip min_port max_port static_auth_secret_file static_auth_secret
+            listen realm relay_ip external_ip min_port max_port shards static_auth_secret_file static_auth_secret
             user_file users_file user revoked_file user_quota total_quota max_bps max_permissions max_channels max_connections max_pending_connections reply_rate allowed_peer_ip denied_peer_ip allow_relayed_peers
             rfc5766_channels tls_cert tls_key tls_listen alternate_server grace_period event_log log_users monitor_listen domain token_file ca_file state_dir)
     }
@@ -201,7 +209,7 @@ impl Settings {
     pub(super) fn keep_fixed(&mut self, running: &Self) -> Vec<String> {
         let mut kept = Vec::new();
         keep!(self, running, kept:
-            listen realm relay_ip external_ip min_port max_port rfc5766_channels tls_listen event_log log_users monitor_listen domain
+            listen realm relay_ip external_ip min_port max_port shards rfc5766_channels tls_listen event_log log_users monitor_listen domain
             token_file ca_file state_dir);
         kept
     }
@@ -241,6 +249,14 @@ impl Settings {
         let (min, max) = self.ports();
         if min > max {
             return Err(format!("min-port {min} lies above max-port {max}"));
+        }
+        let ports = usize::from(max - min) + 1;
+        if let Some(Shards(shards)) =
+            self.shards.filter(|Shards(shards)| usize::from(shards.get()) > ports / 2)
+        {
+            return Err(format!(
+                "{shards} shards need more than the {ports} ports from min-port to max-port"
+            ));
         }
         let external = self.external_ip.iter().flatten().map(|external| external.public);
         let relay = self.relay_ip.iter().flatten().copied();
@@ -286,6 +302,28 @@ impl Settings {
     pub(super) fn ports(&self) -> (u16, u16) {
         let or = |port: Option<Port>, other| port.map_or(other, |Port(port)| port);
         (or(self.min_port, 49152), or(self.max_port, 65535))
+    }
+}
+
+/// How many threads relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u8")]
+pub(super) struct Shards(pub(super) NonZeroU8);
+
+impl TryFrom<u8> for Shards {
+    type Error = String;
+
+    fn try_from(count: u8) -> Result<Self, String> {
+        let count = NonZeroU8::new(count).filter(|count| count.get() <= MOST_SHARDS);
+        count.map(Self).ok_or_else(|| format!("there are 1 to {MOST_SHARDS} shards"))
+    }
+}
+
+impl FromStr for Shards {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::try_from(text.parse::<u8>().map_err(|_| format!("{text:?} is no number of shards"))?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::num::NonZeroU64;
+use std::num::{NonZeroU8, NonZeroU64, NonZeroUsize};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,10 +12,14 @@ use adit_core::turn::credentials::Authenticator;
 
 use super::event_log::{EventLog, Place};
 use super::serving::Drain;
-use super::settings::{Listen, Realm, Settings, User};
+use super::settings::{Listen, Realm, Settings, Shards, User};
 use crate::agent::flags::Platform;
 use crate::exit::{Exit, Failure};
 use crate::files;
+
+/// How many threads there are at the most, and how many ports for each, where nobody says how many.
+const USUAL_SHARDS: usize = 16;
+const PORTS_OF_A_SHARD: usize = 1024;
 
 impl Settings {
     /// What the relay is started with. Where there is a platform it lets nobody in yet.
@@ -65,6 +69,20 @@ impl Settings {
             reply_budget: self.reply_rate.map_or(config.reply_budget, budget),
             ..config
         }
+    }
+
+    /// How many threads relay.
+    pub(super) fn shards(&self) -> NonZeroU8 {
+        self.shards.map_or_else(|| self.usual_shards(), |Shards(shards)| shards)
+    }
+
+    /// One for each core, as far as each has ports enough for some clients.
+    fn usual_shards(&self) -> NonZeroU8 {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let (min, max) = self.ports();
+        let enough = (usize::from(max - min) + 1) / PORTS_OF_A_SHARD;
+        let count = cores.min(USUAL_SHARDS).min(enough);
+        u8::try_from(count).ok().and_then(NonZeroU8::new).unwrap_or(NonZeroU8::MIN)
     }
 
     /// Where the platform is and how it is known.
@@ -153,6 +171,7 @@ impl Settings {
             self.listen().iter().map(|address| ("listens on", address.to_string())).collect();
         all.extend(self.tls_listen().iter().map(|address| ("listens on", format!("{address} for TLS"))));
         all.push(("ports", format!("{min} to {max} of relayed addresses")));
+        all.extend(self.shards.map(|Shards(shards)| ("works", format!("on {shards} threads"))));
         for external in self.external_ip.iter().flatten() {
             all.push(("external", external.public.to_string()));
         }
@@ -275,6 +294,17 @@ mod tests {
         let expected = RelayAddress { bind: ip("10.0.0.1"), advertised: ip("203.0.113.7") };
         assert_eq!(told.ipv4, Some(expected));
         assert_eq!(config("external-ip = '203.0.113.7/10.0.0.2'").ipv4.unwrap().bind, ip("10.0.0.2"));
+    }
+
+    #[test]
+    fn there_are_as_many_shards_as_are_good_for_the_ports() {
+        let shards = |text: &str| settings(text).shards().get();
+        assert_eq!(shards("shards = 3"), 3);
+        assert_eq!(shards("min-port = 50000\nmax-port = 51999"), 1, "for so few ports, however many cores");
+        assert!((1..=16).contains(&shards("")));
+        for wrong in ["shards = 0", "shards = 65", "shards = 2\nmin-port = 50000\nmax-port = 50002"] {
+            assert!(Settings::parse(Path::new("relay.toml"), wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -115,6 +115,12 @@ pub enum SocketKind {
     Relayed,
     /// A client's own end towards a relay or a gateway: path MTU probing stays on.
     Client,
+    /// For one client of a relay with several shards: beside the sockets that listen on the address, and connected to the
+    /// client, so that the kernel prefers it.
+    Connected {
+        /// The client.
+        to: SocketAddr,
+    },
 }
 
 /// What a listener is for; it decides about its options.

@@ -20,7 +20,7 @@ use super::ports::Parity;
 use super::quota::{Exceeded, UserId};
 use super::reply::{Answer, Refusal};
 use super::request::Request;
-use super::table::Token;
+use super::token::Token;
 use super::via::Via;
 use crate::io::{Effect, ListenerKind, SocketId, SocketKind};
 use crate::stun::{Family, Message};
@@ -58,10 +58,19 @@ impl Relay {
         }
         self.judge_new(request)?;
         let wish = Wish::read(&request.message, request.addressee.path.via, &self.config)?;
+        if let Some(shard) = self.reserved_elsewhere(&wish) {
+            return Ok(Answer::Elsewhere(shard));
+        }
         let ticket = self.wants_ticket(request)?;
         let user = self.afford(&wish, &request.owner)?;
         self.begin(now, request, &wish, ticket, user);
         Ok(Answer::Silence)
+    }
+
+    /// The shard that has the reserved port that is wished for, where it is another one.
+    fn reserved_elsewhere(&self, wish: &Wish) -> Option<u8> {
+        let Source::Reserved(token) = wish.source else { return None };
+        self.tokens.elsewhere(&token)
     }
 
     /// Counts what `owner` wishes. A reserved port was counted when it was reserved.
@@ -219,7 +228,7 @@ impl Relay {
             builder = builder.address_error(family(version), code, "");
         }
         if pending.companion.is_some() {
-            let token = self.rng.bytes();
+            let token = self.tokens.draw(&mut self.rng);
             self.table.reserve(now, id, token);
             builder = builder.reservation_token(token);
         }

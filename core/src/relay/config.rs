@@ -21,7 +21,7 @@ const LOWEST_PORT: u16 = 1024;
 
 /// The configuration of a [`Relay`](super::Relay). `Config { listen, ..Config::new(authenticator) }` is the usual way
 /// to make one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The addresses on which clients are served, and over what. Prefer concrete ones: a socket that is bound to all addresses
     /// sends relayed data from whichever the system chooses, and which addresses are the relay's own must then be

@@ -1,5 +1,7 @@
 //! What a relay has done, in numbers.
 
+use std::ops::AddAssign;
+
 use crate::time::UnixTime;
 use crate::turn::credentials::Refused;
 
@@ -67,6 +69,10 @@ pub struct Counters {
     pub sessions: u64,
     /// TCP connections with peers that were made (RFC 6062).
     pub connections: u64,
+    /// Clients, and datagrams sent after them, that were handed over to other shards.
+    pub handed_over: u64,
+    /// The same from other shards.
+    pub taken_in: u64,
     dropped: [u64; Drop::ALL.len()],
     failures: [u64; AuthFailure::ALL.len()],
     links_ended: [u64; LinkEnd::ALL.len()],
@@ -156,6 +162,8 @@ reasons! {
     LinkFull,
     /// Data for a client whose link or session has ended, and that may come back by another one (RFC 8016).
     Away,
+    /// Another shard has sent it after a client of which nothing is known here any more.
+    Misdirected,
     /// DTLS from somebody without a session, which is not the beginning of one.
     NoHello,
     /// DTLS from somebody for whom there is no room: too many have not finished their handshake, in all or of the source.
@@ -259,6 +267,86 @@ impl AuthFailure {
             Refused::UnknownPolicy | Refused::MalformedPolicy => Self::BadPolicy,
             Refused::WrongPassword => Self::WrongPassword,
         })
+    }
+}
+
+impl AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            to_peers,
+            to_clients,
+            transport_errors,
+            links,
+            tls,
+            sessions,
+            connections,
+            handed_over,
+            taken_in,
+            ..
+        } = other;
+        self.to_peers.gain(to_peers);
+        self.to_clients.gain(to_clients);
+        self.transport_errors += transport_errors;
+        self.links += links;
+        self.tls += tls;
+        self.sessions += sessions;
+        self.connections += connections;
+        self.handed_over += handed_over;
+        self.taken_in += taken_in;
+        add(&mut self.dropped, &other.dropped);
+        add(&mut self.failures, &other.failures);
+        add(&mut self.links_ended, &other.links_ended);
+        add(&mut self.sessions_ended, &other.sessions_ended);
+        add(&mut self.connections_ended, &other.connections_ended);
+    }
+}
+
+fn add(mine: &mut [u64], theirs: &[u64]) {
+    mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
+}
+
+impl AddAssign for Holdings {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            allocations,
+            permissions,
+            channels,
+            reservations,
+            ports,
+            sockets,
+            timers,
+            waiting,
+            links,
+            link_bytes,
+            sessions,
+            connections,
+        } = other;
+        self.allocations += allocations;
+        self.permissions += permissions;
+        self.channels += channels;
+        self.reservations += reservations;
+        self.ports += ports;
+        self.sockets += sockets;
+        self.timers += timers;
+        self.waiting += waiting;
+        self.links += links;
+        self.link_bytes += link_bytes;
+        self.sessions += sessions;
+        self.connections += connections;
+    }
+}
+
+impl Status {
+    /// That of this shard and another one together.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.since = self.since.min(other.since);
+        self.allocations += other.allocations;
+        self.to_peers.gain(other.to_peers);
+        self.to_clients.gain(other.to_clients);
+        self.dropped += other.dropped;
+        self.auth_failures += other.auth_failures;
+        self
     }
 }
 

@@ -26,7 +26,7 @@ use crate::secure::dtls::Output;
 use crate::secure::hello::{self, NoHello};
 
 pub use sessions::SessionLimits;
-pub(super) use sessions::{SessionId, Sessions};
+pub(super) use sessions::{Session, SessionId, Sessions};
 
 use sessions::{HANDSHAKE, Timer};
 
@@ -135,7 +135,6 @@ impl Relay {
 
     /// Does what a session wants done after something has come, or time has passed.
     fn settle_session(&mut self, now: Instant, id: SessionId) {
-        let Some(path) = self.sessions.path(id) else { return };
         let (mut out, mut messages) = (Vec::new(), Vec::new());
         loop {
             out.clear();
@@ -163,22 +162,44 @@ impl Relay {
                 Some(Output::Failed(_)) => return self.end_session(now, id, SessionEnd::Failed),
             }
         }
-        let mut known = self.nothing_known();
-        for message in &messages {
-            self.receive_message(now, path, message, &mut known);
+        self.receive_in_session(now, id, messages);
+        self.sessions.schedule(id);
+    }
+
+    /// Handles the messages of a session, unless one of them shows that it is another shard's: then the rest goes there.
+    pub(super) fn receive_in_session(&mut self, now: Instant, id: SessionId, messages: Vec<Vec<u8>>) {
+        let Some(path) = self.sessions.path(id).filter(|_| !messages.is_empty()) else { return };
+        let (mut known, mut messages) = (self.nothing_known(), messages.into_iter());
+        for message in messages.by_ref() {
+            self.receive_message(now, path, &message, &mut known);
+            if self.guests.is_departing() {
+                break;
+            }
         }
         self.account(&known);
-        if !messages.is_empty() && self.table.find(path.five_tuple()).is_none() {
+        if !self.let_session_go(id, messages.collect()) && self.table.find(path.five_tuple()).is_none() {
             self.sessions.await_message(now, id);
         }
-        self.sessions.schedule(id);
     }
 
     fn end_session(&mut self, now: Instant, id: SessionId, reason: SessionEnd) {
         let Some(path) = self.sessions.path(id) else { return };
-        self.sessions.remove(id);
+        if let Some(Session { doorstep: Doorstep { socket, client, .. }, .. }) = self.sessions.remove(id)
+            && !self.sessions.has(socket, client)
+        {
+            self.table.close_ear(socket, client);
+        }
         self.counters.end_session(reason);
         self.lose(now, path.five_tuple());
+    }
+
+    /// Ends a session from here, and says so.
+    pub(super) fn close_session(&mut self, now: Instant, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.dtls.close();
+        }
+        self.settle_session(now, id);
+        self.end_session(now, id, SessionEnd::Closed);
     }
 
     /// Queues a message for the client of a session.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counters::{ConnectionEnd, Flow};
+use super::hand_over::HandOver;
 use super::listen::Transport;
 use super::via::Hop;
 use crate::io::{Effect, SocketId};
@@ -109,6 +110,8 @@ pub enum Event {
         /// The error code (RFC 8656 §7.2, §19).
         code: u16,
     },
+    /// A client is to be handed over to another shard.
+    HandOver(HandOver),
     /// The relay is being drained, and has no allocation any more.
     Drained,
 }

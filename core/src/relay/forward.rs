@@ -75,6 +75,7 @@ impl Relay {
                     );
                 }
                 Ok(None) => {}
+                Err(Drop::NoAllocation) if self.follow(now, path, datagram) => {}
                 Err(reason) => self.counters.drop(reason),
             }
         }

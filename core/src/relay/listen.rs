@@ -90,16 +90,39 @@ pub(super) struct Entrance {
     wish: Listen,
     /// Bound, and not told yet: TCP may not get the same port.
     udp: Option<(SocketId, SocketAddr)>,
+    /// What was told.
+    open: Option<Open>,
     tries: u32,
+}
+
+/// A listening address that is open.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    local: SocketAddr,
+    /// Where it is one for UDP.
+    udp: Option<SocketId>,
 }
 
 impl Relay {
     /// Asks for the sockets of all listening addresses.
     pub(super) fn open_entrances(&mut self) {
         for wish in self.config.listen.clone() {
-            self.entrances.push(Entrance { wish, udp: None, tries: 0 });
+            self.entrances.push(Entrance { wish, udp: None, open: None, tries: 0 });
             self.open_entrance(self.entrances.len() - 1);
         }
+    }
+
+    /// What it listens on, with the ports that were found, in the order of the configuration: for the other shards. Those
+    /// that could not be bound are missing.
+    pub fn listening(&self) -> Vec<Listen> {
+        let open = self.entrances.iter().filter_map(|entrance| Some((entrance, entrance.open?)));
+        open.map(|(entrance, open)| Listen { addr: open.local, ..entrance.wish }).collect()
+    }
+
+    /// The socket of a listening address for UDP, and that address as it is bound.
+    pub(super) fn entrance(&self, index: usize) -> Option<(SocketId, SocketAddr)> {
+        let open = self.entrances.get(index)?.open?;
+        Some((open.udp?, open.local))
     }
 
     fn open_entrance(&mut self, index: usize) {
@@ -120,7 +143,7 @@ impl Relay {
         socket: SocketId,
         result: Result<SocketAddr, ErrorKind>,
     ) {
-        let Entrance { wish, udp, tries } = &mut self.entrances[index];
+        let Entrance { wish, udp, open, tries } = &mut self.entrances[index];
         match (result, transport) {
             (Ok(local), Transport::Udp) if wish.has(Transport::Tcp) => {
                 *udp = Some((socket, local));
@@ -129,6 +152,9 @@ impl Relay {
                 self.effect(Effect::Listen { listener, addr, kind: ListenerKind::Clients });
             }
             (Ok(local), _) => {
+                let by_udp =
+                    udp.map(|(socket, _)| socket).or((transport == Transport::Udp).then_some(socket));
+                *open = Some(Open { local, udp: by_udp });
                 let udp = udp.take().map(|(socket, local)| (socket, local, Transport::Udp));
                 for (socket, local, transport) in udp.into_iter().chain([(socket, local, transport)]) {
                     self.reach.listens(local);

@@ -36,36 +36,41 @@ pub(super) struct Mobility {
 #[derive(Debug)]
 pub(super) struct Tickets {
     key: LessSafeKey,
+    shard: u8,
 }
 
 /// What a ticket says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ticket {
+    /// Which shard has the allocation.
+    shard: u8,
     allocation: AllocationId,
     moves: u32,
 }
 
 impl Tickets {
-    pub(super) fn new(rng: &mut Rng) -> Self {
-        let key: [u8; 16] = rng.bytes();
+    /// `common` gives all shards the same key.
+    pub(super) fn new(common: &mut Rng, shard: u8) -> Self {
+        let key: [u8; 16] = common.bytes();
         let key = UnboundKey::new(&AES_128_GCM, &key).expect("a key of AES-128 has 16 bytes");
-        Self { key: LessSafeKey::new(key) }
+        Self { key: LessSafeKey::new(key), shard }
     }
 
     /// The first ticket of an allocation.
     pub(super) fn first(&self, rng: &mut Rng, allocation: AllocationId) -> Vec<u8> {
-        self.seal(rng, Ticket { allocation, moves: 0 })
+        self.seal(rng, allocation, 0)
     }
 
-    fn seal(&self, rng: &mut Rng, Ticket { allocation, moves }: Ticket) -> Vec<u8> {
+    fn seal(&self, rng: &mut Rng, allocation: AllocationId, moves: u32) -> Vec<u8> {
         let nonce: [u8; NONCE_LEN] = rng.bytes();
         let mut sealed = [allocation.index(), allocation.generation(), moves].map(u32::to_be_bytes).concat();
+        sealed.push(self.shard);
         let tag = self.key.seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(nonce),
             Aad::empty(),
             &mut sealed,
         );
-        let tag = tag.expect("twelve bytes are not too many");
+        let tag = tag.expect("thirteen bytes are not too many");
         [&nonce[..], &sealed, tag.as_ref()].concat()
     }
 
@@ -74,9 +79,9 @@ impl Tickets {
         let mut sealed = sealed.to_vec();
         let opened =
             self.key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), &mut sealed).ok()?;
-        let words: [u8; 12] = (&*opened).try_into().ok()?;
+        let [words @ .., shard]: [u8; 13] = (&*opened).try_into().ok()?;
         let word = |at: usize| u32::from_be_bytes([words[at], words[at + 1], words[at + 2], words[at + 3]]);
-        Some(Ticket { allocation: AllocationId::new(word(0), word(4)), moves: word(8) })
+        Some(Ticket { shard, allocation: AllocationId::new(word(0), word(4)), moves: word(8) })
     }
 }
 
@@ -108,7 +113,10 @@ impl Relay {
         if let Some((_, there)) = self.table.find(tuple) {
             return at_home(there, request);
         }
-        let Ticket { allocation: id, moves } = self.tickets.open(ticket).ok_or(Refusal::BadRequest)?;
+        let Ticket { shard, allocation: id, moves } = self.tickets.open(ticket).ok_or(Refusal::BadRequest)?;
+        if shard != self.config.shard.index() {
+            return Ok(Answer::Elsewhere(shard));
+        }
         let allocation = self.table.get(id).filter(|it| it.is_live()).ok_or(Refusal::AllocationMismatch)?;
         if allocation.owner.id != request.owner.id {
             return Err(Refusal::WrongCredentials);
@@ -136,7 +144,7 @@ impl Relay {
         self.renew_rights(id, request);
         let lifetime = super::allocate::granted_lifetime(requested, &self.config);
         self.table.refresh(id, now + lifetime);
-        let ticket = self.tickets.seal(&mut self.rng, Ticket { allocation: id, moves });
+        let ticket = self.tickets.seal(&mut self.rng, id, moves);
         let success = request.addressee.success().lifetime(lifetime).mobility_ticket(&ticket);
         let reply: Box<[u8]> = request.addressee.key.sign(success).into_boxed_slice();
         let last = Some((request.addressee.transaction, reply.clone()));

@@ -24,6 +24,9 @@
 //! Who runs the relay may change what it was told while it runs (`change`), end what a user has, and let what there is
 //! run dry before it stops (`ending`).
 //!
+//! Several machines can be one relay, each a `shard` on a thread of its own: they count in one `ledger`, and a client that
+//! comes to another one than has what it asks for is handed over (`hand_over`).
+//!
 //! Requests that arrive twice are answered alike: an Allocate with the very reply that it got, a Refresh that ended
 //! its allocation from a short memory (`departed`), and everything else is the same when done twice.
 
@@ -39,9 +42,11 @@ mod counters;
 mod create_permission;
 mod departed;
 mod dtls;
+mod ears;
 mod ending;
 mod event;
 mod forward;
+mod hand_over;
 mod icmp;
 mod ledger;
 mod links;
@@ -60,6 +65,7 @@ mod shard;
 mod source;
 mod table;
 mod tcp;
+mod token;
 mod via;
 
 use std::collections::VecDeque;
@@ -81,6 +87,7 @@ pub use counters::{AuthFailure, ConnectionEnd, Counters, Drop, Flow, Holdings, L
 pub use dtls::SessionLimits;
 pub use ending::Alternates;
 pub use event::{Event, Released, Usage};
+pub use hand_over::{Guest, HandOver};
 pub use ledger::Ledger;
 pub use links::LinkLimits;
 pub use listen::{Listen, Transport, Transports};
@@ -92,6 +99,7 @@ use allocation::AllocationId;
 use departed::Departed;
 use dtls::Sessions;
 use ending::Ending;
+use hand_over::Guests;
 use links::Links;
 use listen::Entrance;
 use mobility::Tickets;
@@ -99,6 +107,7 @@ use outbox::Outbox;
 use reach::Reach;
 use table::{Expired, Socket, Table};
 use tcp::Connections;
+use token::Tokens;
 use via::FiveTuple;
 
 /// A TURN server.
@@ -110,6 +119,7 @@ pub struct Relay {
     rng: Rng,
     nonces: Nonces,
     tickets: Tickets,
+    tokens: Tokens,
     ledger: Arc<Ledger>,
     reach: Reach,
     /// The channel numbers that may be bound.
@@ -121,6 +131,7 @@ pub struct Relay {
     connections: Connections,
     departed: Departed,
     ending: Ending,
+    guests: Guests,
     outbox: Outbox,
     events: VecDeque<Event>,
     counters: Counters,
@@ -133,7 +144,8 @@ impl Relay {
         let (mut common, ledger) = config.shard.common(now, rng.fork());
         let mut relay = Self {
             nonces: Nonces::new(common.bytes(), config.nonce_lifetime),
-            tickets: Tickets::new(&mut common),
+            tickets: Tickets::new(&mut common, config.shard.index()),
+            tokens: Tokens::new(&mut common, &config.shard),
             reach: Reach::new(&config),
             channels: config.channels(),
             entrances: Vec::new(),
@@ -144,6 +156,7 @@ impl Relay {
             ledger,
             departed: Departed::default(),
             ending: Ending::default(),
+            guests: Guests::default(),
             outbox: Outbox::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -186,6 +199,7 @@ impl Relay {
         self.links.check();
         self.sessions.check();
         self.connections.check(|link| self.links.end_of(link));
+        self.check_ears();
     }
 
     /// What it holds at present. Nothing is counted for it, so that reports hold nobody up.
@@ -210,6 +224,9 @@ impl Relay {
         match self.table.socket(batch.socket) {
             Some(Socket::Listening(..)) => self.receive_from_client(now, &batch, out),
             Some(Socket::Relayed(id)) => self.receive_from_peer(now, id, &batch, out),
+            Some(Socket::Ear(socket)) => {
+                self.receive_from_client(now, &Datagrams { socket, ..batch }, out);
+            }
             Some(Socket::Reserved) | None => self.counters.drop(Drop::UnknownSocket),
         }
     }
@@ -268,7 +285,8 @@ impl Relay {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let closed = |table: &mut Table| table.closed_ear().map(|socket| Effect::Unbind { socket });
+        self.events.pop_front().or_else(|| closed(&mut self.table).map(Event::Effect))
     }
 
     /// When something runs out next.
@@ -286,6 +304,7 @@ impl Relay {
                 self.entrance_bound((entrance, transport), socket, result);
             }
             (Some(Socket::Relayed(id)), result) => self.relayed_bound(now, socket, id, result),
+            (Some(Socket::Ear(listening)), result) => self.ear_bound(now, socket, listening, result),
             (Some(Socket::Reserved) | None, _) => {}
         }
     }

@@ -34,6 +34,8 @@ pub(super) enum Answer {
     Success(Builder),
     /// What the same request was answered before.
     Again(Box<[u8]>),
+    /// This shard has what the request is about.
+    Elsewhere(u8),
     /// The answer follows when the sockets are bound; or it was given long ago.
     Silence,
 }

@@ -53,7 +53,7 @@ pub(super) struct Request<'a> {
 
 /// Why a sender is not known (RFC 8489 §9.2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Challenge {
+pub(super) enum Challenge {
     /// 400 where it is signed, but says not with what, or with what nobody has offered; 401 where it is not signed, or
     /// not by a user.
     Refused(Refused),
@@ -91,7 +91,7 @@ impl Relay {
     }
 
     /// The checks of RFC 8489 §9.2.4. The nonce comes last: only who knows the password learns that it is stale.
-    fn authenticate<'a>(
+    pub(super) fn authenticate<'a>(
         &self,
         now: Instant,
         path: Path,
@@ -177,6 +177,9 @@ impl Relay {
             Ok(Answer::Success(builder)) => request.addressee.key.sign(builder).into_boxed_slice(),
             Ok(Answer::Again(bytes)) => bytes,
             Ok(Answer::Silence) => return,
+            Ok(Answer::Elsewhere(shard)) => {
+                return self.send_away(now, request.addressee.path, shard, request.message.bytes());
+            }
             Err(refusal) => {
                 self.refused(&request.addressee, &request.owner, &refusal);
                 request.addressee.refuse(&refusal).into_boxed_slice()
@@ -200,6 +203,9 @@ impl Relay {
             return Err(Refusal::UnknownAttributes(unknown));
         }
         self.judge_user(request)?;
+        if let Some(shard) = self.gone(now, request) {
+            return Ok(Answer::Elsewhere(shard));
+        }
         match request.addressee.method {
             Method::ALLOCATE => self.allocate(now, request),
             Method::REFRESH => self.refresh(now, request),

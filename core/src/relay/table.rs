@@ -1,6 +1,9 @@
 //! All allocations, and every index of them: by five-tuple, by relayed socket, by time, by user, by port. Nobody else
 //! holds one, so `Table::check`, which tests call, states all that must agree.
 
+#[cfg(any(test, feature = "check"))]
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
@@ -11,6 +14,7 @@ use super::allocation::{Allocation, AllocationId, Leg, Owner, Phase};
 use super::channel::Refusal;
 use super::config::{Config, IpVersion};
 use super::counters::{Flow, Holdings};
+use super::ears::Ears;
 use super::ledger::Ledger;
 use super::listen::Transport;
 use super::mobility::Mobility;
@@ -18,7 +22,8 @@ use super::permission::Full;
 use super::ports::{Parity, Ports};
 use super::quota::{Exceeded, Quota, UserId, Way};
 use super::rights::Rights;
-use super::via::{FiveTuple, Hop, Path};
+use super::token::Token;
+use super::via::{FiveTuple, Hop, Path, Via};
 use crate::io::{Arena, SocketId};
 use crate::rand::Rng;
 use crate::stun::TransactionId;
@@ -30,20 +35,18 @@ const PENDING_LIFETIME: Duration = Duration::from_secs(10);
 /// How long a reserved port waits for its allocation (RFC 8656 §7.2 recommends at least 30 s).
 const RESERVATION_LIFETIME: Duration = Duration::from_secs(30);
 
-/// RESERVATION-TOKEN: names a reserved port.
-pub(super) type Token = [u8; 8];
-
 /// All allocations and their indexes.
 #[derive(Debug)]
 pub(super) struct Table {
     allocations: Arena<AllocationId, Allocation>,
-    sockets: Arena<SocketId, Socket>,
+    pub(super) sockets: Arena<SocketId, Socket>,
     by_tuple: HashMap<FiveTuple, AllocationId>,
     reservations: BTreeMap<Token, Reservation>,
     ports_v4: Ports,
     ports_v6: Ports,
     ledger: Arc<Ledger>,
     quota: Quota,
+    pub(super) ears: Ears,
     timers: DeadlineQueue<Timer>,
     /// Channels of all allocations: whoever asks how the relay is doing must not hold it up by counting. Permissions
     /// are the deadlines that are left.
@@ -59,6 +62,8 @@ pub(super) enum Socket {
     Relayed(AllocationId),
     /// Its port waits for an allocation.
     Reserved,
+    /// It is connected to a client of the listening socket.
+    Ear(SocketId),
 }
 
 /// A port that was bound as the neighbour of an even one (RFC 8656 §7.2). It counts against its user's quota like an
@@ -103,6 +108,7 @@ impl Table {
             ports_v6: Ports::new(ports),
             ledger: Arc::clone(ledger),
             quota,
+            ears: Ears::default(),
             timers: DeadlineQueue::default(),
             channels: 0,
         }
@@ -287,7 +293,7 @@ impl Table {
         (allocation.five_tuple, allocation.former, allocation.local) = (tuple, kept, local);
         allocation.hop = hop;
         if let Some(left) = left {
-            self.by_tuple.remove(&left);
+            self.leave(left);
         }
         let taken = self.by_tuple.insert(tuple, id);
         assert!(taken.is_none(), "the caller has looked");
@@ -298,7 +304,7 @@ impl Table {
     pub(super) fn arrive(&mut self, id: AllocationId, tuple: FiveTuple) {
         let moved = self.allocations.get_mut(id).filter(|it| it.five_tuple == tuple && it.former.is_some());
         if let Some(former) = moved.and_then(|allocation| allocation.former.take()) {
-            self.by_tuple.remove(&former);
+            self.leave(former);
         }
     }
 
@@ -313,7 +319,7 @@ impl Table {
     pub(super) fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
         let allocation = self.allocations.remove(id)?;
         for tuple in allocation.former.into_iter().chain([allocation.five_tuple]) {
-            self.by_tuple.remove(&tuple);
+            self.leave(tuple);
         }
         self.quota.subtract(allocation.user, allocation.counted());
         self.timers.cancel(Timer::Allocation(id));
@@ -328,6 +334,13 @@ impl Table {
             self.forget(leg);
         }
         Some(allocation)
+    }
+
+    fn leave(&mut self, tuple: FiveTuple) {
+        self.by_tuple.remove(&tuple);
+        if let Via::Udp(listening) = tuple.via {
+            self.close_ear(listening, tuple.client);
+        }
     }
 
     fn forget(&mut self, leg: Leg) {
@@ -534,64 +547,5 @@ impl Table {
             sessions: 0,
             connections: 0,
         }
-    }
-
-    /// Panics unless all indexes say the same.
-    #[cfg(any(test, feature = "check"))]
-    pub(super) fn check(&self) {
-        let (mut timers, mut taken, mut relayed, mut tuples, mut channels) = (0, 0, 0, 0, 0);
-        let mut users = BTreeMap::new();
-        for (id, allocation) in self.allocations.iter() {
-            for tuple in allocation.former.into_iter().chain([allocation.five_tuple]) {
-                assert_eq!(self.by_tuple.get(&tuple), Some(&id));
-                tuples += 1;
-            }
-            *users.entry(Arc::clone(&allocation.owner.id)).or_insert(0u32) += allocation.counted();
-            assert!(self.timers.get(Timer::Allocation(id)).is_some());
-            timers += 1;
-            for leg in allocation.sockets() {
-                assert_eq!(self.socket(leg.socket), Some(Socket::Relayed(id)));
-                self.check_port(leg);
-                taken += 1;
-                relayed += 1;
-            }
-            for (peer, expiry) in allocation.permissions.iter() {
-                assert_eq!(self.timers.get(Timer::Permission(id, peer)), Some(expiry));
-                timers += 1;
-            }
-            for (number, expiry) in allocation.channels.iter() {
-                assert_eq!(self.timers.get(Timer::Channel(id, number)), Some(expiry));
-                timers += 1;
-            }
-            allocation.channels.check();
-            channels += allocation.channels.len();
-        }
-        for (&token, reservation) in &self.reservations {
-            assert_eq!(self.socket(reservation.leg.socket), Some(Socket::Reserved));
-            assert!(self.timers.get(Timer::Reservation(token)).is_some());
-            self.check_port(reservation.leg);
-            *users.entry(Arc::clone(&reservation.owner)).or_insert(0u32) += 1;
-            taken += 1;
-            timers += 1;
-        }
-        let count =
-            |wanted: fn(&Socket) -> bool| self.sockets.iter().filter(|(_, socket)| wanted(socket)).count();
-        assert_eq!(count(|socket| matches!(socket, Socket::Relayed(_))), relayed);
-        assert_eq!(count(|socket| matches!(socket, Socket::Reserved)), self.reservations.len());
-        assert_eq!(self.by_tuple.len(), tuples);
-        assert_eq!(self.quota.all(), users.values().sum::<u32>());
-        assert!(users.iter().all(|(user, &count)| self.quota.count(user) == count));
-        assert_eq!(self.ports_v4.taken() + self.ports_v6.taken(), taken);
-        assert_eq!(self.timers.len(), timers);
-        assert_eq!(self.channels, channels);
-    }
-
-    #[cfg(any(test, feature = "check"))]
-    fn check_port(&self, leg: Leg) {
-        let ports = match leg.version {
-            IpVersion::V4 => &self.ports_v4,
-            IpVersion::V6 => &self.ports_v6,
-        };
-        assert!(ports.is_taken(leg.port));
     }
 }

@@ -14,6 +14,7 @@ mod property;
 mod rights;
 mod secured;
 mod security;
+mod shards;
 mod strangers;
 mod tcp;
 mod tcp_pipe;
@@ -29,6 +30,8 @@ use crate::turn::credentials::{Authenticator, Credentials};
 const SECRET: &[u8] = b"north";
 const UNIX: Duration = Duration::from_secs(1_700_000_000);
 const CLIENT: &str = "198.51.100.1:4000";
+/// The address at which clients reach the relay.
+const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 99));
 const PEER: &str = "203.0.113.9:5000";
 
 fn addr(text: &str) -> SocketAddr {
@@ -62,6 +65,10 @@ struct Bench {
     now: Instant,
     /// What was asked to be bound and is not released.
     bound: Vec<(SocketId, SocketAddr)>,
+    /// Sockets that are connected to a client each.
+    ears: Vec<(SocketId, SocketAddr)>,
+    /// None can be.
+    deaf: bool,
     /// What is not yet answered, where `hold` is set.
     held: Vec<(SocketId, SocketAddr)>,
     hold: bool,
@@ -91,12 +98,30 @@ type Sent = (SocketId, SocketAddr, Vec<u8>);
 
 impl Bench {
     fn new(config: Config) -> Self {
+        Self::seeded(config, [7; 32])
+    }
+
+    fn seeded(config: Config, seed: Seed) -> Self {
         let now = crate::time::start();
-        let relay = Relay::new(config, Clock::new(now, UNIX), now, [7; 32]);
-        let (bound, held, news, streams, closed, asked) = Default::default();
-        let (hold, whole, stuck, transactions) = (false, false, false, 0);
-        let mut bench =
-            Self { relay, now, bound, held, hold, whole, news, streams, stuck, closed, asked, transactions };
+        let relay = Relay::new(config, Clock::new(now, UNIX), now, seed);
+        let (bound, ears, held, news, streams, closed, asked) = Default::default();
+        let (deaf, hold, whole, stuck, transactions) = (false, false, false, false, 0);
+        let mut bench = Self {
+            relay,
+            now,
+            bound,
+            ears,
+            deaf,
+            held,
+            hold,
+            whole,
+            news,
+            streams,
+            stuck,
+            closed,
+            asked,
+            transactions,
+        };
         bench.settle();
         bench
     }
@@ -120,7 +145,7 @@ impl Bench {
     }
 
     fn transaction(&mut self) -> TransactionId {
-        self.transactions += 1;
+        self.transactions = self.transactions.wrapping_add(1);
         [self.transactions; 12]
     }
 
@@ -180,7 +205,7 @@ impl Bench {
         let mut again = payload.to_vec();
         let ecn = Some(crate::io::Ecn::Ect0);
         let stride = stride.max(1);
-        let local = Some(addr("192.0.2.99:0").ip());
+        let local = Some(HERE);
         let batch = Datagrams { socket, remote, local, ecn, stride, payload: &mut copy };
         let mut forwards = Forwards::default();
         self.relay.handle_datagrams(self.now, batch, &mut forwards);
@@ -225,6 +250,13 @@ impl Bench {
 
     fn handle(&mut self, event: Event) {
         match event {
+            Event::Effect(Effect::Bind { socket, addr: at, kind: SocketKind::Connected { to } }) => {
+                let result = if self.deaf { Err(ErrorKind::AddrNotAvailable) } else { Ok(HERE) };
+                self.ears.extend(result.is_ok().then_some((socket, to)));
+                assert_eq!(at.port(), 3478);
+                let result = result.map(|here| SocketAddr::new(here, at.port()));
+                self.relay.handle_completion(self.now, Completion::Bound { socket, result });
+            }
             Event::Effect(Effect::Bind { socket, addr, kind }) => {
                 if self.hold && kind == SocketKind::Relayed {
                     self.held.push((socket, addr));
@@ -235,6 +267,7 @@ impl Bench {
             Event::Effect(Effect::Unbind { socket }) => {
                 self.bound.retain(|&(other, _)| other != socket);
                 self.held.retain(|&(other, _)| other != socket);
+                self.ears.retain(|&(other, _)| other != socket);
             }
             Event::Effect(Effect::Listen { listener, addr, .. }) => self.complete(listener, addr, None),
             Event::Effect(Effect::CloseLink { link, how }) => self.closed.push((link, how)),

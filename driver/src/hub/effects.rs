@@ -22,7 +22,10 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
             any = true;
             match M::effect(event) {
                 Ok(effect) => self.carry_out(now, effect),
-                Err(event) => self.tell(event),
+                Err(event) => match self.machine.depart(event) {
+                    Ok(leaving) => self.depart(leaving),
+                    Err(event) => self.tell(event),
+                },
             }
         }
         any
@@ -57,7 +60,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
     }
 
     fn bind(&mut self, id: SocketId, addr: SocketAddr, kind: SocketKind) -> io::Result<SocketAddr> {
-        let (socket, state) = socket::bind(addr, kind)?;
+        let (socket, state) = socket::bind(addr, kind, self.sharing)?;
         let local = socket.local_addr()?;
         let io = self.reactor.register(id.into(), socket.into())?;
         let socket = Socket::new(io, state, local, kind);

@@ -11,11 +11,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use adit_core::io::{Close, Completion, LinkId, ListenerKind, SocketId};
 use adit_core::time::DeadlineQueue;
 
+use super::shards::Luggage;
 use super::table::Table;
 use super::{Budget, Hub};
 use crate::link::{self, Incoming, Link, Listener, State};
@@ -115,7 +117,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
         addr: SocketAddr,
         kind: ListenerKind,
     ) -> io::Result<SocketAddr> {
-        let socket = link::listen(addr, kind)?;
+        let socket = link::listen(addr, kind, self.sharing)?;
         let local = link::local_addr(&socket)?;
         let io = self.reactor.register(id.into(), socket)?;
         if let Some((old, listener)) = self.links.listeners.insert(id, Listener::new(io)) {
@@ -170,6 +172,36 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
             Ok(io) => {
                 self.store(id, Link::new(io, State::Open));
                 self.mark_readable(id);
+            }
+            Err(error) => self.link_closed(now, id, Err(error.kind())),
+        }
+    }
+}
+
+/// Links that go from one hub to another.
+impl<M: Machine, R: Reactor> Hub<M, R> {
+    /// Takes a link out that the machine has given away, with what the kernel has not taken yet of its last piece.
+    pub(super) fn pack_link(&mut self, id: LinkId) -> Option<Luggage> {
+        let mut link = self.links.links.remove(id)?;
+        self.links.timers.cancel(Timer::Link(id));
+        let (socket, waiting) = (link.io.as_fd().try_clone_to_owned(), link.take_waiting());
+        self.reactor.deregister(id.into(), link.io);
+        Some(Luggage { socket: socket.ok()?, waiting })
+    }
+
+    /// Puts a link in, for which the machine has an identifier or no room.
+    pub(super) fn unpack_link(&mut self, now: Instant, id: Option<LinkId>, luggage: Luggage) {
+        let Some(id) = id else { return link::reset_on_close(luggage.socket) };
+        match self.reactor.register(id.into(), luggage.socket) {
+            Ok(io) => {
+                let blocked = !luggage.waiting.is_empty();
+                self.store(id, Link::with(io, luggage.waiting));
+                if blocked {
+                    self.want_link_writable(id, true);
+                }
+                // What has come meanwhile shows no edge, and there may be room already.
+                self.mark_readable(id);
+                self.mark_writable(id);
             }
             Err(error) => self.link_closed(now, id, Err(error.kind())),
         }

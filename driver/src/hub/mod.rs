@@ -5,6 +5,7 @@ mod effects;
 mod errors;
 mod forward;
 mod links;
+mod shards;
 mod table;
 
 use std::collections::{HashMap, VecDeque};
@@ -22,10 +23,12 @@ use crate::counters::Counters;
 use crate::events::{Events, Notice};
 use crate::machine::Machine;
 use crate::reactor::{Interest, Reactor, SourceId};
+use crate::sharing::Sharing;
 use crate::socket::{Head, Socket};
 use clock::ClockWatch;
 use forward::Gathered;
 use links::Links;
+pub use shards::Departure;
 use table::{Entry, Table};
 
 /// How many batches one turn receives or sends before it lets others run.
@@ -57,6 +60,8 @@ pub struct Hub<M: Machine, R: Reactor> {
     out: Vec<u8>,
     clock: ClockWatch,
     requests: Vec<Request>,
+    sharing: Sharing,
+    departures: Vec<Departure<M::Guest>>,
     events: Events<M::Event>,
     waiting: HashMap<PipeId, Waiting>,
     /// Who waits for the end.
@@ -127,6 +132,8 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
             out: Vec::new(),
             clock: ClockWatch::new(now, crate::world::unix()),
             requests: Vec::new(),
+            sharing: Sharing::default(),
+            departures: Vec::new(),
             events: Events::default(),
             waiting: HashMap::new(),
             mourners: Vec::new(),

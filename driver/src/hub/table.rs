@@ -54,6 +54,10 @@ impl<I: Id, T> Table<I, T> {
         std::mem::take(&mut self.slots).into_iter().flatten()
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (I, &mut T)> {
+        self.slots.iter_mut().flatten().map(|(id, value)| (*id, value))
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (I, &T)> {
         self.slots.iter().flatten().map(|(id, value)| (*id, value))
     }

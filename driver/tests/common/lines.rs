@@ -105,6 +105,7 @@ impl Lines {
 
 impl Machine for Lines {
     type Event = Effect;
+    type Guest = std::convert::Infallible;
 
     fn handle_datagrams(&mut self, _now: Instant, batch: Datagrams<'_>, _out: &mut Forwards) {
         self.inputs.push(Input::Datagrams(batch.socket));

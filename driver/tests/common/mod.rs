@@ -72,6 +72,7 @@ impl Echo {
 
 impl Machine for Echo {
     type Event = Event;
+    type Guest = std::convert::Infallible;
 
     fn handle_datagrams(&mut self, _now: Instant, batch: Datagrams<'_>, out: &mut Forwards) {
         self.batches.push(batch.len());

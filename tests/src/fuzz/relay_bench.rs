@@ -287,6 +287,7 @@ impl Bench {
             | Event::Allocated { .. }
             | Event::Refused { .. }
             | Event::Drained => {}
+            Event::HandOver(_) => panic!("it is the only shard"),
             Event::Moved { .. } => panic!("nobody has a ticket"),
             Event::Connected { .. } | Event::Disconnected { .. } => panic!("nobody comes by TCP"),
         }

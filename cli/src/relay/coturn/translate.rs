@@ -59,7 +59,7 @@ const FATES: &[(&str, Fate)] = &[
     ("alt-tls-listening-port", Nothing("NAT discovery (RFC 5780) is not spoken")),
     ("tcp-proxy-port", Nothing("the PROXY protocol is not spoken")),
     ("udp-self-balance", Nothing("clients are not spread over listening addresses")),
-    ("relay-threads", Nothing("one thread relays")),
+    ("relay-threads", Nothing("there is a thread for each core, or as many as shards says")),
     ("ne", Nothing("there is one network engine")),
     (
         "alternate-server",

@@ -65,13 +65,18 @@ id! {
 
 /// One session.
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) doorstep: Doorstep,
+pub(in crate::relay) struct Session {
+    pub(in crate::relay) doorstep: Doorstep,
     pub(super) dtls: Box<Dtls>,
     pub(super) is_opening: bool,
 }
 
 impl Session {
+    /// The same session at another socket.
+    pub(in crate::relay) fn at(self, doorstep: Doorstep) -> Self {
+        Self { doorstep, ..self }
+    }
+
     fn source(&self) -> Source {
         Source::of(self.doorstep.client.ip())
     }
@@ -155,7 +160,25 @@ impl Sessions {
         id
     }
 
-    pub(super) fn remove(&mut self, id: SessionId) -> Option<Session> {
+    /// Takes a session in whose handshake another shard has done. `None` when there is no room, or another one is there.
+    pub(in crate::relay) fn adopt(&mut self, now: Instant, session: Session) -> Option<SessionId> {
+        let at = address(session.doorstep);
+        if self.sessions.len() >= self.limits.total || session.is_opening || self.by_address.contains_key(&at)
+        {
+            return None;
+        }
+        let id = self.sessions.insert(session);
+        self.by_address.insert(at, id);
+        self.await_message(now, id);
+        Some(id)
+    }
+
+    /// Whether a client has one.
+    pub(in crate::relay) fn has(&self, socket: SocketId, client: SocketAddr) -> bool {
+        self.by_address.contains_key(&(socket, client)) || self.heirs.contains_key(&(socket, client))
+    }
+
+    pub(in crate::relay) fn remove(&mut self, id: SessionId) -> Option<Session> {
         let session = self.sessions.remove(id)?;
         let address = address(session.doorstep);
         for known in [&mut self.by_address, &mut self.heirs] {

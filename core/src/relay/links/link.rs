@@ -20,9 +20,9 @@ const PIPED: usize = LINK_PIECE - 8 * RECORD_OVERHEAD;
 
 /// One link.
 #[derive(Debug)]
-pub(super) struct Link {
-    pub(super) client: SocketAddr,
-    pub(super) local: IpAddr,
+pub(in super::super) struct Link {
+    pub(in super::super) client: SocketAddr,
+    pub(in super::super) local: IpAddr,
     pub(super) source: Source,
     pub(super) stage: Stage,
     /// It speaks TLS.

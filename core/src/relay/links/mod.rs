@@ -9,6 +9,7 @@
 //!    are here too: their bytes are nobody's messages.
 //! 6. Who is silent without an allocation, or takes nothing, is reset in time. An allocation ends with its link.
 
+mod arrival;
 mod limits;
 mod link;
 
@@ -31,7 +32,8 @@ use crate::secure::Speaks;
 use crate::secure::tls::Tls;
 use crate::time::{Deadline, DeadlineQueue, Why};
 use crate::turn::stream::Splitter;
-use link::{Link, Secured, Stage};
+pub(super) use link::Link;
+use link::{Secured, Stage};
 
 /// The longest message for a client, in bytes: sealed by TLS it still fits a piece.
 const MAX_MESSAGE: usize = LINK_PIECE - 512;
@@ -110,7 +112,7 @@ impl Links {
         id
     }
 
-    fn remove(&mut self, id: LinkId) -> Option<Link> {
+    pub(super) fn remove(&mut self, id: LinkId) -> Option<Link> {
         let link = self.links.remove(id)?;
         self.waiting -= link.waiting();
         if matches!(link.pipe, Some((_, Way::ToClients))) {
@@ -138,7 +140,7 @@ impl Links {
         }
     }
 
-    fn path(&self, id: LinkId) -> Option<Path> {
+    pub(super) fn path(&self, id: LinkId) -> Option<Path> {
         let link = self.links.get(id)?;
         Some(Path { via: Via::Link(id), client: link.client, local: Some(link.local) })
     }
@@ -385,20 +387,31 @@ impl Relay {
             Stage::Secured(secured) => self.unseal(now, path, link, secured, bytes),
         };
         let said_goodbye = matches!(&stage, Stage::Secured(secured) if secured.tls.has_ended());
-        if let Some(entry) = self.links.links.get_mut(link) {
-            entry.stage = stage;
-            self.links.note_ready(link);
-        }
-        match (end, self.links.end_of(link)) {
-            (Some((how, reason)), _) => self.end_link(now, link, how, reason),
-            (None, Some((number, way))) if said_goodbye => self.stream_ended(now, number, way),
-            (None, _) => {}
+        let ended = end.is_some();
+        self.put_back(now, link, stage, end);
+        if let Some((number, way)) = self.links.end_of(link).filter(|_| said_goodbye && !ended) {
+            self.stream_ended(now, number, way);
         }
         self.end_overflown(now);
     }
 }
 
 impl Relay {
+    /// What becomes of a link after its bytes were handled.
+    fn put_back(&mut self, now: Instant, link: LinkId, stage: Stage, end: Option<(Close, LinkEnd)>) {
+        if let Some(entry) = self.links.links.get_mut(link) {
+            entry.stage = stage;
+            self.links.note_ready(link);
+        }
+        match end {
+            Some((how, reason)) => {
+                self.guests.stay();
+                self.end_link(now, link, how, reason);
+            }
+            None => self.let_link_go(link),
+        }
+    }
+
     /// What a link speaks, which its first byte decides; to be put back. `None` when it speaks nothing that we do.
     fn take_stage(&mut self, link: LinkId, first: u8) -> Option<Stage> {
         let entry = self.links.links.get_mut(link)?;
@@ -461,7 +474,7 @@ impl Relay {
                 self.relay_bytes(now, number, way, piece);
                 break;
             }
-            if !self.links.overflown.is_empty() {
+            if !self.links.overflown.is_empty() || self.guests.is_departing() {
                 break;
             }
             match splitter.next(&mut piece) {
@@ -476,6 +489,7 @@ impl Relay {
                 }
             }
         }
+        self.guests.take_along(piece);
         self.account(&known);
         if self.table.find(path.five_tuple()).is_none() {
             self.links.await_message(now, link);

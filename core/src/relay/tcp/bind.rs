@@ -20,6 +20,11 @@ impl Relay {
         let path = request.addressee.path;
         let Via::Link(link) = path.via else { return Err(Refusal::BadRequest) };
         let number = request.message.connection_id()?.ok_or(Refusal::BadRequest)?;
+        if let Some(shard) = self.tokens.elsewhere(&number.to_be_bytes()) {
+            // The link goes to where the connection is, unless its client has something here.
+            let free = self.table.find(path.five_tuple()).is_none();
+            return if free { Ok(Answer::Elsewhere(shard)) } else { Err(Refusal::BadRequest) };
+        }
         // Whoever has an allocation on this link needs it.
         if self.table.find(path.five_tuple()).is_some() || !self.waits_for(number, request) {
             return Err(Refusal::BadRequest);

@@ -8,13 +8,14 @@ use super::super::allocation::AllocationId;
 use super::super::counters::ConnectionEnd;
 use super::super::quota::Way;
 use super::super::reply::Addressee;
+use super::super::token::Tokens;
 use super::limits::ConnectionLimits;
 use crate::io::LinkId;
 use crate::rand::Rng;
 use crate::time::{Deadline, DeadlineQueue, Why};
 
-/// CONNECTION-ID: names a connection (RFC 6062 §6.2.1). Of all numbers each is equally likely, so that nobody can guess
-/// somebody else's.
+/// CONNECTION-ID: names a connection (RFC 6062 §6.2.1). Of all numbers that tell this shard each is equally likely, so that
+/// nobody can guess somebody else's.
 pub(in super::super) type Number = u32;
 
 /// How long a driver may take beyond the time that it was given for a Connect.
@@ -112,9 +113,9 @@ impl Connections {
     }
 
     /// A number that is nobody's.
-    pub(super) fn draw(&self, rng: &mut Rng) -> Number {
+    pub(super) fn draw(&self, tokens: &Tokens, rng: &mut Rng) -> Number {
         loop {
-            let number = u32::from_be_bytes(rng.bytes());
+            let number = u32::from_be_bytes(tokens.draw(rng));
             if !self.all.contains_key(&number) {
                 return number;
             }

@@ -43,7 +43,7 @@ impl Relay {
         (local, peer): (SocketAddr, SocketAddr),
         phase: Phase,
     ) -> (Number, LinkId) {
-        let number = self.connections.draw(&mut self.rng);
+        let number = self.connections.draw(&self.tokens, &mut self.rng);
         let link = self.links.insert_peer(peer, local.ip(), number);
         let (early, streams) = Default::default();
         let connection = Connection { allocation, peer, link, phase, early, streams, moved: now };

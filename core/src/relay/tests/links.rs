@@ -1,5 +1,6 @@
 //! Clients that come by TCP.
 
+use super::shards::{AWAY, Pair};
 use super::*;
 use crate::io::Id as _;
 use crate::turn::stream::{self, Splitter};
@@ -394,4 +395,94 @@ fn replies_over_tcp_are_of_no_budget() {
         assert_eq!(Message::parse(&reply).unwrap().mapped_address().unwrap().unwrap(), addr(CLIENT));
     }
     assert_eq!(bench.dropped(Drop::OverBudget), 0);
+}
+
+/// RFC 8016, where the link came to another shard; with what came behind the request, which is not whole yet.
+#[test]
+fn a_link_goes_to_the_shard_that_has_the_allocation() {
+    let mut pair = Pair::new(config);
+    let (_, relayed, ticket) = pair.at_home();
+    let mut caller = pair.shards[1].connect(AWAY);
+    let refresh = caller.client.sign(pair.shards[1].builder(Method::REFRESH).mobility_ticket(&ticket));
+    let (whole, half) = (channel_data(b"one"), channel_data(b"number two"));
+    let bytes = [&refresh[..], &whole, &half[..7]].concat();
+    assert!(pair.shards[1].stream(&caller, &bytes).is_empty());
+    let sent = pair.exchange();
+    assert_eq!((sent.len(), sent[0].1, &sent[0].2[..]), (1, addr(PEER), &b"one"[..]));
+    let held = pair.shards.each_ref().map(|shard| shard.relay.holdings().links);
+    assert_eq!((held, pair.moved.len(), pair.moved[0].0), ([1, 0], 1, caller.link));
+    (caller.link, caller.read) = (pair.moved[0].1, 0);
+    let reply = pair.shards[0].message(&mut caller).expect("a reply");
+    caller.client.check(&refresh, &reply);
+    assert_eq!(Reply(reply).code(), 0);
+    let sent = pair.shards[0].stream(&caller, &half[7..]);
+    assert_eq!(sent[0].2, b"number two");
+    pair.shards[0].send_to_relayed(PEER, relayed, b"howdy");
+    assert_eq!(pair.shards[0].message(&mut caller).unwrap(), b"\x40\x00\x00\x05howdy");
+    assert!(pair.shards.iter().all(|shard| shard.closed.is_empty()), "nothing was closed");
+    // It lasts as any other does.
+    pair.shards[0].advance(600);
+    pair.shards[0].advance(20);
+    assert_eq!((pair.shards[0].relay.holdings().links, pair.shards[0].ended(LinkEnd::Idle)), (0, 1));
+}
+
+/// RFC 6062 §5.4: the link on which a client binds a connection may come to another shard than the allocation.
+#[test]
+fn a_link_goes_to_the_shard_that_has_the_connection_of_its_client() {
+    let mut pair = Pair::new(config);
+    let mut control = pair.shards[0].connect(CLIENT);
+    pair.shards[0].allocate_tcp(&mut control);
+    let permitted = |it: Builder| it.peer_address(addr(PEER));
+    assert_eq!(pair.shards[0].call_by_link(&mut control, Method::CREATE_PERMISSION, permitted).code(), 0);
+    let (to_peer, number) = pair.shards[0].connected(&mut control, PEER);
+    let mut data = pair.shards[1].connect(AWAY);
+    let bind = data.client.sign(pair.shards[1].builder(Method::CONNECTION_BIND).connection_id(number));
+    // Nothing is a message behind it any more.
+    assert!(pair.shards[1].stream(&data, &[&bind[..], b"first words"].concat()).is_empty());
+    assert!(pair.exchange().is_empty());
+    assert_eq!((pair.moved.len(), pair.moved[0].0), (1, data.link));
+    (data.link, data.read) = (pair.moved[0].1, 0);
+    let reply = pair.shards[0].message(&mut data).expect("a reply");
+    data.client.check(&bind, &reply);
+    assert_eq!(Reply(reply).code(), 0);
+    assert_eq!(pair.shards[0].streams[&to_peer], b"first words");
+    let before = pair.shards[0].streams[&data.link].len();
+    pair.shards[0].relay.handle_bytes(pair.shards[0].now, to_peer, b"howdy");
+    pair.shards[0].settle();
+    assert_eq!(&pair.shards[0].streams[&data.link][before..], b"howdy");
+    // Somebody else's is nobody's, wherever it leads.
+    let mut bob = pair.shards[1].connect("198.51.100.7:7");
+    let bind = bob.client.sign(pair.shards[1].builder(Method::CONNECTION_BIND).connection_id(number));
+    pair.shards[1].stream(&bob, &bind);
+    pair.exchange();
+    (bob.link, bob.read) = (pair.moved[1].1, 0);
+    assert_eq!(Reply(pair.shards[0].message(&mut bob).unwrap()).code(), 400, "it is bound already");
+    pair.shards.iter().for_each(|shard| shard.relay.check());
+}
+
+/// With what waits to be sent by it, and behind the piece that the driver has not got rid of yet.
+#[test]
+fn a_link_takes_along_what_waits_for_its_client() {
+    let mut pair = Pair::new(config);
+    let (_, _, ticket) = pair.at_home();
+    let mut caller = pair.shards[1].connect(AWAY);
+    pair.shards[1].stuck = true;
+    let binding = Builder::new(Class::Request, Method::BINDING, [200; 12]).finish();
+    pair.shards[1].stream(&caller, &binding);
+    pair.shards[1].stream(&caller, &binding);
+    let refresh = caller.client.sign(pair.shards[1].builder(Method::REFRESH).mobility_ticket(&ticket));
+    let waiting = pair.shards[1].relay.holdings().link_bytes;
+    pair.shards[1].stream(&caller, &refresh);
+    pair.exchange();
+    assert!(waiting > 0 && pair.shards[1].relay.holdings().link_bytes == 0);
+    let (link, now) = (pair.moved[0].1, pair.shards[0].now);
+    assert!(!pair.shards[0].streams.contains_key(&link), "the driver has a piece already");
+    pair.shards[0].relay.handle_completion(now, Completion::Writable { link });
+    pair.shards[0].settle();
+    (caller.link, caller.read) = (link, 0);
+    let second = pair.shards[0].message(&mut caller).expect("what had waited");
+    assert_eq!(Message::parse(&second).unwrap().transaction(), [200; 12]);
+    let reply = pair.shards[0].message(&mut caller).expect("a reply");
+    caller.client.check(&refresh, &reply);
+    pair.shards.iter().for_each(|shard| shard.relay.check());
 }

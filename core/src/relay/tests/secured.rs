@@ -1,6 +1,7 @@
 //! Clients that come by TLS and by DTLS.
 
 use super::links::Caller;
+use super::shards::{AWAY, Pair};
 use super::*;
 use crate::pki::{Key, KeyKind, Serial, ServerAuthority, Terms};
 use crate::secure::dtls::{self, Dtls, Output};
@@ -13,6 +14,11 @@ const HOST: &str = "192.0.2.1";
 
 /// A relay with a certificate of its own, and whom its clients believe.
 pub(super) fn secured(change: impl FnOnce(&mut Config)) -> (Bench, Trust) {
+    let (config, trust) = certified(change);
+    (Bench::new(config), trust)
+}
+
+fn certified(change: impl FnOnce(&mut Config)) -> (Config, Trust) {
     let now = UnixTime(UNIX.as_secs());
     let terms = |serial| Terms::new(Serial::new(serial), now, Duration::from_secs(1000));
     let authority = ServerAuthority::new("test", &Key::generate(KeyKind::EcdsaP256), terms(1)).unwrap();
@@ -25,7 +31,7 @@ pub(super) fn secured(change: impl FnOnce(&mut Config)) -> (Bench, Trust) {
     config.tls = Some(certificate.tls().unwrap());
     config.dtls = Some(certificate.dtls().unwrap());
     change(&mut config);
-    (Bench::new(config), trust)
+    (config, trust)
 }
 
 fn host() -> crate::secure::ServerName<'static> {
@@ -463,4 +469,67 @@ fn what_begins_no_session_costs_nothing() {
     let mut plain = Bench::new(config());
     plain.send(addr(CLIENT), &[22; 100]);
     assert_eq!(plain.dropped(Drop::Malformed), 1);
+}
+
+/// RFC 8016, where what the client comes by is another shard's.
+#[test]
+fn a_session_goes_to_the_shard_that_has_the_allocation() {
+    let (config, trust) = certified(|_| ());
+    let mut pair = Pair::new(|| config.clone());
+    let (_, relayed, ticket) = pair.at_home();
+    let mut client = Datagrammer::connect(&mut pair.shards[1], AWAY, trust);
+    let request = pair.shards[1].builder(Method::ALLOCATE).requested_transport(17).finish();
+    client.say(&mut pair.shards[1], &request);
+    client.client.nonce = nonce(&client.heard.pop().unwrap());
+    // With data in the same datagram behind it.
+    let refresh = client.client.sign(pair.shards[1].builder(Method::REFRESH).mobility_ticket(&ticket));
+    let mut both = Vec::new();
+    assert!(client.dtls.seal(&refresh, &mut both) && client.dtls.seal(b"\x40\0\0\x02hi", &mut both));
+    assert!(pair.shards[1].send(addr(AWAY), &both).is_empty());
+    let mut others = Vec::new();
+    let sent = pair.exchange();
+    client.take(&pair.shards[0], sent, &mut others);
+    others.extend(client.exchange(&mut pair.shards[0]));
+    let reply = client.heard.pop().expect("a reply");
+    client.client.check(&refresh, &reply);
+    assert_eq!((Reply(reply).code(), others.len(), &others[0].2[..]), (0, 1, &b"hi"[..]));
+    let held = pair.shards.each_ref().map(|shard| (shard.relay.holdings().sessions, shard.ears.len()));
+    assert_eq!(held, [(1, 1), (0, 0)]);
+
+    let back = pair.shards[0].send_to_relayed(PEER, relayed, b"howdy");
+    client.take(&pair.shards[0], back, &mut Vec::new());
+    client.exchange(&mut pair.shards[0]);
+    assert_eq!(client.heard.pop().unwrap(), b"\x40\x00\x00\x05howdy");
+    let sent = client.say(&mut pair.shards[0], b"\x40\x00\x00\x05hello");
+    assert_eq!((sent[0].1, &sent[0].2[..]), (addr(PEER), &b"hello"[..]));
+    pair.shards[0].advance(600);
+    pair.shards[0].advance(20);
+    assert_eq!((pair.shards[0].relay.holdings().sessions, pair.shards[0].ears.len()), (0, 0));
+}
+
+#[test]
+fn a_link_under_tls_goes_to_the_shard_that_has_the_allocation() {
+    let (config, trust) = certified(|_| ());
+    let mut pair = Pair::new(|| config.clone());
+    let (_, relayed, ticket) = pair.at_home();
+    let mut secret = Secret::connect(&mut pair.shards[1], AWAY, trust);
+    let request = pair.shards[1].builder(Method::ALLOCATE).requested_transport(17).finish();
+    secret.say(&mut pair.shards[1], &request);
+    secret.caller.client.nonce = nonce(&secret.message());
+    let refresh = secret.caller.client.sign(pair.shards[1].builder(Method::REFRESH).mobility_ticket(&ticket));
+    secret.say(&mut pair.shards[1], &refresh);
+    assert!(pair.exchange().is_empty());
+    assert_eq!(pair.moved.len(), 1);
+    secret.caller.link = pair.moved[0].1;
+    secret.listen(&mut pair.shards[0]);
+    let reply = secret.message();
+    secret.caller.client.check(&refresh, &reply);
+    assert_eq!(Reply(reply).code(), 0);
+    pair.shards[0].send_to_relayed(PEER, relayed, b"howdy");
+    secret.listen(&mut pair.shards[0]);
+    assert_eq!(secret.message(), b"\x40\x00\x00\x05howdy");
+    let mut words = Vec::new();
+    stream::write_channel_data(&mut words, 0x4000, b"hello");
+    let sent = secret.say(&mut pair.shards[0], &words);
+    assert_eq!((sent[0].1, &sent[0].2[..]), (addr(PEER), &b"hello"[..]));
 }
