@@ -1,15 +1,17 @@
 //! One UDP socket of a hub: how it is made, and how batches go through it.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use adit_core::io::{Ecn, SocketKind};
-use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::{Ipv6DontFrag, ReceiveTimestampns};
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6DontFrag, Ipv6RecvPacketInfo, ReceiveTimestampns};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg, setsockopt};
 use quinn_udp::{BATCH_SIZE, EcnCodepoint, UdpSockRef, UdpSocketState};
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
+use rustix::net::{SendFlags, sendto};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use crate::buffer::ReceiveBuffer;
@@ -26,6 +28,9 @@ const SMALL_BUFFER: usize = 1024 * 1024;
 const QUEUE_BYTES: usize = 512 * 1024;
 /// The largest UDP payload, and so the largest call with segmentation offload.
 pub(crate) const MAX_CALL: usize = 65_507;
+/// The longest datagrams that the kernel is asked to cut, in bytes: they fit a frame of Ethernet, over IPv6 too. It cuts
+/// nothing into datagrams that would have to be fragmented, and says so as it says that it can't cut at all.
+pub(crate) const MAX_SEGMENT: usize = 1452;
 
 /// Makes and binds a non-blocking socket with the options of its kind.
 ///
@@ -54,8 +59,16 @@ pub(crate) fn bind(
         SocketKind::Relayed | SocketKind::Client => socket.bind(&addr.into())?,
     }
     let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-    // `UdpSocketState` has the kernel stamp all that arrives; nobody reads the stamps.
+    // `UdpSocketState` asks for more about what arrives than anybody reads, and the kernel writes it for each batch.
     setsockopt(&socket, ReceiveTimestampns, &false)?;
+    if kind == SocketKind::Relayed || !addr.ip().is_unspecified() {
+        let off = &false;
+        if addr.is_ipv4() {
+            setsockopt(&socket, Ipv4PacketInfo, off)?;
+        } else {
+            setsockopt(&socket, Ipv6RecvPacketInfo, off)?;
+        }
+    }
     if kind == SocketKind::Relayed {
         fragment(&socket, addr.is_ipv4(), true)?;
         error_queue::enable(&socket, addr.is_ipv4())?;
@@ -100,6 +113,8 @@ pub(crate) struct Socket<S> {
     hears: bool,
     /// It has done so.
     failed: bool,
+    /// The kernel cuts what is sent into datagrams.
+    cuts: bool,
 }
 
 /// Datagrams that found the socket full.
@@ -123,7 +138,7 @@ pub(crate) struct Head {
 impl<S: SocketIo> Socket<S> {
     pub(crate) fn new(io: S, state: UdpSocketState, local: SocketAddr, kind: SocketKind) -> Self {
         let hears = kind == SocketKind::Relayed;
-        Self { io, state, local, queue: VecDeque::new(), queued: 0, hears, failed: false }
+        Self { io, state, local, queue: VecDeque::new(), queued: 0, hears, failed: false, cuts: true }
     }
 
     /// Receives up to `BATCH_SIZE` batches; fewer mean that there were no more.
@@ -192,7 +207,8 @@ impl<S: SocketIo> Socket<S> {
 
     /// Gives datagrams to the kernel until it takes no more, and returns those that it did not take.
     fn push<'b>(&mut self, head: Head, mut bytes: &'b [u8], counters: &mut Counters) -> &'b [u8] {
-        let mut offload = self.state.max_gso_segments();
+        let cuts = self.cuts && head.stride <= MAX_SEGMENT;
+        let mut offload = if cuts { self.state.max_gso_segments() } else { 1 };
         // The first error may be an earlier datagram's: the kernel tells it once, and sends nothing that time.
         let mut is_own = !self.hears;
         loop {
@@ -205,8 +221,10 @@ impl<S: SocketIo> Socket<S> {
                     (is_own, self.failed) = (true, true);
                     continue;
                 }
-                Err(_) if call.len() > head.stride => {
-                    // No segmentation on this way, or segments too large for it: one by one then.
+                Err(error) if call.len() > head.stride => {
+                    // No segmentation on this way, or segments too large for it: one by one then. Only the first is for
+                    // good: a device that can't have checksums computed later.
+                    self.cuts &= error.raw_os_error() != Some(Errno::EIO as i32);
                     offload = 1;
                     continue;
                 }
@@ -221,6 +239,31 @@ impl<S: SocketIo> Socket<S> {
     }
 
     fn try_send(&self, head: Head, contents: &[u8]) -> io::Result<()> {
+        if head.ecn.is_none() && head.from.is_none() && !head.whole {
+            return self.io.try_write(|| self.send_plainly(head, contents));
+        }
+        self.send_in_full(head, contents)
+    }
+
+    /// Without ECN and source address there is little to tell the kernel, and what need not be told costs nothing: that is
+    /// a good part of what a datagram costs otherwise.
+    fn send_plainly(&self, head: Head, contents: &[u8]) -> io::Result<()> {
+        if contents.len() <= head.stride {
+            sendto(&self.io, contents, SendFlags::empty(), &head.to)?;
+            return Ok(());
+        }
+        let stride = u16::try_from(head.stride).expect("at most MAX_SEGMENT");
+        let sent = sendmsg(
+            self.io.as_fd().as_raw_fd(),
+            &[IoSlice::new(contents)],
+            &[ControlMessage::UdpGsoSegments(&stride)],
+            MsgFlags::empty(),
+            Some(&SockaddrStorage::from(head.to)),
+        );
+        sent.map(|_| ()).map_err(io::Error::from)
+    }
+
+    fn send_in_full(&self, head: Head, contents: &[u8]) -> io::Result<()> {
         let transmit = quinn_udp::Transmit {
             destination: head.to,
             ecn: head.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),

@@ -69,7 +69,7 @@ impl Client {
             if let Some(Data { peer, strip, len }) = self.sort(now, batch.segment(index), &mut last) {
                 let onward = Onward::Owner { peer };
                 let segments = index..index + 1;
-                out.push(index, Run { onward, ecn: batch.ecn, strip, len, prefix: None, segments });
+                out.push(Run { onward, ecn: batch.ecn, strip, len, prefix: None, segments });
             }
         }
     }

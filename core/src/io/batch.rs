@@ -108,15 +108,17 @@ pub enum Onward {
 }
 
 impl Forwards {
-    /// Adds the `index`th segment, extending the last run where it goes the same way.
-    pub fn push(&mut self, index: usize, run: Run) {
-        debug_assert_eq!(run.segments, index..index + 1);
+    /// Adds a run, by extending the last one where it goes the same way. One without segments is none.
+    pub fn push(&mut self, run: Run) {
+        if run.segments.is_empty() {
+            return;
+        }
         if let Some(last) = self.runs.last_mut() {
-            let same = last.segments.end == index
+            let same = last.segments.end == run.segments.start
                 && (last.onward, last.ecn, last.strip, last.len, last.prefix)
                     == (run.onward, run.ecn, run.strip, run.len, run.prefix);
             if same {
-                last.segments.end += 1;
+                last.segments.end = run.segments.end;
                 return;
             }
         }
@@ -220,7 +222,7 @@ mod tests {
 
     #[test]
     fn equal_neighbours_become_one_run() {
-        let run = |index: usize, len| Run {
+        let run = |segments, len| Run {
             onward: Onward::Send {
                 socket: SocketId::new(1, 0),
                 to: "127.0.0.1:2".parse().unwrap(),
@@ -231,14 +233,15 @@ mod tests {
             strip: 4,
             len,
             prefix: None,
-            segments: index..index + 1,
+            segments,
         };
         let mut forwards = Forwards::default();
-        forwards.push(0, run(0, 10));
-        forwards.push(1, run(1, 10));
-        forwards.push(2, run(2, 9));
-        forwards.push(4, run(4, 9));
+        forwards.push(run(0..1, 10));
+        forwards.push(run(1..3, 10));
+        forwards.push(run(3..3, 9));
+        forwards.push(run(3..4, 9));
+        forwards.push(run(5..6, 9));
         let segments: Vec<_> = forwards.runs().iter().map(|run| run.segments.clone()).collect();
-        assert_eq!(segments, [0..2, 2..3, 4..5]);
+        assert_eq!(segments, [0..3, 3..4, 5..6]);
     }
 }

@@ -91,9 +91,10 @@ pub struct Flow {
 }
 
 impl Flow {
-    pub(super) fn add(&mut self, len: usize) {
-        self.packets += 1;
-        self.bytes += len as u64;
+    /// Adds so many datagrams of `len` bytes each.
+    pub(super) fn add(&mut self, count: usize, len: usize) {
+        self.packets += count as u64;
+        self.bytes += (count * len) as u64;
     }
 
     /// What has come since it was `before`.

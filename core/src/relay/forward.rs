@@ -24,6 +24,8 @@ use crate::turn::{channel_data, stream};
 
 /// The largest payload of a UDP datagram over IPv4, in bytes; over IPv6 it is a little more.
 const MAX_DATAGRAM: usize = 65_507;
+/// The two first bits of ChannelData (RFC 8656 §12.4).
+const CHANNEL_DATA: u8 = 0b01;
 
 /// What is known about a batch of a client: nothing that a request in the same batch may change.
 #[derive(Debug, Default)]
@@ -56,30 +58,47 @@ impl Relay {
         let path = Path { via: Via::Udp(batch.socket), client: batch.remote, local: batch.local };
         let mut known = self.nothing_known();
         let dtls = self.config.dtls.is_some();
-        for index in 0..batch.len() {
+        let mut index = 0;
+        while index < batch.len() {
             let datagram = batch.segment(index);
             let first = datagram.first().copied().unwrap_or_default();
+            let mut alike = 1;
             if dtls && Speaks::of_datagram(first) == Some(Speaks::Dtls) {
                 self.account(&known);
                 self.receive_dtls(now, batch, datagram);
                 known = self.nothing_known();
-                continue;
-            }
-            match self.read(now, path, datagram, &mut known) {
-                Ok(Some(Data { onward, range })) => {
-                    self.counters.to_peers.add(range.len());
-                    let (ecn, strip, len) = (batch.ecn, range.start, range.len());
-                    out.push(
-                        index,
-                        Run { onward, ecn, strip, len, prefix: None, segments: index..index + 1 },
-                    );
+            } else {
+                match self.read(now, path, datagram, &mut known) {
+                    Ok(Some(Data { onward, range })) => {
+                        alike = self.alike(batch, index);
+                        self.counters.to_peers.add(alike, range.len());
+                        let (ecn, strip, len) = (batch.ecn, range.start, range.len());
+                        let segments = index..index + alike;
+                        out.push(Run { onward, ecn, strip, len, prefix: None, segments });
+                    }
+                    Ok(None) => {}
+                    Err(Drop::NoAllocation) if self.follow(now, path, datagram) => {}
+                    Err(reason) => self.counters.drop(reason),
                 }
-                Ok(None) => {}
-                Err(Drop::NoAllocation) if self.follow(now, path, datagram) => {}
-                Err(reason) => self.counters.drop(reason),
             }
+            index += alike;
         }
         self.account(&known);
+    }
+
+    /// How many datagrams, from that with the `index` on, go where it goes as it does: ChannelData with one header, and of
+    /// one length. Where each is metered, each is looked at.
+    fn alike(&self, batch: &Datagrams<'_>, index: usize) -> usize {
+        let first = batch.segment(index);
+        let Some(header) = first.first_chunk::<{ channel_data::HEADER_LEN }>() else { return 1 };
+        if header[0] >> 6 != CHANNEL_DATA || self.config.max_rate.is_some() {
+            return 1;
+        }
+        let same = |&index: &usize| {
+            let next = batch.segment(index);
+            next.len() == first.len() && next.starts_with(header)
+        };
+        1 + (index + 1..batch.len()).take_while(same).count()
     }
 
     /// A message of a client that does not come by datagrams that can be forwarded as they are.
@@ -90,7 +109,7 @@ impl Relay {
             };
             let len = range.len();
             self.outbox.peer_data(socket, to, whole, &message[range]).map_err(|_| Drop::QueueFull)?;
-            self.counters.to_peers.add(len);
+            self.counters.to_peers.add(1, len);
             Ok(())
         });
         if let Err(reason) = sent {
@@ -108,7 +127,7 @@ impl Relay {
         known: &mut Known,
     ) -> Result<Option<Data>, Drop> {
         match message.first().map(|byte| byte >> 6) {
-            Some(0b01) => self.channel_data(now, path, message, known).map(Some),
+            Some(CHANNEL_DATA) => self.channel_data(now, path, message, known).map(Some),
             Some(0b00) => self.stun(now, path, message, known),
             _ => Err(Drop::Malformed),
         }
@@ -280,6 +299,28 @@ impl Relay {
             return (0..batch.len()).for_each(|_| self.counters.drop(Drop::NoPermission));
         };
         let before = self.counters.to_clients;
+        match (inward, path.via) {
+            // The usual case: nothing need be done for each datagram.
+            (Inward::Channel(number), Via::Udp(socket)) if self.config.max_rate.is_none() => {
+                let count = batch.len();
+                let alike =
+                    if batch.range(count - 1).len() == batch.range(0).len() { count } else { count - 1 };
+                self.send_to_channel(socket, path, number, batch, 0..alike, out);
+                self.send_to_channel(socket, path, number, batch, alike..count, out);
+            }
+            _ => self.receive_one_by_one(now, (id, path), inward, batch, out),
+        }
+        self.table.count(id, Way::ToClients, self.counters.to_clients.since(before));
+    }
+
+    fn receive_one_by_one(
+        &mut self,
+        now: Instant,
+        (id, path): (AllocationId, Path),
+        inward: Inward,
+        batch: &Datagrams<'_>,
+        out: &mut Forwards,
+    ) {
         for index in 0..batch.len() {
             if !self.is_within_rate(now, id, Way::ToClients, batch.range(index).len()) {
                 self.counters.drop(Drop::OverRate);
@@ -287,7 +328,7 @@ impl Relay {
             }
             match (inward, path.via) {
                 (Inward::Channel(number), Via::Udp(socket)) => {
-                    self.send_to_channel(socket, path, number, batch, index, out);
+                    self.send_to_channel(socket, path, number, batch, index..index + 1, out);
                 }
                 (Inward::Channel(number), Via::Link(link)) => {
                     self.stream_to_channel(link, number, batch.segment(index));
@@ -298,32 +339,31 @@ impl Relay {
                 (Inward::Indication, _) => self.indicate(path, batch, index),
             }
         }
-        self.table.count(id, Way::ToClients, self.counters.to_clients.since(before));
     }
 
+    /// Sends on datagrams of one length.
     fn send_to_channel(
         &mut self,
         socket: SocketId,
         path: Path,
         number: u16,
         batch: &Datagrams<'_>,
-        index: usize,
+        segments: Range<usize>,
         out: &mut Forwards,
     ) {
-        let len = batch.range(index).len();
+        let (count, len) = (segments.len(), batch.range(segments.start).len());
         if len + channel_data::HEADER_LEN > MAX_DATAGRAM {
-            return self.counters.drop(Drop::TooLong);
+            return (0..count).for_each(|_| self.counters.drop(Drop::TooLong));
         }
-        self.counters.to_clients.add(len);
-        let run = Run {
+        self.counters.to_clients.add(count, len);
+        out.push(Run {
             onward: Onward::Send { socket, to: path.client, from: path.local, whole: false },
             ecn: batch.ecn,
             strip: 0,
             len,
             prefix: Some(channel_data::header(number, len)),
-            segments: index..index + 1,
-        };
-        out.push(index, run);
+            segments,
+        });
     }
 
     fn indicate(&mut self, path: Path, batch: &Datagrams<'_>, index: usize) {
@@ -335,7 +375,7 @@ impl Relay {
             return self.counters.drop(Drop::TooLong);
         }
         match self.send_to_client(path, batch.ecn, bytes) {
-            Ok(()) => self.counters.to_clients.add(payload.len()),
+            Ok(()) => self.counters.to_clients.add(1, payload.len()),
             Err(reason) => self.counters.drop(reason),
         }
     }
@@ -364,7 +404,7 @@ impl Relay {
         let Ok(len) = u16::try_from(payload.len()) else { return self.counters.drop(Drop::TooLong) };
         let message = [&channel_data::header(number, len.into())[..], payload].concat();
         match self.send_in_session(session, ecn, &message) {
-            Ok(()) => self.counters.to_clients.add(payload.len()),
+            Ok(()) => self.counters.to_clients.add(1, payload.len()),
             Err(reason) => self.counters.drop(reason),
         }
     }
@@ -373,7 +413,7 @@ impl Relay {
         let whole = channel_data::HEADER_LEN + payload.len() + stream::padding(payload.len());
         let write = |queue: &mut Vec<u8>| stream::write_channel_data(queue, number, payload);
         match self.links.data(link, whole, write) {
-            Ok(()) => self.counters.to_clients.add(payload.len()),
+            Ok(()) => self.counters.to_clients.add(1, payload.len()),
             Err(reason) => self.counters.drop(reason),
         }
     }

@@ -8,11 +8,7 @@ use adit_core::io::{Datagrams, Onward, Run, SocketId};
 use super::Hub;
 use crate::machine::Machine;
 use crate::reactor::Reactor;
-use crate::socket::{Head, MAX_CALL};
-
-/// The longest datagrams that are gathered, in bytes: they fit a frame of Ethernet, over IPv6 too. The kernel cuts
-/// nothing into datagrams that have to be fragmented then.
-const MOST_GATHERED: usize = 1452;
+use crate::socket::{Head, MAX_CALL, MAX_SEGMENT};
 
 /// Datagrams that go one way, one behind the other. All have the same length but the last, which may be shorter.
 #[derive(Debug, Default)]
@@ -28,7 +24,7 @@ impl Gathered {
     fn takes(&self, socket: SocketId, head: Head, count: usize) -> bool {
         let Some((known, first)) = self.way else { return false };
         let is_last = head.stride < first.stride && count == 1;
-        let fits = first.stride <= MOST_GATHERED && (head.stride == first.stride || is_last);
+        let fits = first.stride <= MAX_SEGMENT && (head.stride == first.stride || is_last);
         let is_same_way = known == socket && Head { stride: first.stride, ..head } == first;
         fits && is_same_way && !self.is_closed && self.bytes.len() + count * head.stride <= MAX_CALL
     }

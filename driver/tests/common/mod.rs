@@ -85,7 +85,7 @@ impl Machine for Echo {
             let onward = Onward::Send { socket: batch.socket, to: batch.remote, from: None, whole: false };
             let len = batch.segment(index).len() - self.strip;
             let (ecn, strip, prefix) = (batch.ecn, self.strip, self.prefix);
-            out.push(index, Run { onward, ecn, strip, len, prefix, segments: index..index + 1 });
+            out.push(Run { onward, ecn, strip, len, prefix, segments: index..index + 1 });
         }
     }
 
