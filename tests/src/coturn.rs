@@ -137,6 +137,8 @@ pub struct Exercise<'a> {
     pub indications: bool,
     /// Over what.
     pub hop: Hop,
+    /// Each client has a second allocation, on the port next to that of the first (RFC 8656 §7.2).
+    pub pairs: bool,
 }
 
 impl Exercise<'_> {
@@ -156,7 +158,8 @@ impl Exercise<'_> {
     fn client(&self, echo: u16) -> Command {
         let mut client = Command::new(programs::find("turnutils_uclient"));
         // -c: no second allocation for RTCP; -W: the secret; -z: milliseconds between messages.
-        client.args(["-c", "-u", "tester", "-W", self.secret, "-z", "5"]);
+        client.args((!self.pairs).then_some("-c"));
+        client.args(["-u", "tester", "-W", self.secret, "-z", "5"]);
         client.args([
             "-e",
             self.relay,

@@ -29,7 +29,8 @@ fn coturns_client_loses_nothing_on_coturns_server() {
     for relay in ["127.0.0.1", "::1"] {
         let (port, secret) = (server.port(), "a-secret");
         let (clients, messages, length, indications, hop) = (2, 20, 200, false, Hop::Udp);
-        let exercise = Exercise { relay, port, secret, clients, messages, length, indications, hop };
+        let exercise =
+            Exercise { relay, port, secret, clients, messages, length, indications, hop, pairs: false };
         let said = exercise.run(&ports).success();
         assert!(said.contains("Total lost packets 0 (0.000000%)"), "{said}");
     }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use adit_tests::adit::{Connector, Gateway, SECRET, World};
 use adit_tests::coturn::{Coturn, Exercise, Hop};
+use adit_tests::monitor::metric;
 use adit_tests::postgres::{self, Postgres};
 use adit_tests::process::{PATIENCE, finish};
 use adit_tests::programs;
@@ -14,6 +15,28 @@ use adit_tests::programs;
 #[test]
 fn coturns_client_loses_nothing_over_channels() {
     exercise("127.0.0.1", false, Hop::Udp);
+}
+
+/// On two shards: the second client of a pair comes to either of them.
+#[test]
+fn coturns_client_loses_nothing_with_pairs_of_ports() {
+    let handed_over = || {
+        let world = World::new();
+        let (relay, pages) = (world.address("127.0.0.1"), world.address("127.0.0.1"));
+        let watched = pages.to_string();
+        let flags = ["--rfc5766-channels", "--shards", "2", "--monitor-listen", &watched];
+        let _relay = world.relay_with(&[relay], &flags);
+        let (host, port, secret, hop) = ("127.0.0.1", relay.port(), SECRET, Hop::Udp);
+        let (clients, messages, length, indications, pairs) = (6, 50, 300, false, true);
+        let exercise =
+            Exercise { relay: host, port, secret, clients, messages, length, indications, hop, pairs };
+        let said = exercise.run(&world.ports).success();
+        assert!(said.contains("Total lost packets 0 (0.000000%)"), "{said}");
+        assert!(said.contains("tot_send_msgs=300, tot_recv_msgs=300"), "{said}");
+        assert_eq!(metric(pages, "turn_hand_overs_lost_total"), 0);
+        metric(pages, r#"turn_handed_over_total{direction="out"}"#)
+    };
+    assert!((0..10).any(|_| handed_over() > 0), "no client came to the other shard");
 }
 
 #[test]
@@ -165,6 +188,7 @@ fn exercise(host: &str, indications: bool, hop: Hop) {
         length: 300,
         indications,
         hop,
+        pairs: false,
     };
     let said = exercise.run(&world.ports).success();
     assert!(said.contains("Total lost packets 0 (0.000000%)"), "{said}");
