@@ -143,7 +143,7 @@ impl Machine for Echo {
         let onward = Onward::Send { socket: batch.socket, to: batch.remote, from: None, whole: false };
         for index in 0..batch.len() {
             let (len, segments) = (batch.segment(index).len(), index..index + 1);
-            out.push(index, Run { onward, ecn: None, strip: 0, len, prefix: None, segments });
+            out.push(Run { onward, ecn: None, strip: 0, len, prefix: None, segments });
         }
     }
     fn handle_completion(&mut self, _: Instant, _: Completion) {}

@@ -47,7 +47,7 @@ async fn relay(api: &Api) -> (RelayServer, Agent) {
     let agent = Agent::of_relay_at(api, &api.operator, "shared", &url).await;
     let session = agent.session(api, "relays", "aa").await.expect(200);
     let secret = STANDARD.decode(session["secrets"][0].as_str().unwrap()).unwrap();
-    server.set_authenticator(Authenticator::new("adit.test").with_secret(&secret));
+    server.set_authenticator(&Authenticator::new("adit.test").with_secret(&secret));
     (server, agent)
 }
 

@@ -95,7 +95,7 @@ impl Machine for Tube {
             }
             let onward = Onward::Send { socket: batch.socket, to: batch.remote, from: None, whole: false };
             let (strip, len, prefix) = (1, bytes.len() - 1, Some(*b"?...")); // `!x` becomes `?...x`
-            out.push(index, Run { onward, ecn: batch.ecn, strip, len, prefix, segments: index..index + 1 });
+            out.push(Run { onward, ecn: batch.ecn, strip, len, prefix, segments: index..index + 1 });
         }
     }
 

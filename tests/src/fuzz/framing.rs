@@ -46,7 +46,7 @@ fn unwrap(batch: &Datagrams<'_>, index: usize, forwards: &mut Forwards) {
     let to = ([203, 0, 113, 1], number).into();
     let onward = Onward::Send { socket: batch.socket, to, from: None, whole: false };
     let segments = index..index + 1;
-    forwards.push(index, Run { onward, ecn: None, strip: HEADER_LEN, len, prefix: None, segments });
+    forwards.push(Run { onward, ecn: None, strip: HEADER_LEN, len, prefix: None, segments });
 }
 
 /// Each segment with data is in one run, in order, and nothing is joined that goes another way.
