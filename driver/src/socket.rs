@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use adit_core::io::{Ecn, SocketKind};
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6DontFrag, Ipv6RecvPacketInfo, ReceiveTimestampns};
+use nix::sys::socket::sockopt::{
+    Ipv4PacketInfo, Ipv6DontFrag, Ipv6RecvPacketInfo, RcvBufForce, ReceiveTimestampns, SndBufForce,
+};
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg, setsockopt};
 use quinn_udp::{BATCH_SIZE, EcnCodepoint, UdpSockRef, UdpSocketState};
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
@@ -21,7 +23,7 @@ use crate::reactor::SocketIo;
 use crate::sharing::Sharing;
 
 /// Room in the kernel for bursts, in bytes; the kernel's own limit may give less.
-const BIG_BUFFER: usize = 4 * 1024 * 1024;
+pub(crate) const BIG_BUFFER: usize = 4 * 1024 * 1024;
 /// The same for the socket of one allocation among many.
 const SMALL_BUFFER: usize = 1024 * 1024;
 /// How much waits for a socket that takes nothing at the moment, in bytes.
@@ -45,7 +47,7 @@ pub(crate) fn bind(
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    enlarge(&socket, kind);
+    enlarge(&socket, room(kind));
     match kind {
         SocketKind::Listening => {
             sharing.bind(&socket, addr)?;
@@ -76,16 +78,22 @@ pub(crate) fn bind(
     Ok((socket.into(), state))
 }
 
-/// Best effort: with less room more is dropped under load, and nothing else changes.
-fn enlarge(socket: &RawSocket, kind: SocketKind) {
-    let size = match kind {
-        SocketKind::Listening | SocketKind::Client | SocketKind::Connected { .. } => BIG_BUFFER,
-        SocketKind::Relayed => SMALL_BUFFER,
-    };
-    if sockopt::set_socket_recv_buffer_size_force(socket, size).is_err() {
+/// Asks for room of so many bytes each way. Best effort: with less of it more is dropped under load, and nothing else
+/// changes.
+pub(crate) fn enlarge(socket: &RawSocket, size: usize) {
+    if setsockopt(socket, RcvBufForce, &size).is_err() {
         let _ = socket.set_recv_buffer_size(size);
     }
-    let _ = socket.set_send_buffer_size(size);
+    if setsockopt(socket, SndBufForce, &size).is_err() {
+        let _ = socket.set_send_buffer_size(size);
+    }
+}
+
+fn room(kind: SocketKind) -> usize {
+    match kind {
+        SocketKind::Listening | SocketKind::Client | SocketKind::Connected { .. } => BIG_BUFFER,
+        SocketKind::Relayed => SMALL_BUFFER,
+    }
 }
 
 /// Lets the datagrams of a relayed socket be fragmented, or sets DF. `UdpSocketState` has set it; clear is the alternate

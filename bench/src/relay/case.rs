@@ -84,6 +84,7 @@ pub(super) enum Target {
 
 const NS: &str = "server_ns_per_packet";
 const BATCHED: &[Target] = &[Target::Of(1.3, Kind::Gro)];
+const SINGLE: &[Target] = &[Target::Of(1.1, Kind::Mmsg)];
 const UNBATCHED: &[Target] = &[Target::Of(1.1, Kind::Mmsg), Target::Of(0.8, Kind::Coturn)];
 
 const fn cost(name: &'static str, targets: &'static [Target]) -> Figure {
@@ -161,7 +162,7 @@ pub(super) const CASES: &[Case] = &[
         "unbatched single packets",
         On::Pinned,
         "throughput --size 200 --burst 1",
-        &[cost("unbatched 200 B up, each of another client", UNBATCHED)],
+        &[cost("unbatched 200 B up, each of another client", SINGLE)],
     ),
     load(
         "latency 200 B",

@@ -18,6 +18,7 @@ pub(crate) mod serve;
 mod server;
 
 use anyhow::{Result, ensure};
+use rustix::process::{Resource, getrlimit};
 
 use crate::say;
 use case::{CASES, Case, On};
@@ -74,7 +75,13 @@ impl Options {
             ),
             false => (
                 5,
-                Plan { repetitions: 0, seconds: 1.5, search_seconds: 0.5, loss_seconds: 60.0, many: 20_000 },
+                Plan {
+                    repetitions: 0,
+                    seconds: 1.5,
+                    search_seconds: 0.5,
+                    loss_seconds: 60.0,
+                    many: most_allocations(),
+                },
             ),
         };
         Plan { repetitions: self.repetitions.unwrap_or(repetitions), ..plan }
@@ -83,6 +90,13 @@ impl Options {
     fn wants(&self, case: &Case) -> bool {
         self.cases.is_empty() || self.cases.iter().any(|wanted| case.name.starts_with(wanted.as_str()))
     }
+}
+
+/// 20,000 allocations, or as many as the system allows: server and generator have an open file for each, and some more.
+fn most_allocations() -> u32 {
+    serve::allow_many_files();
+    let allowed = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    u32::try_from(allowed.saturating_sub(100)).unwrap_or(u32::MAX).min(20_000)
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {

@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// One for each allocation; only root may go beyond the limit that was set.
-fn allow_many_files() {
+pub(super) fn allow_many_files() {
     let raised = Rlimit { current: Some(MANY_FILES), maximum: Some(MANY_FILES) };
     if setrlimit(Resource::Nofile, raised).is_err() {
         let maximum = getrlimit(Resource::Nofile).maximum;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use adit_core::relay::{Alternates, Config, Event, Relay, Released, Status, Transport};
 use adit_core::turn::credentials::Authenticator;
-use adit_mio::{Notice, RelayServer, StartError};
+use adit_mio::{Notice, RelayServer, Room, StartError};
 
 use super::event_log::EventLog;
 use crate::exit::{Exit, Failure};
@@ -55,6 +55,7 @@ impl Serving {
             tracing::info!(advertised = %address.advertised, "relayed addresses");
         }
         tracing::info!(%shards, "it works on so many threads");
+        warn_of_little_room();
         monitor.serves(server.probe());
         service::ready();
         Ok(Self { server, monitor, events: events.map(RefCell::new) })
@@ -170,6 +171,22 @@ impl Serving {
             "the relay stops"
         );
         self.server.stop();
+    }
+}
+
+/// What arrives in bursts is lost where the kernel has no room for it, and nobody is told.
+fn warn_of_little_room() {
+    let Ok(room) = Room::of_listening() else { return };
+    if room.is_short() {
+        let Room { wanted, receive, send } = room;
+        tracing::warn!(
+            next = format!("sysctl -w net.core.rmem_max={wanted} net.core.wmem_max={wanted}"),
+            "the kernel gives each socket room for {} KiB of what arrives and {} KiB of what is sent, not for {} KiB: \
+             bursts may be lost",
+            receive / 1024,
+            send / 1024,
+            wanted / 1024
+        );
     }
 }
 

@@ -1,8 +1,9 @@
 //! Channels of one allocation: numbers that stand for peers, one to one (RFC 8656 §12).
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use super::sorted::Sorted;
 
 /// Lifetime of a channel binding; not negotiable (RFC 8656 §12).
 pub(super) const LIFETIME: Duration = Duration::from_secs(600);
@@ -25,15 +26,15 @@ struct Channel {
 /// The channels of one allocation, by number and by peer.
 #[derive(Debug)]
 pub(super) struct Channels {
-    by_number: BTreeMap<u16, Channel>,
-    by_peer: BTreeMap<SocketAddr, u16>,
+    by_number: Sorted<u16, Channel>,
+    by_peer: Sorted<SocketAddr, u16>,
     most: usize,
 }
 
 impl Channels {
     /// No channel, and room for `most`.
     pub(super) fn new(most: usize) -> Self {
-        Self { by_number: BTreeMap::new(), by_peer: BTreeMap::new(), most }
+        Self { by_number: Sorted::default(), by_peer: Sorted::default(), most }
     }
 
     /// Whether `number` can be bound to `peer`, or refreshed.
@@ -41,7 +42,7 @@ impl Channels {
     /// # Errors
     /// [`Refusal`] when it cannot.
     pub(super) fn judge(&self, number: u16, peer: SocketAddr) -> Result<(), Refusal> {
-        match (self.by_number.get(&number), self.by_peer.get(&peer)) {
+        match (self.by_number.get(number), self.by_peer.get(peer)) {
             (Some(channel), Some(_)) if channel.peer == peer => Ok(()),
             (None, None) if self.by_number.len() < self.most => Ok(()),
             (None, None) => Err(Refusal::Full),
@@ -63,25 +64,25 @@ impl Channels {
 
     /// The peer that `number` stands for now.
     pub(super) fn peer(&self, now: Instant, number: u16) -> Option<SocketAddr> {
-        self.by_number.get(&number).filter(|channel| now < channel.expiry).map(|channel| channel.peer)
+        self.by_number.get(number).filter(|channel| now < channel.expiry).map(|channel| channel.peer)
     }
 
     /// The number of `peer` now.
     pub(super) fn number(&self, now: Instant, peer: SocketAddr) -> Option<u16> {
-        let number = *self.by_peer.get(&peer)?;
+        let number = *self.by_peer.get(peer)?;
         self.peer(now, number).map(|_| number)
     }
 
     /// Removes the binding of `number`.
     pub(super) fn remove(&mut self, number: u16) {
-        if let Some(channel) = self.by_number.remove(&number) {
-            self.by_peer.remove(&channel.peer);
+        if let Some(channel) = self.by_number.remove(number) {
+            self.by_peer.remove(channel.peer);
         }
     }
 
     /// The numbers that are bound, and to which peers.
     pub(super) fn bindings(&self) -> impl Iterator<Item = (u16, SocketAddr)> {
-        self.by_number.iter().map(|(&number, channel)| (number, channel.peer))
+        self.by_number.iter().map(|(number, channel)| (number, channel.peer))
     }
 
     /// How many numbers are bound.
@@ -91,13 +92,13 @@ impl Channels {
 
     /// The numbers that are bound.
     pub(super) fn numbers(&self) -> impl Iterator<Item = u16> {
-        self.by_number.keys().copied()
+        self.by_number.keys()
     }
 
     /// The numbers that are bound, and until when.
     #[cfg(any(test, feature = "check"))]
     pub(super) fn iter(&self) -> impl Iterator<Item = (u16, Instant)> {
-        self.by_number.iter().map(|(&number, channel)| (number, channel.expiry))
+        self.by_number.iter().map(|(number, channel)| (number, channel.expiry))
     }
 
     /// Panics unless the two directions say the same.
@@ -105,8 +106,8 @@ impl Channels {
     pub(super) fn check(&self) {
         assert!(self.by_number.len() <= self.most);
         assert_eq!(self.by_number.len(), self.by_peer.len());
-        for (number, channel) in &self.by_number {
-            assert_eq!(self.by_peer.get(&channel.peer), Some(number));
+        for (number, channel) in self.by_number.iter() {
+            assert_eq!(self.by_peer.get(channel.peer), Some(&number));
         }
     }
 }

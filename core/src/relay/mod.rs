@@ -62,6 +62,7 @@ mod reply;
 mod request;
 mod rights;
 mod shard;
+mod sorted;
 mod source;
 mod table;
 mod tcp;

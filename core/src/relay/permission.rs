@@ -2,9 +2,10 @@
 //!
 //! A permission names an IP address, never a port, and lives five minutes unless it is refreshed.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use super::sorted::Sorted;
 
 /// Lifetime of a permission; not negotiable (RFC 8656 §9).
 pub(super) const LIFETIME: Duration = Duration::from_secs(300);
@@ -16,14 +17,14 @@ pub(super) struct Full;
 /// The peers that one allocation accepts, with the instant at which each runs out.
 #[derive(Debug)]
 pub(super) struct Permissions {
-    expiry: BTreeMap<IpAddr, Instant>,
+    expiry: Sorted<IpAddr, Instant>,
     most: usize,
 }
 
 impl Permissions {
     /// No permission, and room for `most`.
     pub(super) fn new(most: usize) -> Self {
-        Self { expiry: BTreeMap::new(), most }
+        Self { expiry: Sorted::default(), most }
     }
 
     /// Whether there is room for those of `peers` that have no permission yet.
@@ -34,7 +35,7 @@ impl Permissions {
         let new = peers
             .iter()
             .enumerate()
-            .filter(|&(index, peer)| !self.expiry.contains_key(peer) && !peers[..index].contains(peer));
+            .filter(|&(index, &peer)| !self.expiry.contains(peer) && !peers[..index].contains(&peer));
         if self.expiry.len() + new.count() > self.most { Err(Full) } else { Ok(()) }
     }
 
@@ -50,23 +51,23 @@ impl Permissions {
 
     /// Whether `peer` may send now. On the data path: one look-up, no allocation.
     pub(super) fn allow(&self, now: Instant, peer: IpAddr) -> bool {
-        self.expiry.get(&peer).is_some_and(|&at| now < at)
+        self.expiry.get(peer).is_some_and(|&at| now < at)
     }
 
     /// Removes the permission of `peer`.
     pub(super) fn remove(&mut self, peer: IpAddr) {
-        self.expiry.remove(&peer);
+        self.expiry.remove(peer);
     }
 
     /// The peers that have a permission.
     pub(super) fn peers(&self) -> impl Iterator<Item = IpAddr> {
-        self.expiry.keys().copied()
+        self.expiry.keys()
     }
 
     /// The peers that have a permission, and until when.
     #[cfg(any(test, feature = "check"))]
     pub(super) fn iter(&self) -> impl Iterator<Item = (IpAddr, Instant)> {
-        self.expiry.iter().map(|(&peer, &at)| (peer, at))
+        self.expiry.iter().map(|(peer, &at)| (peer, at))
     }
 }
 
