@@ -1,4 +1,4 @@
-//! The main job over every way to a relay: TCP, TLS and DTLS, to coturn.
+//! The main job over every way to a relay: TCP, TLS and DTLS, to coturn and to our own.
 
 #![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use adit_tests::adit::{Connector, Gateway, SECRET, World};
 use adit_tests::coturn::Coturn;
+use adit_tests::monitor::metric;
 use adit_tests::papers::RelayPapers;
 use adit_tests::postgres::{self, Postgres};
 use adit_tests::process::Running;
@@ -71,6 +72,32 @@ fn psql_reads_rows_over_dtls_to_coturn_known_by_its_pin() {
     let urls = format!(r#"[{{ urls = ["turns:127.0.0.1:{port}?transport=udp"], pin = "{pin}" }}]"#);
     let (_gateway, relayed) = job.gateway(urls);
     job.works(&relayed);
+}
+
+/// All on one port, which tells them apart by the first byte, and on two shards.
+#[test]
+fn psql_reads_rows_over_tcp_tls_and_dtls_to_our_relay() {
+    let job = Job::new();
+    let papers = RelayPapers::new(&job.world.place);
+    let (relay, pages) = (job.world.address("127.0.0.1"), job.world.address("127.0.0.1"));
+    let mut command = job.world.relay_command(&[relay]);
+    command.args(["--shards", "2", "--tls-listen", "127.0.0.1:0", "--monitor-listen", &pages.to_string()]);
+    command.arg("--tls-cert").arg(papers.certificate).arg("--tls-key").arg(papers.key);
+    let mut running = Running::start("adit relay", command);
+    running.expect_line(&format!("listening on {relay}"));
+    let pin = papers.pin;
+    for (urls, held) in [
+        (format!(r#"["turn:{relay}?transport=tcp"]"#), "turn_links_active"),
+        (
+            format!(r#"[{{ urls = ["turns:{relay}"], trust-anchor = ["relay-ca.pem"] }}]"#),
+            "turn_links_active",
+        ),
+        (format!(r#"[{{ urls = ["turns:{relay}?transport=udp"], pin = "{pin}" }}]"#), "turn_sessions_active"),
+    ] {
+        let (_gateway, relayed) = job.gateway(urls);
+        job.works(&relayed);
+        assert!(metric(pages, held) > 0, "{held}");
+    }
 }
 
 #[test]
