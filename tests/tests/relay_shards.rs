@@ -122,6 +122,7 @@ fn clients_move(host: &str) {
         let mut home = sharded.ada();
         let family = if peer.1.is_ipv4() { Family::V4 } else { Family::V6 };
         let granted = home.ask(Method::ALLOCATE, |builder| with_ticket(builder).requested_family(family));
+        assert_eq!(granted.code(), 0);
         assert_eq!(home.bind_channel(0x4000, peer.1), 0);
         peer.talks_to(&home, granted.relayed());
         let before = sharded.handed_over();

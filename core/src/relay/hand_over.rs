@@ -202,10 +202,18 @@ impl Relay {
         shard.is_some()
     }
 
-    /// To which shard whoever sends a request has gone a moment ago. Who asks for a new allocation is back.
+    /// To which shard whoever sends a request has gone a moment ago. Who asks for a new allocation, or shows a ticket, says
+    /// anew where it belongs: were it still followed, two shards that have sent it to each other would do so for ever.
     pub(super) fn gone(&mut self, now: Instant, request: &Request<'_>) -> Option<u8> {
         let path = request.addressee.path;
-        if let (Via::Udp(socket), Method::ALLOCATE) = (path.via, request.addressee.method) {
+        let belongs_anew = match request.addressee.method {
+            Method::ALLOCATE => true,
+            Method::REFRESH => request.message.mobility_ticket().is_some(),
+            _ => false,
+        };
+        if let Via::Udp(socket) = path.via
+            && belongs_anew
+        {
             self.guests.followed.to.remove(&(socket, path.client));
         }
         self.has_gone(now, path)

@@ -242,13 +242,7 @@ impl Links {
     pub(super) fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
         if let Some((id, words)) = self.last_words.pop_front() {
             out.extend_from_slice(&words);
-            return Some(Transmit {
-                to: To::Link(id),
-                from: None,
-                ecn: None,
-                stride: out.len(),
-                whole: false,
-            });
+            return Some(piece(id, out.len()));
         }
         while let Some(id) = self.ready.pop_front() {
             let Some(link) = self.links.get_mut(id) else { continue };
@@ -262,13 +256,7 @@ impl Links {
             if watch {
                 self.timers.set(Timer::Write(id), now + self.limits.write);
             }
-            return Some(Transmit {
-                to: To::Link(id),
-                from: None,
-                ecn: None,
-                stride: out.len(),
-                whole: false,
-            });
+            return Some(piece(id, out.len()));
         }
         None
     }
@@ -569,3 +557,8 @@ impl Relay {
 }
 
 const _: () = assert!(REPLIES >= LINK_PIECE);
+
+/// So many bytes for a link.
+fn piece(link: LinkId, len: usize) -> Transmit {
+    Transmit { to: To::Link(link), from: None, ecn: None, stride: len, whole: false }
+}

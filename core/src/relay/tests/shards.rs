@@ -198,6 +198,29 @@ fn who_asks_for_a_new_allocation_is_followed_no_more() {
     assert_eq!(pair.shards[1].refresh(&bob, 600).code(), 0);
 }
 
+/// A client that a shard has sent away comes back to it with a ticket of that very shard, before it is forgotten there.
+#[test]
+fn two_shards_do_not_send_a_client_to_and_fro() {
+    let mut pair = Pair::new(config);
+    let (_, _, theirs) = pair.at_home();
+    let between = pair.client(1, AWAY, "alice");
+    let moved = pair.resume(1, &between, &theirs);
+    let gone = pair.call(1, &between, Method::REFRESH, |builder| builder.lifetime(Duration::ZERO));
+    assert_eq!((moved.code(), gone.code()), (0, 0));
+    let other = pair.client(1, "198.51.100.3:6000", "alice");
+    let bare = |builder: Builder| builder.requested_transport(17).mobility_ticket(&[]);
+    let ours = ticket(&pair.call(1, &other, Method::ALLOCATE, bare));
+    let counts = |pair: &Pair| pair.shards.each_ref().map(|shard| shard.relay.counters().handed_over);
+    let before = counts(&pair);
+    assert_eq!(pair.resume(1, &between, &ours).code(), 0);
+    assert_eq!(counts(&pair), before, "it is where it belongs");
+    // And to the first one once more, from which it has its ear.
+    let (_, _, theirs) = pair.at_home();
+    assert_eq!(pair.call(1, &between, Method::REFRESH, |builder| builder.lifetime(Duration::ZERO)).code(), 0);
+    assert_eq!(pair.resume(1, &between, &theirs).code(), 0);
+    assert_eq!(counts(&pair), [before[0], before[1] + 1]);
+}
+
 #[test]
 fn where_there_is_no_ear_the_client_makes_another_allocation() {
     let mut pair = Pair::new(config);
