@@ -64,8 +64,7 @@ pub(super) struct Draw {
 impl Ledger {
     /// Nothing is counted yet. `now` is that of all shards.
     pub(super) fn new(shards: u16, now: Instant, rng: &mut Rng) -> Self {
-        let words = if shards > 1 { (usize::from(u16::MAX) + 1) / WORD } else { 0 };
-        let bits = || (0..words).map(|_| AtomicU64::new(0)).collect();
+        let bits = || (0..(usize::from(u16::MAX) + 1) / WORD).map(|_| AtomicU64::new(0)).collect();
         Self {
             epoch: now,
             shards,
@@ -149,7 +148,7 @@ impl Ledger {
         after(before).checked_sub(full).filter(|&debt| debt > 0).map(Duration::from_nanos)
     }
 
-    /// Notes whether a port is that of a relayed address, for the other shards.
+    /// Notes whether a relayed address has the port.
     pub(super) fn note_port(&self, version: IpVersion, port: u16, relayed: bool) {
         let (word, bit) = place(port);
         let Some(word) = self.relayed[version as usize].get(word) else { return };
@@ -160,8 +159,7 @@ impl Ledger {
         }
     }
 
-    /// Whether a port is that of a relayed address of any shard; `false` where there is one, which knows. On the data path:
-    /// one load.
+    /// Whether a relayed address of any shard has the port. On the data path: one load.
     pub(super) fn is_relayed(&self, version: IpVersion, port: u16) -> bool {
         let (word, bit) = place(port);
         self.relayed[version as usize].get(word).is_some_and(|word| word.load(Relaxed) & bit != 0)
@@ -262,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_of_another_shard_is_known() {
+    fn ports_of_relayed_addresses_are_known() {
         let (ledger, _) = ledger();
         for port in [1024, 50_000, 50_001, 65_535] {
             ledger.note_port(IpVersion::V4, port, true);

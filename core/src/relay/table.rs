@@ -159,7 +159,6 @@ impl Table {
     ) -> Vec<Leg> {
         let Some(port) = self.ports(version).take(rng, parity) else { return Vec::new() };
         let mut leg = |port| {
-            self.ledger.note_port(version, port, true);
             let socket = self.sockets.insert(Socket::Relayed(id));
             Leg { version, socket, port, bound: false }
         };
@@ -193,8 +192,9 @@ impl Table {
             Phase::Pending(pending) => pending.companion.as_mut(),
             Phase::Live { .. } => None,
         };
-        for leg in allocation.legs.iter_mut().chain(companion) {
-            leg.bound |= leg.socket == socket;
+        if let Some(leg) = allocation.legs.iter_mut().chain(companion).find(|leg| leg.socket == socket) {
+            leg.bound = true;
+            self.ledger.note_port(leg.version, leg.port, true);
         }
     }
 
@@ -346,16 +346,15 @@ impl Table {
     fn forget(&mut self, leg: Leg) {
         self.sockets.remove(leg.socket);
         self.ports(leg.version).give_back(leg.port);
-        self.ledger.note_port(leg.version, leg.port, false);
+        if leg.bound {
+            self.ledger.note_port(leg.version, leg.port, false);
+        }
     }
 
-    /// Whether a relayed address of that version has the port, in whichever shard.
+    /// Whether a relayed address of that version has the port, in whichever shard. One that is yet to be bound may turn out
+    /// to be another program's.
     pub(super) fn is_relayed(&self, version: IpVersion, port: u16) -> bool {
-        let ports = match version {
-            IpVersion::V4 => &self.ports_v4,
-            IpVersion::V6 => &self.ports_v6,
-        };
-        ports.is_taken(port) || self.ledger.is_relayed(version, port)
+        self.ledger.is_relayed(version, port)
     }
 
     fn ports(&mut self, version: IpVersion) -> &mut Ports {

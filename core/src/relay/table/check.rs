@@ -66,5 +66,6 @@ impl Table {
             IpVersion::V6 => &self.ports_v6,
         };
         assert!(ports.is_taken(leg.port));
+        assert_eq!(self.is_relayed(leg.version, leg.port), leg.bound);
     }
 }

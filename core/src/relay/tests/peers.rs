@@ -45,6 +45,27 @@ fn special_addresses_are_forbidden_unless_named() {
     assert_eq!(bench.permit(&client, "127.0.0.2:80").code(), 403);
 }
 
+/// A port that the relay tries to get may be a peer's, which must not be refused meanwhile.
+#[test]
+fn a_port_is_the_relays_own_once_it_is_bound() {
+    let mut bench = Bench::new(config());
+    let (first, second) = (bench.client(CLIENT), bench.client("198.51.100.2:4000"));
+    bench.allocate(&first);
+    bench.hold = true;
+    let request = second.sign(bench.builder(Method::ALLOCATE).requested_transport(17));
+    bench.send(second.address, &request);
+    let port = bench.held[0].1.port();
+    let peer = format!("192.0.2.1:{port}");
+    assert_eq!(bench.bind_channel(&first, 0x4000, &peer).code(), 0);
+    assert!(bench.release(Some(ErrorKind::AddrInUse)).is_empty());
+    let bound = bench.held[0].1.port();
+    assert_eq!(bench.release(None).len(), 1);
+    let codes =
+        [bound, port].map(|port| bench.bind_channel(&first, 0x4001, &format!("192.0.2.1:{port}")).code());
+    assert_eq!(codes, [403, 400], "one is the relay's, the other has its channel");
+    bench.relay.check();
+}
+
 #[test]
 fn the_relays_own_ports_are_never_reachable() {
     let mut named = config();
