@@ -111,7 +111,9 @@ impl Unit {
             Self::NanosecondsPerPacket | Self::PacketsPerSecond | Self::PerSecond => format!("{value:.0}"),
             Self::Microseconds | Self::CpuMicroseconds => format!("{value:.1}"),
             Self::Kibibytes => format!("{:.2}", value / 1024.0),
-            Self::Share => format!("{:.2}", value * 100.0),
+            // One of a hundred million is not none.
+            Self::Share if value == 0.0 => "none".to_owned(),
+            Self::Share => format!("{:.1e}", value * 100.0),
         }
     }
 }
