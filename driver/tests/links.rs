@@ -247,7 +247,7 @@ fn late_identifiers_find_nothing() {
 }
 
 #[test]
-fn a_busy_link_leaves_the_others_their_turn() {
+fn a_busy_link_leaves_the_others_their_turn_and_datagrams_the_first() {
     let (mut hub, local) = listening("127.0.0.1:0");
     let udp = hub.machine_mut().bind("127.0.0.1:0", SocketKind::Listening);
     turn(&mut hub);
@@ -263,8 +263,26 @@ fn a_busy_link_leaves_the_others_their_turn() {
     hub.mark_readable(udp);
     hub.turn(Instant::now());
     let inputs = &hub.machine().inputs;
-    assert_eq!(inputs[..2], [Input::Bytes(link), Input::Datagrams(udp)], "of {inputs:?}");
+    assert_eq!(inputs[..2], [Input::Datagrams(udp), Input::Bytes(link)], "of {inputs:?}");
     assert!(inputs.len() > 4, "it was not busy: {inputs:?}");
+}
+
+/// Else a datagram that comes meanwhile would wait until all are accepted and read.
+#[test]
+fn a_crowd_of_connections_takes_many_turns() {
+    let (mut hub, local) = listening("127.0.0.1:0");
+    let crowd: Vec<_> = (0..40).map(|_| dial(local)).collect();
+    let listeners: Vec<_> = hub.sockets().map(|(id, _, _)| id).collect();
+    listeners.into_iter().for_each(|id| hub.mark_readable(id));
+    let mut turns = 0;
+    while hub.machine().accepted.len() < crowd.len() {
+        let before = hub.machine().accepted.len();
+        let more = hub.turn(Instant::now()).more;
+        let accepted = hub.machine().accepted.len() - before;
+        assert!(accepted <= 16 && (more || accepted > 0), "{accepted} in one turn");
+        turns += 1;
+    }
+    assert!(turns >= 3, "{turns}");
 }
 
 #[test]

@@ -27,7 +27,11 @@ use crate::reactor::{Interest, Reactor, SocketIo, SourceId};
 /// How much is read from a link before others have their turn, in bytes.
 const READ: usize = 64 * 1024;
 /// How many connections are accepted before others have their turn.
-const ACCEPTS: usize = 16;
+const ACCEPTS: usize = 4;
+/// What a connection costs of a turn's budget when it is accepted, and each time when it is read, in batches of datagrams:
+/// a crowd of them ends the turn early, so that nobody's datagram waits until all are served.
+const ACCEPT_COST: usize = 8;
+const READ_COST: usize = 4;
 /// How long a listener rests when the system had no descriptor for a connection.
 const REST: Duration = Duration::from_millis(100);
 /// How long a link may take to its end after the machine has finished with it.
@@ -140,8 +144,8 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
 
     /// Accepts what has come to a listener, and puts it back in the queue while it may hold more.
     pub(super) fn accept(&mut self, now: Instant, id: SocketId, budget: &mut Budget) {
-        budget.batches -= 1;
         for _ in 0..ACCEPTS {
+            budget.batches = budget.batches.saturating_sub(ACCEPT_COST);
             let Some(listener) = self.links.listeners.get_mut(id) else { return };
             match listener.accept() {
                 Ok(Some(incoming)) => self.offer(now, id, incoming),
@@ -313,7 +317,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
         if !link.interest().read {
             return;
         }
-        budget.batches -= 1;
+        budget.batches = budget.batches.saturating_sub(READ_COST);
         let finishing = link.state == State::Finishing;
         let mut buffer = std::mem::take(&mut self.links.buffer);
         buffer.resize(READ, 0);

@@ -179,11 +179,17 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
     pub fn mark_readable(&mut self, id: impl Into<SourceId>) {
         let id = id.into();
         let news = match id {
-            SourceId::Socket(id) => match self.sockets.get_mut(id) {
-                Some(entry) => !std::mem::replace(&mut entry.readable, true),
-                None => self.links.listener_is_readable(id),
+            SourceId::Socket(socket) => match self.sockets.get_mut(socket) {
+                Some(entry) => {
+                    // Datagrams don't wait for connections, of which there may be many; what is left of them does.
+                    if !std::mem::replace(&mut entry.readable, true) {
+                        self.readable.push_front(id);
+                    }
+                    return;
+                }
+                None => self.links.listener_is_readable(socket),
             },
-            SourceId::Link(id) => self.links.is_readable(id),
+            SourceId::Link(link) => self.links.is_readable(link),
         };
         if news {
             self.readable.push_back(id);
