@@ -30,7 +30,7 @@ const READ: usize = 64 * 1024;
 const ACCEPTS: usize = 4;
 /// What a connection costs of a turn's budget when it is accepted, and each time when it is read, in batches of datagrams:
 /// a crowd of them ends the turn early, so that nobody's datagram waits until all are served.
-const ACCEPT_COST: usize = 8;
+const ACCEPT_COST: usize = 16;
 const READ_COST: usize = 4;
 /// How long a listener rests when the system had no descriptor for a connection.
 const REST: Duration = Duration::from_millis(100);
