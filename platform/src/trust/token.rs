@@ -174,6 +174,15 @@ mod tests {
         }
     }
 
+    /// Found by fuzzing, which took it for a second spelling: what is copied often ends with a line.
+    #[test]
+    fn blanks_around_a_token_are_passed_over() {
+        let whole = Token::new(Kind::Gateway, None).reveal();
+        let read: Token = format!(" {}\r\n", *whole).parse().unwrap();
+        assert_eq!(*read.reveal(), *whole);
+        assert!(whole.replace("gateway_", "gateway_ ").parse::<Token>().is_err(), "those within are not");
+    }
+
     #[test]
     fn a_token_that_was_cut_or_changed_is_told_from_a_wrong_one() {
         let whole = Token::new(Kind::Identity, Some([9; 32])).reveal().to_string();
