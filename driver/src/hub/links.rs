@@ -145,7 +145,6 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
     /// Accepts what has come to a listener, and puts it back in the queue while it may hold more.
     pub(super) fn accept(&mut self, now: Instant, id: SocketId, budget: &mut Budget) {
         for _ in 0..ACCEPTS {
-            budget.batches = budget.batches.saturating_sub(ACCEPT_COST);
             let Some(listener) = self.links.listeners.get_mut(id) else { return };
             match listener.accept() {
                 Ok(Some(incoming)) => self.offer(now, id, incoming),
@@ -160,8 +159,9 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
                     return;
                 }
             }
+            budget.batches = budget.batches.saturating_sub(ACCEPT_COST);
         }
-        self.readable.push_back(id.into());
+        self.readable.add_connection(id.into());
     }
 
     fn offer(&mut self, now: Instant, listener: SocketId, incoming: Incoming) {

@@ -5,10 +5,11 @@ mod effects;
 mod errors;
 mod forward;
 mod links;
+mod readable;
 mod shards;
 mod table;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ use crate::socket::{Head, Socket};
 use clock::ClockWatch;
 use forward::Gathered;
 use links::Links;
+use readable::Readable;
 pub use shards::Departure;
 use table::{Entry, Table};
 
@@ -46,8 +48,8 @@ pub struct Hub<M: Machine, R: Reactor> {
     reactor: R,
     sockets: Table<SocketId, Entry<R::Socket>>,
     links: Links<R::Socket>,
-    /// Sockets that may hold something, in the order in which they are read.
-    readable: VecDeque<SourceId>,
+    /// Sockets and connections that may hold something.
+    readable: Readable,
     writable: Vec<SourceId>,
     /// How many sockets that machines transmit from wait to be writable.
     blocked: usize,
@@ -122,7 +124,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
             reactor,
             sockets: Table::default(),
             links: Links::default(),
-            readable: VecDeque::new(),
+            readable: Readable::default(),
             writable: Vec::new(),
             blocked: 0,
             failed: Vec::new(),
@@ -157,7 +159,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
         self.flush(now);
         self.drain(now, &mut budget);
         while budget.batches > 0 {
-            let Some(source) = self.readable.pop_front() else { break };
+            let Some(source) = self.readable.pop() else { break };
             self.read(now, source, &mut budget);
             self.drain(now, &mut budget);
         }
@@ -178,21 +180,20 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
     /// The socket may hold something. Identifiers of closed sockets are ignored.
     pub fn mark_readable(&mut self, id: impl Into<SourceId>) {
         let id = id.into();
+        if let SourceId::Socket(socket) = id
+            && let Some(entry) = self.sockets.get_mut(socket)
+        {
+            if !std::mem::replace(&mut entry.readable, true) {
+                self.readable.add_datagrams(socket);
+            }
+            return;
+        }
         let news = match id {
-            SourceId::Socket(socket) => match self.sockets.get_mut(socket) {
-                Some(entry) => {
-                    // Datagrams don't wait for connections, of which there may be many; what is left of them does.
-                    if !std::mem::replace(&mut entry.readable, true) {
-                        self.readable.push_front(id);
-                    }
-                    return;
-                }
-                None => self.links.listener_is_readable(socket),
-            },
+            SourceId::Socket(listener) => self.links.listener_is_readable(listener),
             SourceId::Link(link) => self.links.is_readable(link),
         };
         if news {
-            self.readable.push_back(id);
+            self.readable.add_connection(id);
         }
     }
 
@@ -406,7 +407,7 @@ impl<M: Machine, R: Reactor> Hub<M, R> {
         let Some(entry) = self.sockets.get_mut(id) else { return };
         entry.readable = more;
         if more {
-            self.readable.push_back(id.into());
+            self.readable.add_datagrams(id);
         }
     }
 
