@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use super::Relay;
 use super::allocation::{Allocation, AllocationId, Leg, Owner, Pending, Phase};
 use super::channel::Channels;
@@ -113,7 +115,7 @@ impl Relay {
             owner: request.owner.clone(),
             relays: wish.relays,
             user,
-            legs: Vec::new(),
+            legs: SmallVec::new(),
             permissions: Permissions::new(self.config.max_permissions),
             channels: Channels::new(self.config.max_channels),
             phase: Phase::Pending(Box::new(pending)),

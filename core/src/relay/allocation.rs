@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use super::channel::Channels;
 use super::config::IpVersion;
 use super::counters::Flow;
@@ -63,7 +65,7 @@ pub(super) struct Allocation {
     /// Under which its owner is counted.
     pub(super) user: UserId,
     /// One or two, of different versions.
-    pub(super) legs: Vec<Leg>,
+    pub(super) legs: SmallVec<[Leg; 2]>,
     pub(super) permissions: Permissions,
     pub(super) channels: Channels,
     pub(super) phase: Phase,
@@ -153,6 +155,11 @@ impl Allocation {
     pub(super) fn usage(&self, now: Instant) -> Usage {
         let [to_peers, to_clients] = self.relayed;
         Usage { lasted: now.saturating_duration_since(self.since), to_peers, to_clients }
+    }
+
+    /// Whether a client at `tuple` is its client.
+    pub(super) fn is_named(&self, tuple: FiveTuple) -> bool {
+        self.five_tuple == tuple || self.former == Some(tuple)
     }
 
     pub(super) fn is_live(&self) -> bool {

@@ -26,8 +26,8 @@ struct Channel {
 /// The channels of one allocation, by number and by peer.
 #[derive(Debug)]
 pub(super) struct Channels {
-    by_number: Sorted<u16, Channel>,
-    by_peer: Sorted<SocketAddr, u16>,
+    by_number: Sorted<u16, Channel, 1>,
+    by_peer: Sorted<SocketAddr, u16, 1>,
     most: usize,
 }
 

@@ -67,6 +67,7 @@ mod source;
 mod table;
 mod tcp;
 mod token;
+mod tuples;
 mod via;
 
 use std::collections::VecDeque;

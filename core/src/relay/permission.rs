@@ -17,7 +17,7 @@ pub(super) struct Full;
 /// The peers that one allocation accepts, with the instant at which each runs out.
 #[derive(Debug)]
 pub(super) struct Permissions {
-    expiry: Sorted<IpAddr, Instant>,
+    expiry: Sorted<IpAddr, Instant, 2>,
     most: usize,
 }
 

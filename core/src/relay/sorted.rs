@@ -1,19 +1,22 @@
 //! A map of few entries, sorted by key, in one piece of memory.
 //!
-//! Most allocations have a channel and a permission or two. What is looked up for them on the data path lies in one line of
-//! the cache then, and takes no more than it needs.
+//! Most allocations have a channel and a permission or two. What is looked up for them on the data path lies within the
+//! allocation then: with many allocations, each piece of memory elsewhere would have to be fetched for each batch.
 
-/// A map with room for few. Looking up takes the logarithm of their number; entering one moves those behind it.
+use smallvec::SmallVec;
+
+/// A map that has room for `N` entries within itself. Looking up takes the logarithm of their number; entering one moves
+/// those behind it.
 #[derive(Debug, Clone)]
-pub(super) struct Sorted<K, V>(Vec<(K, V)>);
+pub(super) struct Sorted<K, V, const N: usize>(SmallVec<[(K, V); N]>);
 
-impl<K, V> Default for Sorted<K, V> {
+impl<K, V, const N: usize> Default for Sorted<K, V, N> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(SmallVec::new())
     }
 }
 
-impl<K: Ord + Copy, V> Sorted<K, V> {
+impl<K: Ord + Copy, V, const N: usize> Sorted<K, V, N> {
     fn find(&self, key: K) -> Result<usize, usize> {
         self.0.binary_search_by_key(&key, |&(known, _)| known)
     }
@@ -69,7 +72,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_a_map(steps in prop::collection::vec((any::<bool>(), 0..12u8, any::<u32>()), 0..60)) {
-            let (mut sorted, mut map) = (Sorted::default(), BTreeMap::new());
+            let (mut sorted, mut map) = (Sorted::<_, _, 2>::default(), BTreeMap::new());
             for (enters, key, value) in steps {
                 if enters {
                     sorted.insert(key, value);

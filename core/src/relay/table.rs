@@ -4,7 +4,7 @@
 #[cfg(any(test, feature = "check"))]
 mod check;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use super::ports::{Parity, Ports};
 use super::quota::{Exceeded, Quota, UserId, Way};
 use super::rights::Rights;
 use super::token::Token;
+use super::tuples::Tuples;
 use super::via::{FiveTuple, Hop, Path, Via};
 use crate::io::{Arena, SocketId};
 use crate::rand::Rng;
@@ -40,7 +41,7 @@ const RESERVATION_LIFETIME: Duration = Duration::from_secs(30);
 pub(super) struct Table {
     allocations: Arena<AllocationId, Allocation>,
     pub(super) sockets: Arena<SocketId, Socket>,
-    by_tuple: HashMap<FiveTuple, AllocationId>,
+    tuples: Tuples,
     reservations: BTreeMap<Token, Reservation>,
     ports_v4: Ports,
     ports_v6: Ports,
@@ -102,7 +103,7 @@ impl Table {
         Self {
             allocations: Arena::default(),
             sockets: Arena::default(),
-            by_tuple: HashMap::new(),
+            tuples: Tuples::default(),
             reservations: BTreeMap::new(),
             ports_v4: Ports::new(ports.clone()),
             ports_v6: Ports::new(ports),
@@ -141,9 +142,9 @@ impl Table {
     pub(super) fn begin(&mut self, now: Instant, allocation: Allocation) -> AllocationId {
         assert!(!allocation.is_live() && allocation.sockets().next().is_none());
         let tuple = allocation.five_tuple;
+        assert!(self.find(tuple).is_none(), "the caller has looked");
         let id = self.allocations.insert(allocation);
-        let taken = self.by_tuple.insert(tuple, id);
-        assert!(taken.is_none(), "the caller has looked");
+        self.tuples.insert(tuple, id);
         self.timers.set(Timer::Allocation(id), now + PENDING_LIFETIME);
         id
     }
@@ -287,16 +288,16 @@ impl Table {
     /// else still the one before. Returns where the client was.
     pub(super) fn relocate(&mut self, id: AllocationId, path: Path, hop: Hop, answered: bool) -> SocketAddr {
         let (tuple, local) = (path.five_tuple(), path.local);
+        assert!(self.find(tuple).is_none(), "the caller has looked");
         let allocation = self.allocations.get_mut(id).expect("the caller holds a live allocation");
         let (had, before) = (allocation.five_tuple, allocation.former);
         let (kept, left) = if answered { (Some(had), before) } else { (before, Some(had)) };
         (allocation.five_tuple, allocation.former, allocation.local) = (tuple, kept, local);
         allocation.hop = hop;
         if let Some(left) = left {
-            self.leave(left);
+            self.leave(left, id);
         }
-        let taken = self.by_tuple.insert(tuple, id);
-        assert!(taken.is_none(), "the caller has looked");
+        self.tuples.insert(tuple, id);
         had.client
     }
 
@@ -304,7 +305,7 @@ impl Table {
     pub(super) fn arrive(&mut self, id: AllocationId, tuple: FiveTuple) {
         let moved = self.allocations.get_mut(id).filter(|it| it.five_tuple == tuple && it.former.is_some());
         if let Some(former) = moved.and_then(|allocation| allocation.former.take()) {
-            self.leave(former);
+            self.leave(former, id);
         }
     }
 
@@ -319,7 +320,7 @@ impl Table {
     pub(super) fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
         let allocation = self.allocations.remove(id)?;
         for tuple in allocation.former.into_iter().chain([allocation.five_tuple]) {
-            self.leave(tuple);
+            self.leave(tuple, id);
         }
         self.quota.subtract(allocation.user, allocation.counted());
         self.timers.cancel(Timer::Allocation(id));
@@ -336,8 +337,8 @@ impl Table {
         Some(allocation)
     }
 
-    fn leave(&mut self, tuple: FiveTuple) {
-        self.by_tuple.remove(&tuple);
+    fn leave(&mut self, tuple: FiveTuple, id: AllocationId) {
+        self.tuples.remove(tuple, id);
         if let Via::Udp(listening) = tuple.via {
             self.close_ear(listening, tuple.client);
         }
@@ -469,8 +470,7 @@ impl Table {
 
     /// The allocation of a five-tuple, pending or live.
     pub(super) fn find(&self, tuple: FiveTuple) -> Option<(AllocationId, &Allocation)> {
-        let id = *self.by_tuple.get(&tuple)?;
-        Some((id, self.allocations.get(id)?))
+        self.tuples.find(tuple, &self.allocations)
     }
 
     /// The live allocation of a five-tuple.

@@ -14,7 +14,7 @@ impl Table {
         let mut users = BTreeMap::new();
         for (id, allocation) in self.allocations.iter() {
             for tuple in allocation.former.into_iter().chain([allocation.five_tuple]) {
-                assert_eq!(self.by_tuple.get(&tuple), Some(&id));
+                assert_eq!(self.find(tuple).map(|(found, _)| found), Some(id));
                 tuples += 1;
             }
             *users.entry(Arc::clone(&allocation.owner.id)).or_insert(0u32) += allocation.counted();
@@ -52,7 +52,7 @@ impl Table {
         assert_eq!(count(|socket| matches!(socket, Socket::Ear(_))), self.ears.iter().count());
         let beside = |(listening, _, ear)| self.socket(ear) == Some(Socket::Ear(listening));
         assert!(self.ears.iter().all(beside));
-        assert_eq!(self.by_tuple.len(), tuples);
+        assert_eq!(self.tuples.len(), tuples);
         assert_eq!(self.quota.all(), users.values().sum::<u32>());
         assert!(users.iter().all(|(user, &count)| self.quota.count(user) == count));
         assert_eq!(self.ports_v4.taken() + self.ports_v6.taken(), taken);
