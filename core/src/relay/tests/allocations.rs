@@ -41,6 +41,29 @@ fn the_advertised_address_may_differ_from_the_bound_one() {
 }
 
 #[test]
+fn a_client_has_an_allocation_at_each_address_of_the_relay() {
+    let mut config = config();
+    config.listen = ["192.0.2.1:3478", "192.0.2.2:3479"].map(|text| Listen::udp(addr(text))).to_vec();
+    let mut bench = Bench::new(config);
+    let client = bench.client(CLIENT);
+    let other = bench.bound.iter().find(|(_, at)| at.port() == 3479).unwrap().0;
+    let mut there = |bench: &mut Bench, method, fill: fn(Builder) -> Builder| {
+        let request = client.sign(fill(bench.builder(method)));
+        let (socket, to, bytes) = bench.deliver(other, client.address, &request, request.len()).remove(0);
+        assert_eq!((socket, to), (other, client.address));
+        Reply(bytes)
+    };
+    let first = bench.allocate(&client);
+    let second = there(&mut bench, Method::ALLOCATE, bare).relayed();
+    assert_ne!(first, second);
+    assert_eq!(bench.refresh(&client, 0).code(), 0);
+    assert_eq!(bench.refresh(&client, 600).code(), 437);
+    assert_eq!(there(&mut bench, Method::REFRESH, |builder| builder).code(), 0);
+    assert_eq!(there(&mut bench, Method::REFRESH, |builder| builder.lifetime(Duration::ZERO)).code(), 0);
+    assert_eq!(bench.relay.allocations(), 0);
+}
+
+#[test]
 fn a_lifetime_is_granted_between_the_default_and_the_most() {
     let mut bench = Bench::new(config());
     for (index, (asked, granted)) in [(10, 600), (1200, 1200), (100_000, 3600)].into_iter().enumerate() {
