@@ -4,12 +4,14 @@
 //! - Bytes as the network brings them: [`stun()`], [`differential()`], [`framing()`], [`stream()`], [`tunnel()`],
 //!   [`certificates()`].
 //! - Texts as people write them: [`texts()`]; of the platform's: `requests`, `sql`.
-//! - Bytes that stand for what happens, one thing after the other: [`relay()`], [`client()`], [`worlds()`].
+//! - Bytes that stand for what happens, one thing after the other: [`relay()`], [`links()`], [`client()`], [`worlds()`].
 
 mod certificates;
 mod client;
 mod differential;
 mod framing;
+mod links;
+mod links_bench;
 mod relay;
 mod relay_bench;
 #[cfg(feature = "platform")]
@@ -26,6 +28,7 @@ pub use certificates::certificates;
 pub use client::client;
 pub use differential::differential;
 pub use framing::framing;
+pub use links::links;
 pub use relay::relay;
 #[cfg(feature = "platform")]
 pub use requests::requests;
@@ -46,6 +49,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("client", client),
     ("differential", differential),
     ("framing", framing),
+    ("links", links),
     ("relay", relay),
     #[cfg(feature = "platform")]
     ("requests", requests),

@@ -47,7 +47,7 @@ fn a_client_has_an_allocation_at_each_address_of_the_relay() {
     let mut bench = Bench::new(config);
     let client = bench.client(CLIENT);
     let other = bench.bound.iter().find(|(_, at)| at.port() == 3479).unwrap().0;
-    let mut there = |bench: &mut Bench, method, fill: fn(Builder) -> Builder| {
+    let there = |bench: &mut Bench, method, fill: fn(Builder) -> Builder| {
         let request = client.sign(fill(bench.builder(method)));
         let (socket, to, bytes) = bench.deliver(other, client.address, &request, request.len()).remove(0);
         assert_eq!((socket, to), (other, client.address));
