@@ -176,7 +176,7 @@ pub use opening::{DiscoverError, OpenError, Opener, PingError};
 pub use pipe::Pipe;
 pub use pool::{Pool, PoolInstance};
 pub use reactor::{Interest, Reactor, SocketIo, SourceId};
-pub use room::Room;
+pub use room::{Room, Space};
 pub use runtime::{Alarm, Readiness, Runtime};
 pub use shared::{Closer, Shared};
 pub use sharing::Sharing;

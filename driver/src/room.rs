@@ -4,18 +4,24 @@ use std::io;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::socket::{BIG_BUFFER, enlarge};
+use crate::socket::{FOR_ALL, enlarge};
 
-/// Room in the kernel for what arrives at a listening socket until it is read, and for what is sent from it until it has
-/// left; in bytes.
+/// Room in the kernel, at a listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// What each was to be.
+    /// For what arrives, until it is read.
+    pub receive: Space,
+    /// For what is sent, until it has left.
+    pub send: Space,
+}
+
+/// Room one way, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// What was asked for.
     pub wanted: usize,
-    /// What there is for what arrives.
-    pub receive: usize,
-    /// What there is for what is sent.
-    pub send: usize,
+    /// What there is.
+    pub given: usize,
 }
 
 impl Room {
@@ -26,15 +32,19 @@ impl Room {
     /// When there is no socket to be had.
     pub fn of_listening() -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-        enlarge(&socket, BIG_BUFFER);
+        enlarge(&socket, FOR_ALL);
         // The kernel counts twice what was asked for, for its own books.
-        let [receive, send] = [socket.recv_buffer_size()?, socket.send_buffer_size()?].map(|size| size / 2);
-        Ok(Self { wanted: BIG_BUFFER, receive, send })
+        Ok(Self {
+            receive: Space { wanted: FOR_ALL.receive, given: socket.recv_buffer_size()? / 2 },
+            send: Space { wanted: FOR_ALL.send, given: socket.send_buffer_size()? / 2 },
+        })
     }
+}
 
+impl Space {
     /// Whether it is less than was asked for.
     pub fn is_short(&self) -> bool {
-        self.receive < self.wanted || self.send < self.wanted
+        self.given < self.wanted
     }
 }
 
@@ -45,10 +55,10 @@ mod tests {
     #[test]
     fn there_is_some_room_and_never_more_than_was_asked_for() {
         let room = Room::of_listening().unwrap();
-        assert!(room.receive > 0 && room.receive <= room.wanted, "{room:?}");
-        assert!(room.send > 0 && room.send <= room.wanted, "{room:?}");
-        assert_eq!(room.is_short(), room.receive.min(room.send) < room.wanted);
-        assert!(Room { send: room.wanted - 1, receive: room.wanted, ..room }.is_short());
-        assert!(!Room { send: room.wanted, receive: room.wanted, ..room }.is_short());
+        for space in [room.receive, room.send] {
+            assert!(space.given > 0 && space.given <= space.wanted, "{room:?}");
+        }
+        assert!(!Space { wanted: 2, given: 2 }.is_short());
+        assert!(Space { wanted: 2, given: 1 }.is_short());
     }
 }

@@ -22,10 +22,20 @@ use crate::error_queue::{self, TransportError};
 use crate::reactor::SocketIo;
 use crate::sharing::Sharing;
 
-/// Room in the kernel for bursts, in bytes; the kernel's own limit may give less.
-pub(crate) const BIG_BUFFER: usize = 4 * 1024 * 1024;
-/// The same for the socket of one allocation among many.
-const SMALL_BUFFER: usize = 1024 * 1024;
+/// Room in the kernel for what arrives, and for what is sent, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Buffers {
+    pub(crate) receive: usize,
+    pub(crate) send: usize,
+}
+
+/// Of a socket to which many send: some hundredths of a second at millions of packets, for as long as the machine or the
+/// kernel may hold a thread up.
+pub(crate) const FOR_ALL: Buffers = Buffers { receive: 16 << 20, send: 4 << 20 };
+/// Of a socket to which one sends.
+const FOR_ONE: Buffers = Buffers { receive: 4 << 20, send: 4 << 20 };
+/// Of the socket of one allocation among many.
+const FOR_ALLOCATION: Buffers = Buffers { receive: 1 << 20, send: 1 << 20 };
 /// How much waits for a socket that takes nothing at the moment, in bytes.
 const QUEUE_BYTES: usize = 512 * 1024;
 /// The largest UDP payload, and so the largest call with segmentation offload.
@@ -47,7 +57,7 @@ pub(crate) fn bind(
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    enlarge(&socket, room(kind));
+    enlarge(&socket, buffers(kind));
     match kind {
         SocketKind::Listening => {
             sharing.bind(&socket, addr)?;
@@ -78,21 +88,22 @@ pub(crate) fn bind(
     Ok((socket.into(), state))
 }
 
-/// Asks for room of so many bytes each way. Best effort: with less of it more is dropped under load, and nothing else
+/// Asks for room. Best effort, as the kernel's own limit may give less: then more is dropped under load, and nothing else
 /// changes.
-pub(crate) fn enlarge(socket: &RawSocket, size: usize) {
-    if setsockopt(socket, RcvBufForce, &size).is_err() {
-        let _ = socket.set_recv_buffer_size(size);
+pub(crate) fn enlarge(socket: &RawSocket, Buffers { receive, send }: Buffers) {
+    if setsockopt(socket, RcvBufForce, &receive).is_err() {
+        let _ = socket.set_recv_buffer_size(receive);
     }
-    if setsockopt(socket, SndBufForce, &size).is_err() {
-        let _ = socket.set_send_buffer_size(size);
+    if setsockopt(socket, SndBufForce, &send).is_err() {
+        let _ = socket.set_send_buffer_size(send);
     }
 }
 
-fn room(kind: SocketKind) -> usize {
+fn buffers(kind: SocketKind) -> Buffers {
     match kind {
-        SocketKind::Listening | SocketKind::Client | SocketKind::Connected { .. } => BIG_BUFFER,
-        SocketKind::Relayed => SMALL_BUFFER,
+        SocketKind::Listening => FOR_ALL,
+        SocketKind::Client | SocketKind::Connected { .. } => FOR_ONE,
+        SocketKind::Relayed => FOR_ALLOCATION,
     }
 }
 

@@ -70,7 +70,7 @@ mod server;
 mod shards;
 mod worker;
 
-pub use adit_driver::{Counters, Notice, Room};
+pub use adit_driver::{Counters, Notice, Room, Space};
 pub use reactor::{MioReactor, MioSocket};
 pub use server::{RelayServer, StartError};
 pub use shards::RelayProbe;

@@ -176,17 +176,15 @@ impl Serving {
 
 /// What arrives in bursts is lost where the kernel has no room for it, and nobody is told.
 fn warn_of_little_room() {
-    let Ok(room) = Room::of_listening() else { return };
-    if room.is_short() {
-        let Room { wanted, receive, send } = room;
-        tracing::warn!(
-            next = format!("sysctl -w net.core.rmem_max={wanted} net.core.wmem_max={wanted}"),
-            "the kernel gives each socket room for {} KiB of what arrives and {} KiB of what is sent, not for {} KiB: \
-             bursts may be lost",
-            receive / 1024,
-            send / 1024,
-            wanted / 1024
-        );
+    let Ok(Room { receive, send }) = Room::of_listening() else { return };
+    for (space, of, limit) in [(receive, "arrives", "rmem_max"), (send, "is sent", "wmem_max")] {
+        if space.is_short() {
+            let (given, wanted) = (space.given / 1024, space.wanted / 1024);
+            tracing::warn!(
+                next = format!("sysctl -w net.core.{limit}={}", space.wanted),
+                "the kernel gives each socket room for {given} KiB of what {of}, not for {wanted}: bursts may be lost",
+            );
+        }
     }
 }
 
