@@ -121,7 +121,9 @@ fn make(new: New) -> Result<(), Failure> {
         check_absent(stem)?;
     }
     let mut rng = Rng::new(adit_driver::random_seed());
-    let mut terms = || Terms::new(Serial::random(&mut rng), when::now(), days(new.days));
+    // One instant for all: authorities that begin a second later would outlive their root.
+    let now = when::now();
+    let mut terms = || Terms::new(Serial::random(&mut rng), now, days(new.days));
     let keys = [(); 3].map(|()| Key::generate(new.key.into()));
     let root =
         Authority::root(new.organisation.clone(), new.trust_domain, &keys[0], terms()).map_err(refused)?;
