@@ -122,7 +122,7 @@ pub(crate) fn jittered(pause: Duration) -> Duration {
 }
 
 async fn presence(app: &Arc<App>) -> Result<(), StoreError> {
-    match platform_instances::see(&app.store).await? {
+    match platform_instances::see(&app.store, desired::presence(app)).await? {
         Seen::Yes => app.readiness.has("presence"),
         Seen::Revoked => {
             if app.connect.is_ended() {

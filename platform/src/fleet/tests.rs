@@ -346,11 +346,34 @@ async fn one_instance_is_watched_by_one_platform_instance() {
     assert_eq!(row.addresses.len(), 1);
 }
 
+/// A clock that was set, or a machine that slept: it had counted as gone, and nobody had noticed but who asked then.
+#[tokio::test]
+async fn a_platform_instance_that_is_back_is_permitted_again() {
+    let api = Api::new().await;
+    let (store, presence) = (&api.app.store, super::desired::presence(&api.app));
+    crate::store::platform_instances::see(store, presence).await.unwrap();
+    let addresses = ["192.0.2.50".parse().unwrap()];
+    assert!(crate::store::platform_instances::set_addresses(store, &addresses).await.unwrap());
+    let agent = Agent::of_gateway(&api, "gw").await;
+    api.app.clock.advance(Duration::from_secs(presence));
+    crate::store::platform_instances::see(store, presence).await.unwrap();
+    let session = agent.session(&api, "gateways", "aa").await.expect(200);
+    assert_eq!(session["desired"]["permitted_peers"], json!(["192.0.2.50"]));
+    let quiet = agent.heartbeat(&api, &session, json!({})).await.expect(200);
+    assert!(quiet.get("desired").is_none(), "it was never gone: {quiet}");
+    api.app.clock.advance(Duration::from_secs(presence + 1));
+    let session = agent.session(&api, "gateways", "aa").await.expect(200);
+    assert_eq!(session["desired"]["permitted_peers"], json!([]));
+    crate::store::platform_instances::see(store, presence).await.unwrap();
+    let told = agent.heartbeat(&api, &session, json!({})).await.expect(200);
+    assert_eq!(told["desired"]["permitted_peers"], json!(["192.0.2.50"]));
+}
+
 #[tokio::test]
 async fn a_revoked_platform_instance_is_revoked_in_every_organisation() {
     let api = Api::new().await;
     let store = &api.app.store;
-    crate::store::platform_instances::see(store).await.unwrap();
+    crate::store::platform_instances::see(store, 60).await.unwrap();
     let addresses = ["192.0.2.50".parse().unwrap()];
     assert!(crate::store::platform_instances::set_addresses(store, &addresses).await.unwrap());
     assert!(!crate::store::platform_instances::set_addresses(store, &addresses).await.unwrap());
@@ -367,7 +390,7 @@ async fn a_revoked_platform_instance_is_revoked_in_every_organisation() {
     assert_eq!(told["desired"]["permitted_peers"], json!([]));
     assert_eq!(told["desired"]["revoked"]["identities"], json!(["spiffe://adit.test/org/acme/platform/one"]));
     assert_eq!(
-        crate::store::platform_instances::see(store).await.unwrap(),
+        crate::store::platform_instances::see(store, 60).await.unwrap(),
         crate::store::platform_instances::Seen::Revoked
     );
 }

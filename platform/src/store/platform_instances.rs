@@ -81,13 +81,20 @@ pub enum Seen {
     Revoked,
 }
 
-/// Notes that this platform instance is there.
+/// Notes that this platform instance is there. Where it had counted as gone, as its last sign of life was more than
+/// `presence` seconds ago, every gateway is told: one that has asked meanwhile lets nobody in from its addresses.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn see(store: &Store) -> Result<Seen, StoreError> {
+pub async fn see(store: &Store, presence: u64) -> Result<Seen, StoreError> {
     let mut change = store.quiet_change(INSTALLATION).await?;
     let (id, now) = (store.instance().to_owned(), change.now());
+    let statement = "UPDATE platform_instances SET last_seen_at = $2 \
+        WHERE id = $1 AND last_seen_at < $3 AND addresses <> '[]'";
+    let back = sqlx::query(statement).bind(id.clone()).bind(now).bind(now.saturating_sub(to_row(presence)));
+    if back.execute(change.connection()).await?.rows_affected() == 1 {
+        change.bump_installation().await?;
+    }
     let statement = "INSERT INTO platform_instances (id, started_at, last_seen_at, revoked_at, addresses) \
         VALUES ($1, $2, $2, 0, '[]') ON CONFLICT (id) DO UPDATE SET last_seen_at = $2 RETURNING revoked_at";
     let upsert = sqlx::query_scalar::<Any, i64>(statement).bind(id).bind(now);
