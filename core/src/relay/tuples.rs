@@ -33,9 +33,10 @@ impl Tuples {
         allocations: &'a Arena<AllocationId, Allocation>,
     ) -> Option<(AllocationId, &'a Allocation)> {
         let hash = self.hashes.hash_one(tuple);
-        let of = |named: &Named| allocations.get(named.id).filter(|allocation| allocation.is_named(tuple));
-        let named = self.named.find(hash, |named| named.hash == hash && of(named).is_some())?;
-        Some((named.id, of(named)?))
+        let is_it =
+            |named: &Named| allocations.get(named.id).is_some_and(|allocation| allocation.is_named(tuple));
+        let id = self.named.find(hash, |named| named.hash == hash && is_it(named))?.id;
+        Some((id, allocations.get(id)?))
     }
 
     /// `tuple`, which has named none, names `id`.

@@ -89,16 +89,19 @@ pub enum Seen {
 pub async fn see(store: &Store, presence: u64) -> Result<Seen, StoreError> {
     let mut change = store.quiet_change(INSTALLATION).await?;
     let (id, now) = (store.instance().to_owned(), change.now());
-    let statement = "UPDATE platform_instances SET last_seen_at = $2 \
-        WHERE id = $1 AND last_seen_at < $3 AND addresses <> '[]'";
-    let back = sqlx::query(statement).bind(id.clone()).bind(now).bind(now.saturating_sub(to_row(presence)));
-    if back.execute(change.connection()).await?.rows_affected() == 1 {
-        change.bump_installation().await?;
-    }
+    let statement = "SELECT COUNT(*) FROM platform_instances \
+        WHERE id = $1 AND revoked_at = 0 AND last_seen_at < $2 AND addresses <> '[]'";
+    let since = now.saturating_sub(to_row(presence));
+    let gone = sqlx::query_scalar::<Any, i64>(statement).bind(id.clone()).bind(since);
+    let was_gone = gone.fetch_one(change.connection()).await? > 0;
     let statement = "INSERT INTO platform_instances (id, started_at, last_seen_at, revoked_at, addresses) \
         VALUES ($1, $2, $2, 0, '[]') ON CONFLICT (id) DO UPDATE SET last_seen_at = $2 RETURNING revoked_at";
     let upsert = sqlx::query_scalar::<Any, i64>(statement).bind(id).bind(now);
     let revoked_at = upsert.fetch_one(change.connection()).await?;
+    if was_gone {
+        // Behind the row, as whoever closes its doors does: neither waits for what the other has.
+        change.bump_installation().await?;
+    }
     change.commit().await?;
     Ok(if revoked_at == 0 { Seen::Yes } else { Seen::Revoked })
 }

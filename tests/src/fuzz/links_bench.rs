@@ -379,8 +379,10 @@ impl Bench {
         assert!(held.allocations <= TOTAL_QUOTA as usize);
         let clients = LINKS * (QUEUE + 64 * 1024);
         assert!(held.link_bytes <= clients + 2 * CONNECTIONS * (MOST_WAITING + LINK_PIECE), "{held:?}");
-        let ends = self.ends.len() + self.dialled.len();
-        assert!(ends >= held.links, "{ends} ends are open, and {held:?}");
+        let is_peers = |end: &&End| matches!(end.role, Role::Peer | Role::Pipe(_, Side::Peer));
+        let peers = self.ends.values().filter(is_peers).count();
+        assert_eq!(held.links, self.ends.len() - peers, "links of clients, and what is open");
+        assert_eq!(held.connections, peers + self.dialled.len(), "connections, and what is open");
     }
 
     /// Everything that was said on the connections that stand has been heard.

@@ -51,7 +51,7 @@ fn a_flood_of_strangers_costs_a_client_no_datagram() {
 }
 
 #[test]
-#[ignore = "takes ten minutes of a quiet machine with two cores: cargo xtask test --long"]
+#[ignore = "takes ten minutes of a quiet machine with two cores, as root: cargo xtask test --long"]
 fn ten_million_hostile_datagrams_cost_a_client_nothing() {
     let Outcome { quiet, flooded } = flood(10_000_000, Duration::from_secs(60), true);
     let (quiet, flooded) = (quiet.percentile(99), flooded.percentile(99));
