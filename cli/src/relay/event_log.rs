@@ -325,6 +325,7 @@ mod tests {
         assert_eq!(word(&logs[0], "1700000000:gw-1"), word(&logs[0], "1800000000:gw-1:1.AA"));
         assert_ne!(word(&logs[0], "gw-1"), word(&logs[0], "gw-2"));
         assert_ne!(word(&logs[0], "gw-1"), word(&logs[1], "gw-1"));
-        assert!(!word(&logs[0], "ada").contains("ada"));
+        // A name that no word can have within it: `ada` would be three hexadecimal digits.
+        assert!(!word(&logs[0], "bob").contains("bob"));
     }
 }
