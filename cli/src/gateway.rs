@@ -321,9 +321,8 @@ impl Watch {
         gateway.set_permitted(new.permit.iter().copied()).map_err(Failure::config)?;
         gateway.set_targets(new.targets.clone());
         new.log_warnings();
-        let relays = |file: &GatewayFile| file.relays.iter().map(ToString::to_string).collect::<Vec<_>>();
         let kept = [
-            ("relays", relays(&new) != relays(&self.file)),
+            ("relays", new.relays != self.file.relays),
             ("address-file", new.address_file != self.file.address_file),
             ("the versions of IP in permit", families(&new.permit) != families(&self.file.permit)),
         ];

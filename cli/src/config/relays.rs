@@ -30,7 +30,7 @@ struct Table {
 }
 
 /// A relay, by all its ways.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Relay {
     uris: Vec<RelayUri>,
     trust: RelayTrust,
