@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use adit_core::io::{Completion, Effect, Id, PipeId, QueryId, SocketId, SocketKind};
 use adit_core::time::UnixTime;
 use adit_driver::{Hub, Notice, Request};
-use common::{Direct, Echo, echo, news, turn_marked, turn_until};
+use common::{Direct, Echo, PATIENCE, echo, news, turn_marked, turn_until};
 
 /// A plain socket on the other side.
 fn peer(of: SocketAddr) -> UdpSocket {
     let any = if of.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
     let socket = UdpSocket::bind(any).unwrap();
     socket.connect(of).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use adit_core::io::{Close, Completion, Effect, Id, LINK_PIECE, LinkId, ListenerKind, SocketKind};
 use adit_driver::{Hub, SourceId};
-use common::Direct;
 use common::lines::{Input, Lines};
+use common::{Direct, PATIENCE};
 use socket2::{Domain, SockRef, Socket, Type};
 
 type Exchange = Hub<Lines, Direct>;
@@ -45,9 +45,9 @@ fn turn(hub: &mut Exchange) {
 }
 
 fn turn_until(hub: &mut Exchange, mut done: impl FnMut(&Lines) -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     while !done(hub.machine()) {
-        assert!(Instant::now() < end, "twenty seconds are over");
+        assert!(Instant::now() < end, "{PATIENCE:?} are over");
         turn(hub);
         thread::yield_now();
     }
@@ -55,7 +55,7 @@ fn turn_until(hub: &mut Exchange, mut done: impl FnMut(&Lines) -> bool) {
 
 fn dial(to: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 
@@ -103,7 +103,7 @@ fn bytes_come_and_go_in_both_families() {
 fn an_opened_link_is_told_with_both_its_ends() {
     let there = TcpListener::bind("127.0.0.1:0").unwrap();
     let (mut hub, _) = exchange();
-    let link = open(&mut hub, there.local_addr().unwrap(), Duration::from_secs(20));
+    let link = open(&mut hub, there.local_addr().unwrap(), PATIENCE);
     turn_until(&mut hub, |machine| !machine.completions.is_empty());
     let (mut stream, from) = there.accept().unwrap();
     let opened = Completion::LinkOpened { link, local: from, remote: there.local_addr().unwrap() };
@@ -120,7 +120,7 @@ fn a_link_is_opened_from_the_address_that_was_asked_for() {
     let (mut hub, _) = exchange();
     let link = hub.machine_mut().name();
     let from = Some("127.0.0.2:0".parse().unwrap());
-    let (to, timeout) = (there.local_addr().unwrap(), Duration::from_secs(20));
+    let (to, timeout) = (there.local_addr().unwrap(), PATIENCE);
     hub.machine_mut().ask(Effect::OpenLink { link, to, from, timeout });
     turn_until(&mut hub, |machine| !machine.completions.is_empty());
     assert_eq!(there.accept().unwrap().1.ip().to_string(), "127.0.0.2");
@@ -130,7 +130,7 @@ fn a_link_is_opened_from_the_address_that_was_asked_for() {
 fn a_refused_connection_is_told() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (mut hub, reactor) = exchange();
-    let link = open(&mut hub, free, Duration::from_secs(20));
+    let link = open(&mut hub, free, PATIENCE);
     turn_until(&mut hub, |machine| !machine.completions.is_empty());
     assert_eq!(how_it_ended(&hub, link), Some(Err(ErrorKind::ConnectionRefused)));
     assert_eq!((hub.counters().links_broken, reactor.registered.get()), (1, 0));
@@ -207,7 +207,7 @@ fn what_the_machine_does_not_want_is_reset() {
     let (mut hub, local) = listening("127.0.0.1:0");
     hub.machine_mut().refuses = true;
     let mut client = dial(local);
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     while hub.counters().links_refused == 0 && Instant::now() < end {
         turn(&mut hub);
     }
