@@ -203,7 +203,7 @@ mod tests {
         let token = Token::new(Kind::Access, None);
         let shown = format!("{token:?}");
         // 30 of its bytes: what `reveal` shows after them is not of the secret alone.
-        let secret = &URL_SAFE_NO_PAD.encode(&*token.secret)[..40];
+        let secret = &URL_SAFE_NO_PAD.encode(*token.secret)[..40];
         assert!(token.reveal().contains(secret) && !shown.contains(secret), "{shown}");
     }
 }
